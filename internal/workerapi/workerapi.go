@@ -1,0 +1,117 @@
+// Package workerapi is the conversation between a server and a worker: orders one way, reports and tasks' requests the
+// other, as frames of package protocol over one connection. On a machine it is a Unix socket that the worker listens on,
+// so that the worker outlives the server; the messages are the same wherever a worker runs.
+//
+// The package holds the messages and the multiplexed Peer; it must not know what either side does with them.
+package workerapi
+
+import (
+	"encoding/json"
+
+	"ostro.dev/ostro/internal/executor"
+	"ostro.dev/ostro/protocol"
+)
+
+// Server → worker requests. Every body has a "type" with the name of the struct.
+type (
+	// Attach is the server's first request: it becomes the one server of this worker. Answer: Attached.
+	Attach struct {
+		Type     string `json:"type"`
+		Protocol int    `json:"protocol"`
+		// ServerID identifies the server process, for the worker's log.
+		ServerID string `json:"server_id"`
+		// Settings the worker uses for launches from now on.
+		Settings Settings `json:"settings"`
+	}
+	// Launch hands over attempts (idempotent by id). Answer: OKResponse.
+	Launch struct {
+		Type     string             `json:"type"`
+		Attempts []executor.Attempt `json:"attempts"`
+	}
+	// Kill ends an attempt. Answer: OKResponse, also when the attempt is unknown.
+	Kill struct {
+		Type      string `json:"type"`
+		AttemptID string `json:"attempt_id"`
+		Reason    string `json:"reason"`
+	}
+	// Acknowledge lets the worker forget results. Answer: OKResponse.
+	Acknowledge struct {
+		Type       string   `json:"type"`
+		AttemptIDs []string `json:"attempt_ids"`
+	}
+	// Parse describes one DAG file in a host. Answer: Parsed.
+	Parse struct {
+		Type        string            `json:"type"`
+		Interpreter string            `json:"interpreter,omitempty"`
+		Version     string            `json:"version"` // bundle version, part of the host's key
+		Describe    protocol.Describe `json:"describe"`
+		// TimeoutSeconds bounds the import; MemoryBytes its address space growth.
+		TimeoutSeconds float64 `json:"timeout_seconds"`
+		MemoryBytes    int64   `json:"memory_bytes"`
+	}
+	// Stop ends the worker: tasks get TERM, grace, KILL; results stay in the spool. Answer: Stopped.
+	Stop struct {
+		Type         string  `json:"type"`
+		GraceSeconds float64 `json:"grace_seconds"`
+	}
+)
+
+// Answers.
+type (
+	// Attached answers Attach.
+	Attached struct {
+		Type     string           `json:"type"`
+		Instance string           `json:"instance"` // changes with every worker process
+		PID      int              `json:"pid"`
+		Version  string           `json:"version"`
+		Known    []executor.Known `json:"known"`
+	}
+	// Parsed answers Parse. When the host died or hung, Described holds one error that says so.
+	Parsed struct {
+		Type      string             `json:"type"`
+		Described protocol.Described `json:"described"`
+		Output    string             `json:"output,omitempty"` // what the import printed, at most 64 KiB
+	}
+	// Stopped answers Stop.
+	Stopped struct {
+		Type   string   `json:"type"`
+		Ended  []string `json:"ended"`  // attempts that ended in order
+		Killed []string `json:"killed"` // attempts that had to be killed
+	}
+)
+
+// Worker → server.
+type (
+	// Started (notification).
+	Started struct {
+		Type string `json:"type"`
+		executor.Started
+	}
+	// Finished (notification, repeated after reconnecting until acknowledged).
+	Finished struct {
+		Type   string          `json:"type"`
+		Result executor.Result `json:"result"`
+	}
+	// Call forwards a task's request (request). The answer's body is the answer to the task.
+	Call struct {
+		Type      string          `json:"type"`
+		AttemptID string          `json:"attempt_id"`
+		Token     string          `json:"token"`
+		Request   json.RawMessage `json:"request"`
+	}
+)
+
+// Settings are what the server configures on the worker.
+type Settings struct {
+	Slots         int                   `json:"slots"`
+	LogRoot       string                `json:"log_root"`
+	Python        string                `json:"python"` // default interpreter
+	RuntimePath   string                `json:"runtime_path"`
+	Pods          *protocol.PodSettings `json:"pods,omitempty"`
+	Env           map[string]string     `json:"env,omitempty"` // for every task: AWS_ENDPOINT_URL, …
+	GraceSeconds  float64               `json:"grace_seconds"`
+	HostIdle      float64               `json:"host_idle_seconds"`
+	HostMemory    int64                 `json:"host_memory_bytes"` // budget of all idle hosts together
+	MaskedValues  []string              `json:"masked_values,omitempty"`
+	PreloadModule []string              `json:"preload_modules,omitempty"`
+}

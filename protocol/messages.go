@@ -1,0 +1,472 @@
+// Package protocol is the contract between Ostro and a process that runs a DAG file (a "DAG host") or one of its tasks.
+//
+// # Framing
+//
+// Every message is one frame: four bytes, big endian, the length of what follows; then that many bytes of JSON, an
+// object {"id": N, "body": {"type": "...", ...}, "error": {"code": "...", "message": "..."}}. A request carries an id of
+// its sender's choosing above zero; the answer carries the same id and either a body or an error. A message with id 0
+// is a notification and is not answered. A frame is at most MaxFrame bytes; larger values travel by reference.
+//
+// # Channels
+//
+// A host has one control channel, inherited as the file descriptor that OSTRO_HOST_FD names. The first message is the
+// host's Hello; the worker answers with Welcome or closes. Afterwards the worker sends Describe, Fork and Shutdown.
+// A Fork frame is accompanied by exactly three file descriptors (SCM_RIGHTS, sent with the first byte of the frame):
+// the task channel, stdout, stderr.
+//
+// A task process has one task channel. The worker sends StartupDetails first, without being asked (id 0). The task
+// then sends requests and, last, exactly one terminal message. Names and meanings follow Airflow's supervisor protocol.
+//
+// The package depends on the standard library only; the Python half is python/ostro/comms.py, and both replay the
+// transcripts in testdata.
+package protocol
+
+import (
+	"encoding/json"
+	"time"
+
+	"ostro.dev/ostro/internal/core/dag"
+)
+
+// Version is the protocol version both sides must share; it grows with every incompatible change.
+const Version = 1
+
+// MaxFrame is the largest frame either side accepts, in bytes.
+const MaxFrame = 64 << 20
+
+// Frame is one message on the wire.
+type Frame struct {
+	ID    uint64          `json:"id"`
+	Body  json.RawMessage `json:"body,omitempty"`
+	Error *Error          `json:"error,omitempty"`
+}
+
+// Error is a refusal. Codes are the constants Code*.
+type Error struct {
+	Code    string          `json:"code"`
+	Message string          `json:"message"`
+	Detail  json.RawMessage `json:"detail,omitempty"`
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Code + ": " + e.Message }
+
+// Codes of Error, with the names Airflow's ErrorType uses where it has one.
+const (
+	CodeConnectionNotFound = "CONNECTION_NOT_FOUND"
+	CodeVariableNotFound   = "VARIABLE_NOT_FOUND"
+	CodeXComNotFound       = "XCOM_NOT_FOUND"
+	CodeDagRunExists       = "DAGRUN_ALREADY_EXISTS"
+	CodeNotFound           = "NOT_FOUND"
+	CodePermission         = "PERMISSION_DENIED" // the attempt has ended or the token is not its own
+	CodeInvalid            = "INVALID_REQUEST"
+	CodeUnavailable        = "UNAVAILABLE" // the server cannot be reached; the worker retries before saying so
+	CodeNotSupported       = "NOT_SUPPORTED"
+	CodeGeneric            = "GENERIC_ERROR"
+)
+
+// ---- control channel, host → worker ----
+
+// Hello is the host's first message (notification).
+type Hello struct {
+	Type     string `json:"type"` // "Hello"
+	Protocol int    `json:"protocol"`
+	Language string `json:"language"` // "python", "go"
+	Runtime  string `json:"runtime"`  // "3.11.7"
+	PID      int    `json:"pid"`
+}
+
+// Exited reports the end of a forked process (notification). Status is the raw wait status.
+type Exited struct {
+	Type      string `json:"type"` // "Exited"
+	AttemptID string `json:"attempt_id"`
+	PID       int    `json:"pid"`
+	Status    int    `json:"status"`
+	// UTime, STime are seconds; MaxRSS is bytes.
+	UTime  float64 `json:"utime"`
+	STime  float64 `json:"stime"`
+	MaxRSS int64   `json:"maxrss"`
+	// Orphans counts processes the task left behind, which the host has killed.
+	Orphans int `json:"orphans,omitempty"`
+}
+
+// ---- control channel, worker → host ----
+
+// Welcome ends the handshake (notification).
+type Welcome struct {
+	Type     string `json:"type"` // "Welcome"
+	Protocol int    `json:"protocol"`
+}
+
+// Describe asks for what a file declares (request → Described). The first Describe imports the file; the host stays
+// warm for it. A host serves one file.
+type Describe struct {
+	Type       string `json:"type"` // "Describe"
+	BundleName string `json:"bundle_name"`
+	BundlePath string `json:"bundle_path"` // directory put on sys.path
+	File       string `json:"file"`        // relative to BundlePath
+	// ShownPath is the directory people know the bundle by; it replaces BundlePath in tracebacks.
+	ShownPath string `json:"shown_path"`
+	Compat    string `json:"compat,omitempty"`
+	// Defaults are configuration values that fill arguments an author left out: default_retries (int),
+	// default_retry_delay (seconds), owner, catchup_by_default (bool), cron_data_intervals (bool), …
+	Defaults map[string]json.RawMessage `json:"defaults,omitempty"`
+}
+
+// Described is the answer to Describe.
+type Described struct {
+	Type   string        `json:"type"` // "Described"
+	DAGs   []dag.DAG     `json:"dags"`
+	Errors []ImportError `json:"errors,omitempty"`
+	// Modules lists the bundle's files (relative paths) that the import read, the DAG file included.
+	Modules []string `json:"modules"`
+	// Warnings are sentences: accepted-and-ignored arguments, deprecated spellings, with file and line.
+	Warnings []string `json:"warnings,omitempty"`
+	// ForkUnsafe says in words why this process must not fork tasks; empty when it may.
+	ForkUnsafe string `json:"fork_unsafe,omitempty"`
+	// ImportSeconds is how long the import took.
+	ImportSeconds float64 `json:"import_seconds"`
+}
+
+// ImportError says why a file, or one DAG in it, could not be used.
+type ImportError struct {
+	File      string `json:"file"`
+	DAGID     string `json:"dag_id,omitempty"`
+	Line      int    `json:"line,omitempty"`
+	Message   string `json:"message"` // one line
+	Traceback string `json:"traceback,omitempty"`
+}
+
+// Fork asks for a task process (request → Forked), accompanied by three descriptors: task channel, stdout, stderr.
+type Fork struct {
+	Type      string `json:"type"` // "Fork"
+	AttemptID string `json:"attempt_id"`
+}
+
+// Forked is the answer to Fork.
+type Forked struct {
+	Type string `json:"type"` // "Forked"
+	PID  int    `json:"pid"`
+}
+
+// Shutdown asks the host to end its tasks (TERM, then KILL after Grace seconds) and exit (notification).
+type Shutdown struct {
+	Type  string  `json:"type"` // "Shutdown"
+	Grace float64 `json:"grace"`
+}
+
+// ---- task channel, worker → task ----
+
+// StartupDetails tells a task process what to run (notification, the first message).
+type StartupDetails struct {
+	Type       string       `json:"type"` // "StartupDetails"
+	Kind       string       `json:"kind"` // KindTask or KindCallback
+	TI         TaskRef      `json:"ti"`
+	DagRelPath string       `json:"dag_rel_path"`
+	Bundle     BundleInfo   `json:"bundle_info"`
+	StartDate  time.Time    `json:"start_date"`
+	Context    TIRunContext `json:"ti_context"`
+	// Env is added to the process environment after the fork.
+	Env map[string]string `json:"env,omitempty"`
+	// ExecutionTimeout in seconds, 0 none: the task raises AirflowTaskTimeout itself; the worker kills some time later.
+	ExecutionTimeout float64 `json:"execution_timeout,omitempty"`
+	// Pods says how KubernetesPodOperator runs here; nil: it does not, with the reason in its error.
+	Pods *PodSettings `json:"pods,omitempty"`
+	// Callback is set for KindCallback.
+	Callback *CallbackRequest `json:"callback,omitempty"`
+	// BaseURL is where people see the UI, for log_url.
+	BaseURL string `json:"base_url,omitempty"`
+}
+
+// What a task process is for.
+const (
+	KindTask     = "task"
+	KindCallback = "callback"
+)
+
+// TaskRef names the task instance and the attempt.
+type TaskRef struct {
+	ID             string `json:"id"`
+	AttemptID      string `json:"attempt_id"`
+	DAGID          string `json:"dag_id"`
+	RunID          string `json:"run_id"`
+	TaskID         string `json:"task_id"`
+	MapIndex       int    `json:"map_index"`
+	TryNumber      int    `json:"try_number"`
+	Hostname       string `json:"hostname,omitempty"`
+	Queue          string `json:"queue,omitempty"`
+	Pool           string `json:"pool,omitempty"`
+	PoolSlots      int    `json:"pool_slots,omitempty"`
+	PriorityWeight int    `json:"priority_weight,omitempty"`
+}
+
+// BundleInfo names the code.
+type BundleInfo struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Path    string `json:"path"`       // the snapshot directory on this machine
+	Shown   string `json:"shown_path"` // the directory people know it by
+}
+
+// TIRunContext is what the control plane knows when a task starts.
+type TIRunContext struct {
+	DagRun              DagRun          `json:"dag_run"`
+	MaxTries            int             `json:"max_tries"`
+	ShouldRetry         bool            `json:"should_retry"` // a failure of this attempt would be retried
+	TaskRescheduleCount int             `json:"task_reschedule_count"`
+	FirstStartDate      *time.Time      `json:"first_start_date,omitempty"` // of this try, for reschedule timeouts
+	NextMethod          string          `json:"next_method,omitempty"`
+	NextKwargs          json.RawMessage `json:"next_kwargs,omitempty"`
+	ExpandedTICount     *int            `json:"expanded_ti_count,omitempty"`
+	// UpstreamMapIndexes tells, for tasks in the same mapped group, which index to pull from.
+	UpstreamMapIndexes map[string]json.RawMessage `json:"upstream_map_indexes,omitempty"`
+	PrevIntervalStart  *time.Time                 `json:"prev_data_interval_start,omitempty"`
+	PrevIntervalEnd    *time.Time                 `json:"prev_data_interval_end,omitempty"`
+	NextIntervalStart  *time.Time                 `json:"next_data_interval_start,omitempty"`
+	NextIntervalEnd    *time.Time                 `json:"next_data_interval_end,omitempty"`
+}
+
+// DagRun is the DAG run as a task sees it.
+type DagRun struct {
+	DAGID              string          `json:"dag_id"`
+	RunID              string          `json:"run_id"`
+	RunType            string          `json:"run_type"`
+	State              string          `json:"state"`
+	LogicalDate        *time.Time      `json:"logical_date"`
+	DataIntervalStart  *time.Time      `json:"data_interval_start"`
+	DataIntervalEnd    *time.Time      `json:"data_interval_end"`
+	RunAfter           time.Time       `json:"run_after"`
+	QueuedAt           *time.Time      `json:"queued_at,omitempty"`
+	StartDate          *time.Time      `json:"start_date"`
+	EndDate            *time.Time      `json:"end_date"`
+	ClearNumber        int             `json:"clear_number"`
+	Conf               json.RawMessage `json:"conf"`
+	TriggeringUser     string          `json:"triggering_user_name,omitempty"`
+	Note               string          `json:"note,omitempty"`
+	ConsumedAssetEvent json.RawMessage `json:"consumed_asset_events,omitempty"`
+}
+
+// PodSettings is the configuration of pods as local processes.
+type PodSettings struct {
+	Mode string `json:"mode"` // "process"
+	// Images maps a glob over image references to how its commands run here; the longest match wins.
+	Images map[string]ImageSettings `json:"images"`
+	// Strict makes resource requests binding.
+	Strict bool `json:"strict,omitempty"`
+	// ConfigFile is where the person would add a missing image, for the error's hint.
+	ConfigFile string `json:"config_file,omitempty"`
+	// GPUs is how many GPUs this machine has.
+	GPUs int `json:"gpus"`
+}
+
+// ImageSettings says how commands of an image run as a local process.
+type ImageSettings struct {
+	Dir    string            `json:"dir" yaml:"dir"`                           // working directory, absolute
+	Python string            `json:"python,omitempty" yaml:"python,omitempty"` // what "python" and "python3" mean
+	Env    map[string]string `json:"env,omitempty" yaml:"env,omitempty"`
+}
+
+// CallbackRequest asks a process to run one callback.
+type CallbackRequest struct {
+	// Kind is on_success_callback, on_failure_callback, on_retry_callback, on_skipped_callback.
+	Kind string `json:"kind"`
+	// DAG is true for the DAG's callback, false for the task's named by StartupDetails.TI.
+	DAG    bool   `json:"dag"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// ---- task channel, task → worker, answered by the worker itself ----
+
+// SetRenderedFields records the rendered template fields (notification).
+type SetRenderedFields struct {
+	Type   string          `json:"type"` // "SetRenderedFields"
+	Fields json.RawMessage `json:"rendered_fields"`
+}
+
+// SetRenderedMapIndex records the rendered map_index_template (notification).
+type SetRenderedMapIndex struct {
+	Type string `json:"type"` // "SetRenderedMapIndex"
+	Text string `json:"rendered_map_index"`
+}
+
+// MaskSecret adds a value that must never appear in a log (notification).
+type MaskSecret struct {
+	Type  string `json:"type"` // "MaskSecret"
+	Value string `json:"value"`
+	Name  string `json:"name,omitempty"`
+}
+
+// AddNotice attaches a sentence for people to the attempt (notification).
+type AddNotice struct {
+	Type string `json:"type"` // "AddNotice"
+	Text string `json:"text"`
+}
+
+// SkipDownstreamTasks asks to skip direct downstream tasks when the attempt succeeds (notification). Each element is a
+// task id or [task id, map index].
+type SkipDownstreamTasks struct {
+	Type  string            `json:"type"` // "SkipDownstreamTasks"
+	Tasks []json.RawMessage `json:"tasks"`
+}
+
+// LogRecord is one line of structured logging from the task's logging framework (notification).
+type LogRecord struct {
+	Type   string    `json:"type"` // "LogRecord"
+	Time   time.Time `json:"time"`
+	Level  string    `json:"level"` // debug, info, warning, error, critical
+	Logger string    `json:"logger,omitempty"`
+	Event  string    `json:"event"`
+	// Error is a formatted traceback.
+	Error string `json:"error,omitempty"`
+}
+
+// ---- task channel, task → worker, terminal: exactly one, then callbacks, then CallbacksDone, then exit ----
+
+// SucceedTask ends the attempt well.
+type SucceedTask struct {
+	Type    string    `json:"type"` // "SucceedTask"
+	EndDate time.Time `json:"end_date"`
+	// XComs are the return value and, with multiple_outputs, its keys; committed together with the success.
+	XComs []XComValue `json:"xcoms,omitempty"`
+	// OutletEvents are asset events: {name, uri, extra, alias?}.
+	OutletEvents json.RawMessage `json:"outlet_events,omitempty"`
+	// Callbacks names the callbacks the task process is about to run; those not confirmed by CallbacksDone when the
+	// process is gone are run again elsewhere.
+	Callbacks []string `json:"callbacks,omitempty"`
+}
+
+// XComValue is one XCom to store. Value is JSON in Airflow's encoding for types JSON lacks.
+type XComValue struct {
+	Key   string          `json:"key"`
+	Value json.RawMessage `json:"value"`
+	// MapLength is the number of elements when the value is a list or dict, else -1.
+	MapLength int `json:"map_length"`
+}
+
+// TaskState ends the attempt as failed (never retried), skipped or removed.
+type TaskState struct {
+	Type      string      `json:"type"`  // "TaskState"
+	State     string      `json:"state"` // failed, skipped, removed
+	EndDate   time.Time   `json:"end_date"`
+	Reason    string      `json:"reason,omitempty"` // one line: "ValueError: Model quality too low"
+	XComs     []XComValue `json:"xcoms,omitempty"`
+	Callbacks []string    `json:"callbacks,omitempty"`
+}
+
+// RetryTask ends the attempt as failed; it is retried while tries are left.
+type RetryTask struct {
+	Type      string      `json:"type"` // "RetryTask"
+	EndDate   time.Time   `json:"end_date"`
+	Reason    string      `json:"reason,omitempty"`
+	XComs     []XComValue `json:"xcoms,omitempty"`
+	Callbacks []string    `json:"callbacks,omitempty"`
+}
+
+// RescheduleTask ends the attempt until a time (sensors in reschedule mode).
+type RescheduleTask struct {
+	Type           string    `json:"type"` // "RescheduleTask"
+	RescheduleDate time.Time `json:"reschedule_date"`
+	EndDate        time.Time `json:"end_date"`
+}
+
+// DeferTask ends the attempt until a trigger fires.
+type DeferTask struct {
+	Type          string          `json:"type"` // "DeferTask"
+	Classpath     string          `json:"classpath"`
+	TriggerKwargs json.RawMessage `json:"trigger_kwargs"`
+	TriggerTime   *float64        `json:"trigger_timeout,omitempty"` // seconds
+	NextMethod    string          `json:"next_method"`
+	NextKwargs    json.RawMessage `json:"next_kwargs"`
+}
+
+// CallbacksDone confirms that the announced callbacks have run (notification); Errors names those that raised, whose
+// traceback is in the log.
+type CallbacksDone struct {
+	Type   string   `json:"type"` // "CallbacksDone"
+	Errors []string `json:"errors,omitempty"`
+}
+
+// ---- task channel, task → worker, forwarded to the control plane ----
+
+// Request is a question or an order for the control plane. Type says which; the fields that each type uses are:
+//
+//	GetXCom              dag_id run_id task_id map_index key include_prior_dates → XComResult
+//	GetXComCount         dag_id run_id task_id key                     → {"type":"XComCountResponse","len":n}
+//	GetXComSequenceItem  dag_id run_id task_id key offset              → XComResult
+//	GetXComSequenceSlice dag_id run_id task_id key start stop step     → {"type":"XComSequenceSliceResult","root":[…]}
+//	SetXCom              dag_id run_id task_id map_index key value map_length → OKResponse
+//	DeleteXCom           dag_id run_id task_id map_index key           → OKResponse
+//	GetVariable          key                                           → {"type":"VariableResult","key","value"}
+//	PutVariable          key value description                         → OKResponse
+//	DeleteVariable       key                                           → OKResponse
+//	GetConnection        conn_id                                       → ConnectionResult
+//	TriggerDagRun        dag_id run_id logical_date conf reset_dag_run note → {"type":"TriggerDagRunResult","run_id"}
+//	GetDagRunState       dag_id run_id                                 → {"type":"DagRunStateResult","state"}
+//	GetDagRun            dag_id run_id                                 → DagRun with type "DagRunResult"
+//	GetPreviousDagRun    dag_id logical_date state                     → {"type":"PreviousDagRunResult","dag_run":…|null}
+//	GetPrevSuccessfulDagRun ti_id                                      → {"type":"PrevSuccessfulDagRunResult",
+//	                     "data_interval_start","data_interval_end","start_date","end_date"}
+//	GetTICount           dag_id task_ids run_ids logical_dates states  → {"type":"TICount","count":n}
+//	GetTaskStates        dag_id task_ids run_ids logical_dates         → {"type":"TaskStatesResult","task_states":{run:{task:state}}}
+//	GetDRCount           dag_id run_ids logical_dates states           → {"type":"DRCount","count":n}
+//	GetDag               dag_id                                        → {"type":"DagResult","dag_id","is_paused",…}
+//
+// GetXCom with a missing value answers XComResult with value null and "found": false.
+type Request struct {
+	Type string `json:"type"`
+
+	DAGID      string `json:"dag_id,omitempty"`
+	RunID      string `json:"run_id,omitempty"`
+	TaskID     string `json:"task_id,omitempty"`
+	MapIndex   *int   `json:"map_index,omitempty"` // absent: -1
+	Key        string `json:"key,omitempty"`
+	PriorDates bool   `json:"include_prior_dates,omitempty"`
+	Offset     int    `json:"offset,omitempty"`
+	Start      *int   `json:"start,omitempty"`
+	Stop       *int   `json:"stop,omitempty"`
+	Step       *int   `json:"step,omitempty"`
+
+	Value       json.RawMessage `json:"value,omitempty"`
+	MapLength   *int            `json:"map_length,omitempty"`
+	Description *string         `json:"description,omitempty"`
+
+	ConnID string `json:"conn_id,omitempty"`
+	TIID   string `json:"ti_id,omitempty"`
+
+	LogicalDate  *time.Time      `json:"logical_date,omitempty"`
+	LogicalDates []time.Time     `json:"logical_dates,omitempty"`
+	RunIDs       []string        `json:"run_ids,omitempty"`
+	TaskIDs      []string        `json:"task_ids,omitempty"`
+	States       []string        `json:"states,omitempty"`
+	State        string          `json:"state,omitempty"`
+	Conf         json.RawMessage `json:"conf,omitempty"`
+	ResetDagRun  bool            `json:"reset_dag_run,omitempty"`
+	Note         string          `json:"note,omitempty"`
+}
+
+// XComResult answers GetXCom.
+type XComResult struct {
+	Type  string          `json:"type"` // "XComResult"
+	Key   string          `json:"key"`
+	Value json.RawMessage `json:"value"`
+	Found bool            `json:"found"`
+}
+
+// ConnectionResult answers GetConnection.
+type ConnectionResult struct {
+	Type     string `json:"type"` // "ConnectionResult"
+	ConnID   string `json:"conn_id"`
+	ConnType string `json:"conn_type"`
+	Host     string `json:"host,omitempty"`
+	Schema   string `json:"schema,omitempty"`
+	Login    string `json:"login,omitempty"`
+	Password string `json:"password,omitempty"`
+	Port     *int   `json:"port,omitempty"`
+	Extra    string `json:"extra,omitempty"`
+}
+
+// OKResponse acknowledges an order.
+type OKResponse struct {
+	Type string `json:"type"` // "OKResponse"
+	OK   bool   `json:"ok"`
+}
