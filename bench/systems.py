@@ -1,0 +1,229 @@
+"""Starting, asking and stopping the systems under measurement, each in a folder of its own."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(what, probe, seconds, every=0.01):
+    """Poll probe until it returns something true; OSErrors mean not yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            found = probe()
+            if found:
+                return found
+        except OSError:
+            pass
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{what} did not happen within {seconds} s")
+        time.sleep(every)
+
+
+def pss_of_group(members):
+    """Proportional set size in bytes of processes and all their descendants."""
+    children = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                stat = pathlib.Path("/proc", entry, "stat").read_text()
+            except OSError:
+                continue
+            children.setdefault(int(stat.rsplit(")", 1)[1].split()[1]), []).append(int(entry))
+    seen, todo, total = set(), list(members), 0
+    while todo:
+        pid = todo.pop()
+        if pid in seen:
+            continue
+        seen.add(pid)
+        todo += children.get(pid, [])
+        try:
+            for line in pathlib.Path("/proc", str(pid), "smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+        except OSError:
+            continue
+    return total
+
+
+class System:
+    """One orchestrator behind Airflow's REST API v2, which both speak."""
+
+    name = ""
+
+    def __init__(self, root):
+        self.root = pathlib.Path(root)
+        self.dags = self.root / "dags"
+        self.dags.mkdir(parents=True)
+        self.port = free_port()
+        self.processes = []
+        self.token = None
+
+    def spawn(self, args, env, log):
+        out = open(self.root / log, "ab")
+        process = subprocess.Popen(args, env=env, stdout=out, stderr=out, cwd=self.root, start_new_session=True)
+        self.processes.append(process)
+        return process
+
+    def call(self, method, path, body=None):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            method=method,
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def unpause(self, dag_id):
+        def probe():
+            try:
+                return self.call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": False})
+            except urllib.error.HTTPError as refused:
+                if refused.code == 404:
+                    return None
+                raise
+        wait_for(f"{self.name}: DAG {dag_id} known", probe, 180, every=0.02)
+
+    def run(self, dag_id, seconds=600):
+        """Trigger, wait for the end, and return (run id, task instances)."""
+        run_id = self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None})["dag_run_id"]
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}"
+        ended = wait_for(
+            f"{self.name}: end of {dag_id}",
+            lambda: (r := self.call("GET", path))["state"] in ("success", "failed") and r,
+            seconds, every=0.05,
+        )
+        if ended["state"] != "success":
+            raise SystemExit(f"{self.name}: {dag_id} ended as {ended['state']}; see {self.root}")
+        return run_id, self.call("GET", path + "/taskInstances?limit=100")["task_instances"]
+
+    def roots(self):
+        return [p.pid for p in self.processes]
+
+    def pss(self):
+        return pss_of_group(self.roots())
+
+    def stop(self):
+        for process in reversed(self.processes):
+            try:
+                os.killpg(process.pid, signal.SIGTERM)
+            except ProcessLookupError:
+                continue
+        for process in self.processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+class Ostro(System):
+    name = "ostro"
+
+    def __init__(self, root, binary, python):
+        super().__init__(root)
+        self.binary, self.python = binary, python
+        self.home = self.root / "home"
+
+    def start(self):
+        env = {**os.environ, "OSTRO_PYTHON": self.python}
+        self.spawn([self.binary, "standalone", "--home", str(self.home), "--dags", str(self.dags), "--port", str(self.port)],
+                   env, "server.log")
+        self.token = wait_for("ostro's token", lambda: (self.home / "token").read_text().strip(), 30)
+        wait_for("ostro's API", lambda: self.call("GET", "/api/v2/version"), 30, every=0.002)
+
+    def roots(self):
+        # The worker is a session of its own: found by the marker in its command line.
+        found = super().roots()
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                try:
+                    args = pathlib.Path("/proc", entry, "cmdline").read_bytes().split(b"\0")
+                except OSError:
+                    continue
+                if b"worker" in args and str(self.home).encode() in args:
+                    found.append(int(entry))
+        return found
+
+    def commits(self):
+        """Durable commits of the control database since the server started."""
+        return self.call("GET", "/api/v2/monitor/health")["ostro"]["commits"]
+
+
+class Airflow(System):
+    """Airflow at its best setting here: LocalExecutor, PostgreSQL, scheduler_idle_sleep_time=0.1, one API worker."""
+
+    name = "airflow"
+
+    def __init__(self, root, env_dir, postgres):
+        super().__init__(root)
+        self.bin = pathlib.Path(env_dir) / "bin"
+        self.postgres = pathlib.Path(postgres)
+        self.env = None
+
+    def start(self):
+        dsn = self._start_postgres()
+        self.env = {
+            **os.environ,
+            "PATH": f"{self.bin}:{os.environ['PATH']}",
+            "AIRFLOW_HOME": str(self.root / "home"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{self.port}/execution/",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": dsn,
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API_AUTH__JWT_SECRET": "benchmark-only-secret-of-sufficient-length-for-hs512-0123456789abcdef",
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "2",
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "2",
+        }
+        subprocess.run([self.bin / "airflow", "db", "migrate"], env=self.env, check=True,
+                       stdout=open(self.root / "migrate.log", "wb"), stderr=subprocess.STDOUT)
+        self.started = time.monotonic()
+        for part in (["api-server"], ["scheduler"], ["dag-processor"]):
+            self.spawn([self.bin / "airflow", *part], self.env, part[0] + ".log")
+        self.token = wait_for("airflow's API", self._fetch_token, 180, every=0.05)
+
+    def _fetch_token(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/auth/token", timeout=5) as answer:
+            return json.load(answer)["access_token"]
+
+    def _start_postgres(self):
+        data, port = self.root / "pg", free_port()
+        as_user = []
+        if os.getuid() == 0:
+            data.mkdir()
+            shutil.chown(data, "postgres", "postgres")
+            for folder in [self.root, *self.root.parents]:
+                if not os.stat(folder).st_mode & 0o001:
+                    os.chmod(folder, os.stat(folder).st_mode | 0o011)
+            as_user = ["runuser", "-u", "postgres", "--"]
+        subprocess.run([*as_user, self.postgres / "initdb", "-D", data, "-U", "airflow", "-A", "trust"], check=True,
+                       stdout=subprocess.DEVNULL, cwd="/")
+        out = open(self.root / "postgres.log", "ab")
+        self.processes.append(subprocess.Popen(
+            [*as_user, self.postgres / "postgres", "-D", data, "-p", str(port), "-k", "", "-h", "127.0.0.1"],
+            stdout=out, stderr=out, cwd="/", start_new_session=True))
+        psql = [self.postgres / "psql", "-h", "127.0.0.1", "-p", str(port), "-U", "airflow", "-d", "postgres", "-c"]
+        wait_for("PostgreSQL", lambda: subprocess.run([*psql, "create database airflow"], capture_output=True).returncode == 0,
+                 30, every=0.1)
+        return f"postgresql+psycopg2://airflow@127.0.0.1:{port}/airflow"
