@@ -111,6 +111,9 @@ type Describe struct {
 	// Defaults are configuration values that fill arguments an author left out: default_retries (int),
 	// default_retry_delay (seconds), owner, catchup_by_default (bool), cron_data_intervals (bool), …
 	Defaults map[string]json.RawMessage `json:"defaults,omitempty"`
+	// Preload names modules to import after the file, because tasks of the file imported them before (ImportedModules).
+	// One that cannot be imported is skipped; ForkUnsafe is judged after them and names them when they are the reason.
+	Preload []string `json:"preload,omitempty"`
 }
 
 // Described is the answer to Describe.
@@ -176,6 +179,9 @@ type StartupDetails struct {
 	Callback *CallbackRequest `json:"callback,omitempty"`
 	// BaseURL is where people see the UI, for log_url.
 	BaseURL string `json:"base_url,omitempty"`
+	// Compat and Defaults are those of Describe, for a process that imports the file itself (spawn).
+	Compat   string                     `json:"compat,omitempty"`
+	Defaults map[string]json.RawMessage `json:"defaults,omitempty"`
 }
 
 // What a task process is for.
@@ -318,6 +324,13 @@ type LogRecord struct {
 	Event  string    `json:"event"`
 	// Error is a formatted traceback.
 	Error string `json:"error,omitempty"`
+}
+
+// ImportedModules names the large modules the task imported that its host did not have, in the order of their import
+// (notification, sent after the terminal message by forked tasks only). A later Describe may name them in Preload.
+type ImportedModules struct {
+	Type    string   `json:"type"` // "ImportedModules"
+	Modules []string `json:"modules"`
 }
 
 // ---- task channel, task → worker, terminal: exactly one, then callbacks, then CallbacksDone, then exit ----
