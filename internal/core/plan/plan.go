@@ -32,8 +32,8 @@ type Outcome struct {
 	NextMethod       string
 	NextKwargs       json.RawMessage
 	RenderedMapIndex string
-	// MapLengths gives, per XCom key the attempt pushed, the number of elements of a list or dict value; scalars are
-	// absent. Mapped tasks downstream expand by them.
+	// MapLengths gives, per XCom key the attempt pushed, the number of elements of a list or dict value and -1 for any
+	// other value (protocol.XComValue.MapLength as it stands). Mapped tasks downstream unfold by them.
 	MapLengths map[string]int
 	StartedAt  *time.Time
 	EndedAt    time.Time
@@ -45,7 +45,11 @@ type SkipTarget struct {
 	MapIndex int
 }
 
-// TaskChange is a guarded change of one task instance: it applies only while the stored row still has Before's version.
+// TaskChange is a guarded change of one task instance: it applies only while the stored row still has Before's version,
+// and leaves it with After.Version, which is Before.Version+1.
+//
+// Before.Key is the row to change. After.MapIndex differs from it in one case: when a mapped task unfolds, its single row
+// (map index -1) becomes element 0.
 type TaskChange struct {
 	Before run.TaskInstance // Version 0: the row is new (a mapped instance)
 	After  run.TaskInstance

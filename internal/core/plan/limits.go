@@ -1,0 +1,90 @@
+package plan
+
+import (
+	"time"
+
+	"ostro.dev/ostro/internal/core/dag"
+	"ostro.dev/ostro/internal/core/run"
+)
+
+// Limits is what an installation allows, from its configuration and its pools. Zero numbers mean the defaults that each
+// comment names.
+type Limits struct {
+	// Executors gives the slots of each executor by name; an executor that is absent cannot be reached now.
+	Executors map[string]int
+	// DefaultExecutor runs tasks that name none; "" is "local".
+	DefaultExecutor string
+	// Pools by name. Every installation has default_pool.
+	Pools map[string]Pool
+
+	MaxActiveTasks int // of a DAG that sets none; 16
+	MaxActiveRuns  int // of a DAG that sets none; 16
+
+	// MaxInfraRetries caps the attempts an instance may lose to dead workers before a loss counts as a failure; 5.
+	MaxInfraRetries int
+	// MaxMapLength is the largest number of instances a mapped task may unfold into; 1024.
+	MaxMapLength int
+	// RetryDelay, when set, replaces every task's retry delay and backoff: for demos and tests.
+	RetryDelay *time.Duration
+	// MaxRetryDelay caps every retry delay; 24 h.
+	MaxRetryDelay time.Duration
+
+	// StrictResources makes Resources binding; then the machine has these.
+	StrictResources bool
+	GPUs            int
+	CPUs            float64
+	Memory          int64
+}
+
+// A Pool limits how many slots run at once. Slots -1 is unlimited.
+type Pool struct {
+	Slots           int
+	IncludeDeferred bool
+}
+
+// DefaultPool is the pool of tasks that name none.
+const DefaultPool = "default_pool"
+
+// TaskScopeRun and TaskScopeDAG say what max_active_tasks counts: one run (Airflow 3) or all runs of the DAG (Airflow 2).
+const (
+	TaskScopeRun = "run"
+	TaskScopeDAG = "dag"
+)
+
+// Past is what depends_on_past needs to know of the run before this one. A nil Past means that this is the first run.
+type Past struct {
+	RunID string
+	// States holds one state per task of the previous run, as PastOf computes it.
+	States map[string]run.TaskState
+}
+
+// PastOf sums up a run for its successor: per task the state of its instance; for a mapped task success when all its
+// instances ended well, else the state of the first that did not.
+func PastOf(r run.DAGRun, tis []run.TaskInstance) *Past { return pastOf(r, tis) }
+
+// XComRef names a value whose length decides how a mapped task unfolds.
+type XComRef struct {
+	TaskID   string
+	Key      string
+	MapIndex int
+}
+
+// Options is what NewRun needs beside the run itself.
+type Options struct {
+	Limits Limits
+	// NewID makes ids of task instances (UUIDs): for those mapped tasks unfold into, and after clearing.
+	NewID func() string
+	// Past is the previous run of the DAG by logical date; only needed when Index.DependsOnPast.
+	Past *Past
+	// FailedBefore counts the failed runs in a row directly before this one; only needed with max_consecutive_failed_dag_runs.
+	FailedBefore int
+	// MapLengths gives the lengths of XComs that mapped tasks unfold by and that were pushed before this Run was built:
+	// the mapLength of every stored XCom of the tasks in Index.MapSources; -1 for values that are no list or dict.
+	MapLengths map[XComRef]int
+}
+
+// Instances returns the task instances a new DAG run begins with: one per task, or one per element where the length of a
+// mapped task is known already; none for tasks whose start_date or end_date leaves the run's logical date out.
+func Instances(x *dag.Index, r run.DAGRun, newID func() string) []run.TaskInstance {
+	return instances(x, r, newID)
+}
