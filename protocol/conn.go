@@ -1,0 +1,226 @@
+package protocol
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+)
+
+// ErrFrameTooLarge reports a frame above MaxFrame. A reader that meets one cannot go on: the stream has no resync point.
+var ErrFrameTooLarge = errors.New("frame is larger than the protocol allows")
+
+// AppendFrame appends one encoded frame to dst. body may be nil when failure is set. On an error dst is returned as it
+// was, so that a buffer shared by several frames stays sound.
+func AppendFrame(dst []byte, id uint64, body any, failure *Error) ([]byte, error) {
+	start := len(dst)
+	frame := struct {
+		ID    uint64 `json:"id"`
+		Body  any    `json:"body,omitempty"`
+		Error *Error `json:"error,omitempty"`
+	}{id, body, failure}
+	data, err := json.Marshal(frame)
+	if err != nil {
+		return dst[:start], fmt.Errorf("encode frame: %w", err)
+	}
+	if len(data) > MaxFrame {
+		return dst[:start], fmt.Errorf("encode frame of %d bytes: %w (at most %d)", len(data), ErrFrameTooLarge, MaxFrame)
+	}
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(data)))
+	return append(dst, data...), nil
+}
+
+// ReadFrame reads one frame. At the end of the stream between two frames it returns io.EOF, inside one
+// io.ErrUnexpectedEOF.
+func ReadFrame(r io.Reader) (Frame, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return Frame{}, err
+		}
+		return Frame{}, fmt.Errorf("read frame: %w", err)
+	}
+	size := int(binary.BigEndian.Uint32(head[:]))
+	if size > MaxFrame {
+		return Frame{}, fmt.Errorf("read frame of %d bytes: %w (at most %d)", size, ErrFrameTooLarge, MaxFrame)
+	}
+	data, err := readBody(r, size)
+	if err != nil {
+		return Frame{}, err
+	}
+	var f Frame
+	if err := json.Unmarshal(data, &f); err != nil {
+		return Frame{}, fmt.Errorf("decode frame: %w", err)
+	}
+	return f, nil
+}
+
+// readBody does not trust size until the bytes are there: memory grows with what arrives.
+func readBody(r io.Reader, size int) ([]byte, error) {
+	const trusted = 1 << 20
+	var data []byte
+	var err error
+	if size <= trusted {
+		data = make([]byte, size)
+		_, err = io.ReadFull(r, data)
+	} else {
+		var buf bytes.Buffer
+		_, err = io.CopyN(&buf, r, int64(size))
+		data = buf.Bytes()
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, io.ErrUnexpectedEOF
+	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, fmt.Errorf("read frame: %w", err)
+	}
+	return data, err
+}
+
+// A Conn sends and receives frames over a byte stream. One goroutine may read; any number may write.
+type Conn struct {
+	stream io.ReadWriteCloser
+	r      *bufio.Reader
+	files  *fileReader // nil unless descriptors are expected
+
+	mu  sync.Mutex
+	out []byte
+}
+
+// NewConn returns a Conn over stream. Descriptors that arrive are discarded by the kernel.
+func NewConn(stream io.ReadWriteCloser) *Conn {
+	return &Conn{stream: stream, r: bufio.NewReaderSize(stream, 16<<10)}
+}
+
+// NewFileConn returns a Conn that also receives file descriptors; see Files.
+func NewFileConn(c *net.UnixConn) *Conn {
+	fr := &fileReader{c: c}
+	return &Conn{stream: c, r: bufio.NewReaderSize(fr, 16<<10), files: fr}
+}
+
+// Read reads one frame.
+func (c *Conn) Read() (Frame, error) { return ReadFrame(c.r) }
+
+// Write sends one frame.
+func (c *Conn) Write(id uint64, body any, failure *Error) error {
+	return c.WriteFiles(id, body, failure)
+}
+
+// Notify sends a notification.
+func (c *Conn) Notify(body any) error { return c.WriteFiles(0, body, nil) }
+
+// WriteFiles sends one frame with descriptors, which travel with its first byte. The caller keeps its own copies and
+// closes them. Descriptors need a Unix socket.
+func (c *Conn) WriteFiles(id uint64, body any, failure *Error, files ...*os.File) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out, err := AppendFrame(c.out[:0], id, body, failure)
+	if err != nil {
+		return err
+	}
+	if cap(out) <= 64<<10 {
+		c.out = out // keep small buffers, give large ones back
+	}
+	if len(files) > 0 {
+		n, err := sendWithFiles(c.stream, out, files)
+		if err != nil {
+			return fmt.Errorf("write frame with descriptors: %w", err)
+		}
+		out = out[n:]
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	if _, err := c.stream.Write(out); err != nil {
+		return fmt.Errorf("write frame: %w", err)
+	}
+	return nil
+}
+
+// Close closes the stream; a blocked Read or Write returns.
+func (c *Conn) Close() error { return c.stream.Close() }
+
+// Files takes the n oldest descriptors received. They arrive no later than the frame they were sent with, in order.
+func (c *Conn) Files(n int) ([]*os.File, error) {
+	if c.files == nil || len(c.files.got) < n {
+		return nil, fmt.Errorf("take %d descriptors: not received", n)
+	}
+	fs := c.files.got[:n:n]
+	c.files.got = c.files.got[n:]
+	return fs, nil
+}
+
+func sendWithFiles(stream io.Writer, data []byte, files []*os.File) (int, error) {
+	u, ok := stream.(*net.UnixConn)
+	if !ok {
+		return 0, fmt.Errorf("%T carries no descriptors", stream)
+	}
+	fds := make([]int, len(files))
+	for i, f := range files {
+		raw, err := f.SyscallConn()
+		if err != nil {
+			return 0, err
+		}
+		// Fd() would make the description blocking; Control does not.
+		if err := raw.Control(func(fd uintptr) { fds[i] = int(fd) }); err != nil {
+			return 0, err
+		}
+	}
+	n, _, err := u.WriteMsgUnix(data, syscall.UnixRights(fds...), nil)
+	return n, err
+}
+
+// fileReader reads a Unix socket and keeps the descriptors that come along.
+type fileReader struct {
+	c   *net.UnixConn
+	got []*os.File
+}
+
+func (r *fileReader) Read(p []byte) (int, error) {
+	oob := make([]byte, syscall.CmsgSpace(8*4))
+	n, oobn, _, _, err := r.c.ReadMsgUnix(p, oob)
+	if oobn > 0 {
+		messages, perr := syscall.ParseSocketControlMessage(oob[:oobn])
+		if perr != nil {
+			return n, fmt.Errorf("parse control message: %w", perr)
+		}
+		for _, m := range messages {
+			fds, perr := syscall.ParseUnixRights(&m)
+			if perr != nil {
+				continue
+			}
+			for _, fd := range fds {
+				syscall.CloseOnExec(fd)
+				r.got = append(r.got, os.NewFile(uintptr(fd), "received"))
+			}
+		}
+	}
+	if n == 0 && err == nil {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// SocketPair returns two ends of a Unix stream socket: ours, and theirs as a file to be inherited or passed on. Theirs
+// is in blocking mode, as a process that knows nothing of Go expects.
+func SocketPair() (ours *net.UnixConn, theirs *os.File, err error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("create socket pair: %w", err)
+	}
+	mine := os.NewFile(uintptr(fds[0]), "socketpair")
+	c, err := net.FileConn(mine) // duplicates, non-blocking
+	mine.Close()
+	if err != nil {
+		syscall.Close(fds[1])
+		return nil, nil, fmt.Errorf("create socket pair: %w", err)
+	}
+	return c.(*net.UnixConn), os.NewFile(uintptr(fds[1]), "socketpair"), nil
+}
