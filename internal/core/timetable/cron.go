@@ -73,7 +73,7 @@ var (
 // lists, ranges (also backwards: fri-mon), steps, ? and L, 15W, L5 (the last Friday) and 5#2 (the second Friday); or a
 // preset such as @daily. The error is a *SyntaxError.
 func ParseCron(expression string) (*Cron, error) {
-	text := strings.ToLower(expression)
+	text := lower(expression)
 	if strings.HasPrefix(strings.TrimSpace(text), "@") {
 		preset, ok := presets[strings.TrimSpace(text)]
 		if !ok {
@@ -108,6 +108,17 @@ func ParseCron(expression string) (*Cron, error) {
 		return nil, &SyntaxError{Expression: expression, Field: dayField.name, Column: parts[2].column, Reason: "no such day comes in the given months"}
 	}
 	return c, nil
+}
+
+// lower keeps the length of the text, so that columns stay right, also where it is not UTF-8.
+func lower(text string) string {
+	b := []byte(text)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
 }
 
 // horizon is how many years are searched for a matching day.
