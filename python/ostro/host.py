@@ -1,0 +1,441 @@
+"""``python -m ostro.host``: imports one DAG file and forks a process from itself for every task of it.
+
+The worker starts a host with its control channel in OSTRO_HOST_FD, asks it to Describe the file and then sends Fork
+with three descriptors. The host has one thread and never runs user code after the import; so a fork is a copy of a
+program at rest. All it does between forks is wait: for a frame, or for a child to end.
+
+Dying is part of the contract. When the worker is gone (end of file on the channel, or the kernel's word that the parent
+died) the host ends every task with everything below it. While it imports, and cannot listen, the kernel kills it.
+"""
+
+import fcntl
+import faulthandler
+import gc
+import os
+import platform
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+import weakref
+
+from ostro import comms as wire
+from ostro import forksafe, forkstate, kernel, preload, proctree, task
+
+_PARENT_DIED = signal.SIGRTMIN
+_OURS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, _PARENT_DIED)
+_STRAY_PATIENCE = 5.0  # seconds an end is held back for processes that do not die of SIGKILL
+_TERM_GRACE = 5.0  # seconds for tasks when somebody sends the host a SIGTERM
+
+
+class _Task:
+    """A forked process, and after its end the processes it left that are not gone yet."""
+
+    def __init__(self, attempt_id):
+        self.attempt_id = attempt_id
+        self.end = None  # the Exited message
+        self.strays = set()
+        self.held_until = 0.0
+
+
+class Host:
+    """One host: its channel, the imported file, its forks."""
+
+    def __init__(self, sock):
+        self._sock = sock
+        self._environment = forkstate.Environment(os.environ)
+        self._threads = forkstate.NativeThreads(self._environment)
+        self._random = forkstate.RandomStates()
+        self._files = forkstate.OpenFiles()
+        self._parent = os.getppid()
+        self._pid = os.getpid()
+        self._decoder = wire.Decoder()
+        self._fds = []
+        self._file = None  # (bundle path, file) that this host serves
+        self._described = None
+        self._dags = {}
+        self._modules = frozenset()
+        self._tasks = {}  # pid → _Task
+        self._held = []  # tasks that have ended and wait for their strays
+        self._strays = {}  # pid → the _Task it is attributed to, or None
+        self._own = set()  # children that are not tasks and stay
+        self._closing = None  # when Shutdown turns into KILL
+        self._parent_died = self._asked_to_end = False
+        self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._handlers = {}
+        self._gc_enabled = None
+
+    # ---- the loop ----
+
+    def serve(self):
+        """Greet the worker and serve it until it is gone or says Shutdown."""
+        self._say({"type": "Hello", "protocol": wire.PROTOCOL, "language": "python",
+                   "runtime": platform.python_version(), "pid": self._pid})
+        self._listen_to_signals()
+        poll = select.poll()
+        poll.register(self._sock.fileno(), select.POLLIN)
+        poll.register(self._wake[0], select.POLLIN)
+        while True:
+            for fd, _ in poll.poll(self._timeout()):
+                if fd == self._wake[0]:
+                    self._drain_wakeups()
+                elif not self._read():
+                    return self.abandon()
+            self._reap()
+            if self._parent_died and os.getppid() != self._parent:
+                return self.abandon()
+            if self._asked_to_end and self._closing is None:
+                self._shut_down(_TERM_GRACE)
+            if self._closing is not None and self._close():
+                return None
+
+    def _timeout(self):
+        moments = [one.held_until for one in self._held]
+        if self._closing is not None:
+            moments.append(self._closing)
+        if not moments:
+            return None
+        return max(0, min(moments) - time.monotonic()) * 1000 + 1
+
+    def _read(self):
+        try:
+            data, fds = wire.receive_with_fds(self._sock)
+        except ConnectionError:
+            return False
+        self._fds.extend(fds)
+        if not data:
+            return False
+        self._decoder.feed(data)
+        frame = self._decoder.next()
+        while frame is not None:
+            self._handle(frame)
+            frame = self._decoder.next()
+        return True
+
+    def _handle(self, frame):
+        body, rid = frame.get("body") or {}, frame.get("id", 0)
+        handler = {
+            "Fork": self._fork, "Describe": self._describe, "Welcome": self._welcome, "Shutdown": self._on_shutdown,
+        }.get(body.get("type"))
+        try:
+            if handler is None:
+                raise wire.RemoteError("NOT_SUPPORTED", "a host does not know the message %s" % body.get("type"))
+            answer = handler(body)
+        except wire.RemoteError as err:
+            answer, error = None, {"code": err.code, "message": err.message}
+        else:
+            error = None
+        if rid:
+            self._say(answer, rid, error)
+
+    def _say(self, body, rid=0, error=None):
+        try:
+            self._sock.sendall(wire.encode(body, id=rid, error=error))
+        except OSError:
+            pass  # the worker is gone; reading says so too, and acts on it
+
+    def _welcome(self, body):
+        if body.get("protocol") != wire.PROTOCOL:
+            text = "ostro.host: this runtime speaks protocol %d, the worker %s"
+            print(text % (wire.PROTOCOL, body.get("protocol")), file=sys.stderr)
+            os._exit(3)
+
+    # ---- importing ----
+
+    def _describe(self, body):
+        wanted = (body["bundle_path"], body["file"])
+        if self._file not in (None, wanted):
+            raise wire.RemoteError("INVALID_REQUEST", "this host serves %s, not %s" % (self._file[1], body["file"]))
+        self._forget_signals()
+        kernel.set_parent_death_signal(signal.SIGKILL)
+        try:
+            if self._file is None:
+                self._file = wanted
+                self._described = self._import(body)
+            if body.get("preload"):
+                self._preload(body)
+            task.prepare()
+            self._settle()
+        finally:
+            if os.getpid() != self._pid:  # the file forked while it was imported, and this is the child
+                os._exit(0)
+            self._listen_to_signals()
+        return self._described
+
+    def _import(self, body):
+        from ostro import loader, serialize
+
+        started = time.monotonic()
+        with forksafe.Watch(body["bundle_path"]) as watch:
+            result = loader.load_file(
+                body["bundle_path"], body["file"], body.get("shown_path") or body["bundle_path"],
+                body.get("compat") or "airflow3", body.get("defaults") or {},
+            )
+        self._dags = result.dags
+        described, errors = [], list(result.errors)
+        for dag_id, dag in result.dags.items():
+            try:
+                described.append(serialize.describe(dag))
+            except Exception as err:
+                errors.append({"file": body["file"], "dag_id": dag_id, "message": "cannot describe: %s" % err,
+                               "traceback": traceback.format_exc()})
+        return {
+            "type": "Described", "dags": described, "errors": errors, "modules": list(result.modules),
+            "warnings": list(result.warnings), "fork_unsafe": forksafe.check(watch),
+            "import_seconds": round(time.monotonic() - started, 6),
+        }
+
+    def _preload(self, body):
+        with forksafe.Watch(body["bundle_path"], preloading=True) as watch:
+            preload.import_modules(body["preload"])
+        reasons = [self._described["fork_unsafe"], forksafe.check(watch)]
+        self._described = dict(self._described, fork_unsafe="; ".join(filter(None, reasons)))
+
+    def _settle(self):
+        """Bring the process into the state that is copied from now on."""
+        _warm_templates(self._described["dags"])
+        self._threads.settle()
+        self._random.capture()
+        if self._gc_enabled is None:
+            self._gc_enabled = gc.isenabled()
+        for info in weakref.finalize._registry.values():
+            info.atexit = False  # TemporaryDirectory() of the file: it is ours to remove, not every task's
+        self._own.update(proctree.children(self._pid))
+        self._modules = preload.snapshot()
+        gc.unfreeze()
+        self._files.capture()
+        gc.freeze()
+        gc.disable()
+
+    # ---- forking ----
+
+    def _fork(self, body):
+        fds, self._fds = self._fds[:3], self._fds[3:]
+        try:
+            if len(fds) != 3:
+                raise wire.RemoteError("INVALID_REQUEST", "Fork needs three file descriptors, got %d" % len(fds))
+            if self._described is None or self._closing is not None:
+                state = "is shutting down" if self._closing is not None else "has not imported a file"
+                raise wire.RemoteError("INVALID_REQUEST", "cannot fork: this host %s" % state)
+            self._files.flush()
+            signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+            try:
+                pid = os.fork()
+            except OSError as err:
+                raise wire.RemoteError("UNAVAILABLE", "cannot fork: %s" % err)
+            if pid == 0:
+                self._become_task(fds)
+        finally:
+            if os.getpid() == self._pid:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _OURS)
+                for fd in fds:
+                    os.close(fd)
+        self._tasks[pid] = _Task(body["attempt_id"])
+        return {"type": "Forked", "pid": pid}
+
+    def _become_task(self, fds):
+        """Turn this fresh fork into a task process and run it to its end. Does not return."""
+        try:
+            signal.set_wakeup_fd(-1)
+            for fd in (self._sock.detach(), *self._wake, *self._fds):
+                os.close(fd)
+            channel, out, err = fds
+            os.dup2(out, 1)
+            os.dup2(err, 2)
+            os.close(out)
+            os.close(err)
+            task.own_session()
+            if os.getppid() != self._pid:
+                os._exit(wire.EXIT_GONE)
+            process = task.Process(wire.Comms(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, channel)), self._files)
+            for signum, handler in self._handlers.items():
+                signal.signal(signum, handler)
+            process.install_signals()
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        except BaseException:  # noqa: B902
+            traceback.print_exc()
+            os._exit(1)
+        process.guard(lambda: self._run_task(process))
+
+    def _run_task(self, process):
+        self._environment.restore()
+        self._threads.restore()
+        self._random.restore()
+        if self._gc_enabled:
+            gc.enable()
+        startup = process.start()
+        status = process.run(startup, self._dags)
+        process.report_imports(self._modules, startup)
+        return status
+
+    # ---- children's ends ----
+
+    def _reap(self):
+        """Collect ended children, report tasks' ends, and end what they have left behind."""
+        ended, suspects, have_children = [], [], True
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                have_children = False
+                break
+            if pid == 0:
+                break
+            one = self._tasks.pop(pid, None)
+            if one is not None:
+                one.end = {"type": "Exited", "attempt_id": one.attempt_id, "pid": pid, "status": status,
+                           "utime": usage.ru_utime, "stime": usage.ru_stime, "maxrss": usage.ru_maxrss * 1024}
+                ended.append(one)
+            elif pid in self._strays:
+                owner = self._strays.pop(pid)
+                if owner is not None:
+                    owner.strays.discard(pid)
+                suspects.append(owner)
+        if have_children and (ended or suspects or self._strays):
+            self._end_strays(ended + [one for one in suspects if one is not None])
+        for one in ended:
+            one.held_until = time.monotonic() + _STRAY_PATIENCE
+        if ended or self._held:
+            self._report(self._held + ended)
+
+    def _end_strays(self, suspects):
+        """Kill every child that is neither a task nor our own, with its tree: its task is dead, so it is an orphan."""
+        keep = self._own | forksafe.helper_processes()
+        for pid in proctree.children(self._pid):
+            if pid in self._tasks or pid in self._strays or pid in keep:
+                continue
+            facts = proctree.stat(pid)
+            owner = _owner_of(pid, facts, suspects)
+            tree = [pid] + proctree.descendants(pid)
+            self._strays[pid] = owner
+            if owner is not None:
+                owner.strays.add(pid)
+                if facts is not None and facts[0] != "Z":
+                    owner.end["orphans"] = owner.end.get("orphans", 0) + len(tree)
+            proctree.send(tree, signal.SIGKILL)
+
+    def _report(self, candidates):
+        now = time.monotonic()
+        self._held = [one for one in candidates if one.strays and now < one.held_until]
+        for one in candidates:
+            if one not in self._held:
+                self._say(one.end)
+
+    # ---- ending ----
+
+    def _on_shutdown(self, body):
+        self._shut_down(float(body.get("grace") or 0))
+
+    def _shut_down(self, grace):
+        if self._closing is None:
+            self._closing = time.monotonic() + grace
+            if grace > 0:
+                proctree.send(self._tasks, signal.SIGTERM)
+
+    def _close(self):
+        """Go on with the shutdown; return True when every task has ended and been reported."""
+        if self._tasks and time.monotonic() >= self._closing:
+            self._kill_everything()
+            self._closing = time.monotonic() + 0.1
+        elif time.monotonic() >= self._closing:
+            self._closing += 0.1
+        return not self._tasks and not self._held
+
+    def abandon(self):
+        """Stop without a worker: end every task and everything below it, without grace."""
+        deadline = time.monotonic() + _STRAY_PATIENCE
+        while time.monotonic() < deadline:
+            self._kill_everything()
+            if not proctree.reap():
+                break
+            time.sleep(0.005)
+
+    def _kill_everything(self):
+        proctree.send(proctree.descendants(self._pid), signal.SIGKILL)
+
+    # ---- signals ----
+
+    def _listen_to_signals(self):
+        """Take over the signals the loop lives on; what the file has set for them is for its tasks."""
+        found = {signum: signal.getsignal(signum) for signum in _OURS}
+        self._handlers = {signum: handler for signum, handler in found.items() if handler is not None}
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._on_term)
+        signal.signal(_PARENT_DIED, self._on_parent_died)
+        signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
+        kernel.set_parent_death_signal(_PARENT_DIED)
+        if os.getppid() != self._parent:
+            self._parent_died = True
+            os.write(self._wake[1], b"\0")
+
+    def _forget_signals(self):
+        signal.set_wakeup_fd(-1)
+        for signum, handler in self._handlers.items():
+            signal.signal(signum, handler)
+
+    def _on_term(self, signum, frame):
+        self._asked_to_end = True
+
+    def _on_parent_died(self, signum, frame):
+        # Also sent when only the worker's thread that started us ends; serve() looks whether the parent really changed.
+        self._parent_died = True
+
+    def _drain_wakeups(self):
+        try:
+            while len(os.read(self._wake[0], 4096)) == 4096:
+                pass
+        except BlockingIOError:
+            pass
+
+
+def _owner_of(pid, facts, suspects):
+    """Say which of the dead tasks a stray process belonged to, or None."""
+    for one in suspects:
+        if facts is not None and facts[2] == one.end["pid"]:
+            return one
+    for one in suspects:
+        if proctree.environment_has(pid, "OSTRO_ATTEMPT_ID=" + one.attempt_id):
+            return one
+    return suspects[0] if len(suspects) == 1 else None
+
+
+def _warm_templates(dags):
+    """Import Jinja when a DAG has templates, so that not every fork does."""
+    if "jinja2" not in sys.modules and any("{{" in text or "{%" in text for text in map(repr, dags)):
+        preload.import_modules(["jinja2"])
+
+
+def main():
+    """Run a host on the channel that OSTRO_HOST_FD names."""
+    given = int(os.environ.pop("OSTRO_HOST_FD"))
+    fd = fcntl.fcntl(given, fcntl.F_DUPFD_CLOEXEC, 100)  # out of the way of files that close "all" descriptors
+    os.close(given)
+    task.null_stdin()
+    task.prepare_streams()
+    kernel.become_subreaper()
+    if sys.stderr is not None:
+        faulthandler.enable()
+    host = Host(socket.socket(fileno=fd))
+    status = 0
+    try:
+        host.serve()
+    except BaseException:  # noqa: B902
+        traceback.print_exc()
+        host.abandon()
+        status = 1
+    finalizers = weakref.finalize._registry
+    for info in finalizers.values():
+        info.atexit = True
+    if finalizers:
+        weakref.finalize._exitfunc()
+    task._flush_standard_streams()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    from ostro.host import main  # noqa: F811 - so that classes are those of ostro.host, not of __main__
+
+    main()

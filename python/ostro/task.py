@@ -1,0 +1,279 @@
+"""The life of one task process, from StartupDetails to os._exit; and ``python -m ostro.task``, which spawns one.
+
+A forked task process is made by ``ostro.host``; it and the spawned one go through ``run`` here. What happens in between
+is ``ostro.runner``'s. At the end comes what the end of a Python program means (threads joined, atexit hooks, buffers
+flushed), then the processes the task left behind are ended, then the process is gone without taking down the interpreter,
+which for a program with pandas loaded takes longer than many a task.
+"""
+
+import atexit
+import datetime
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+
+from ostro import comms as wire
+from ostro import kernel, preload, proctree
+
+EXIT_LIMIT = 20.0
+"""Seconds that threads and atexit hooks get after the task's function has returned."""
+
+LEFTOVER_GRACE = 0.5
+"""Seconds between TERM and KILL for processes a task has left behind."""
+
+EXIT_TERMINATED = 128 + signal.SIGTERM
+KIND_CALLBACK = "callback"
+
+
+def prepare():
+    """Import what every task process needs. Call in the host, so that its forks find it there."""
+    import ostro.exceptions  # noqa: F401
+    import ostro.runner  # noqa: F401
+
+
+class Process:
+    """One task process: its channel, its signals and its end."""
+
+    def __init__(self, comms, files=None, limit=EXIT_LIMIT):
+        self.comms = comms
+        self._files = files
+        self._limit = float(os.environ.get("OSTRO_EXIT_LIMIT") or limit)
+        self._pid = os.getpid()
+        self._terminated = False
+
+    def install_signals(self):
+        """Make SIGTERM run the operator's on_kill and raise AirflowTaskTerminated in the main thread, once."""
+        signal.signal(signal.SIGTERM, self._on_term)
+        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+    def start(self):
+        """Wait for StartupDetails, apply its environment and return it."""
+        startup = self.comms.receive()
+        if startup.get("type") != "StartupDetails":
+            raise wire.ProtocolError("expected StartupDetails, got %s" % startup.get("type"))
+        env = startup.get("env")
+        if env:
+            os.environ.update(env)
+            if "TZ" in env:
+                time.tzset()
+        return startup
+
+    def run(self, startup, dags):
+        """Run what ``startup`` asks for with the DAG of that name and return the exit status."""
+        import ostro.runner
+
+        dag = dags.get(startup["ti"]["dag_id"])
+        if dag is None:
+            known = ", ".join(sorted(dags)) or "none"
+            text = "%s does not declare the DAG %r any more (it declares: %s)"
+            return self.refuse(startup, text % (startup.get("dag_rel_path"), startup["ti"]["dag_id"], known))
+        run = ostro.runner.run_callback if startup.get("kind") == KIND_CALLBACK else ostro.runner.run_task
+        status = run(startup, self.comms, dag)
+        return status if isinstance(status, int) else 0
+
+    def refuse(self, startup, reason, detail=""):
+        """Log why the task cannot run at all and end the attempt as failed; return the exit status."""
+        self._log("error", reason, detail)
+        if startup.get("kind") != KIND_CALLBACK:
+            self.comms.send({"type": "RetryTask", "end_date": _now(), "reason": reason.splitlines()[0]})
+        return 1
+
+    def report_imports(self, before, startup):
+        """Tell the worker which large modules this task has imported since ``before``."""
+        modules = preload.learned(before, startup.get("bundle_info", {}).get("path") or os.sep + "nowhere")
+        if modules:
+            self.comms.send({"type": "ImportedModules", "modules": modules})
+
+    def guard(self, body):
+        """Call ``body()``, which returns an exit status, and end the process with it, whatever happens."""
+        status = 1
+        try:
+            status = body()
+        except SystemExit as err:
+            status = _exit_status(err)
+        except BaseException as err:  # noqa: B902 - this is the bottom of the process
+            if self._terminated:
+                status = EXIT_TERMINATED
+            elif os.getpid() == self._pid:
+                self._log("error", "the task process failed: %s" % _one_line(err), traceback.format_exc())
+            else:
+                traceback.print_exc()
+        finally:
+            if os.getpid() != self._pid:  # a process the task forked has come back up to here: it is not the task
+                _flush_standard_streams()
+                os._exit(status)
+            self.finish(status)
+
+    def finish(self, status):
+        """End the process as a Python program ends, with a time limit, and leave no process behind."""
+        try:
+            signal.signal(signal.SIGTERM, lambda *_: self.comms.interrupt(lambda: self._leave(EXIT_TERMINATED)))
+            signal.signal(signal.SIGALRM, lambda *_: self.comms.interrupt(lambda: self._overdue(status)))
+            signal.setitimer(signal.ITIMER_REAL, self._limit)
+            threading._shutdown()
+        except BaseException:  # noqa: B902
+            traceback.print_exc()
+        try:
+            atexit._run_exitfuncs()
+        except BaseException:  # noqa: B902 - before Python 3.10 the last error is raised after it was printed
+            pass
+        self._leave(status)
+
+    def _leave(self, status):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            _flush_standard_streams()
+            if self._files is not None:
+                self._files.flush_all()
+            self._end_leftovers()
+        finally:
+            os._exit(status)
+
+    def _overdue(self, status):
+        self._log("warning", "the task's threads and atexit hooks took more than %g s after its end" % self._limit)
+        self._leave(status)
+
+    def _end_leftovers(self):
+        count = proctree.end_all(LEFTOVER_GRACE)
+        if count:
+            noun = "process" if count == 1 else "processes"
+            self._log("warning", "killed %d %s the task left behind" % (count, noun))
+
+    def _on_term(self, signum, frame):
+        if not self._terminated:
+            self._terminated = True
+            self.comms.interrupt(self._terminate)
+
+    def _terminate(self):
+        import ostro.exceptions
+        import ostro.runner
+
+        try:
+            getattr(ostro.runner, "on_term", lambda: None)()
+        except Exception:
+            self._log("error", "on_kill failed", traceback.format_exc())
+        raise ostro.exceptions.AirflowTaskTerminated("the task was asked to end (SIGTERM)")
+
+    def _log(self, level, event, error=""):
+        record = {"type": "LogRecord", "time": _now(), "level": level, "logger": "ostro.task", "event": event}
+        if error:
+            record["error"] = error
+        try:
+            self.comms.send(record)
+        except Exception:
+            print(event, error, sep="\n", file=sys.stderr)
+
+
+def own_session():
+    """Make this process a session and a subreaper of its own that dies with its parent."""
+    try:
+        os.setsid()
+    except PermissionError:
+        pass  # its parent has done it
+    kernel.become_subreaper()
+    kernel.set_parent_death_signal(signal.SIGKILL)
+
+
+def null_stdin():
+    """Make reading standard input say that there is nothing to read."""
+    fd = os.open(os.devnull, os.O_RDONLY)
+    if fd == 0:
+        os.set_inheritable(0, True)
+    else:
+        os.dup2(fd, 0)
+        os.close(fd)
+
+
+def prepare_streams():
+    """Make what is printed appear line by line, in UTF-8, and never fail for a character."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        except (AttributeError, ValueError):
+            pass
+
+
+def main():
+    """Run one task in a fresh interpreter (isolation: spawn)."""
+    parent = os.getppid()
+    own_session()
+    null_stdin()
+    fd = int(os.environ.pop("OSTRO_TASK_FD"))
+    os.set_inheritable(fd, False)
+    process = Process(wire.Comms(socket.socket(fileno=fd)))
+    if os.getppid() != parent:
+        os._exit(wire.EXIT_GONE)
+    process.install_signals()
+    prepare_streams()
+    process.guard(lambda: _spawned(process))
+
+
+def _spawned(process):
+    from ostro import forkstate
+
+    environment = forkstate.Environment(os.environ)
+    environment.restore()
+    startup = process.start()
+    prepare()
+    dags, failure = _load(startup)
+    process._files = forkstate.OpenFiles()
+    process._files.capture()
+    gc.freeze()
+    if failure is not None and startup["ti"]["dag_id"] not in dags:
+        return process.refuse(startup, *failure)
+    return process.run(startup, dags)
+
+
+def _load(startup):
+    """Import the task's file; return its DAGs by id and, when something in it failed, (reason, traceback)."""
+    from ostro import loader
+
+    bundle = startup["bundle_info"]
+    result = loader.load_file(
+        bundle["path"],
+        startup["dag_rel_path"],
+        bundle.get("shown_path") or bundle["path"],
+        startup.get("compat") or "airflow3",
+        startup.get("defaults") or {},
+    )
+    if not result.errors:
+        return result.dags, None
+    first = result.errors[0]
+    return result.dags, ("cannot import %s: %s" % (first["file"], first["message"]), first.get("traceback", ""))
+
+
+def _exit_status(err):
+    if err.code is None:
+        return 0
+    if isinstance(err.code, int):
+        return err.code & 0xFF
+    print(err.code, file=sys.stderr)
+    return 1
+
+
+def _flush_standard_streams():
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            pass
+
+
+def _one_line(err):
+    return ("%s: %s" % (type(err).__name__, err)).splitlines()[0]
+
+
+def _now():
+    return datetime.datetime.now(datetime.timezone.utc).isoformat()
+
+
+if __name__ == "__main__":
+    from ostro.task import main  # noqa: F811 - so that classes are those of ostro.task, not of __main__
+
+    main()
