@@ -1,0 +1,185 @@
+// Package secret keeps secrets secret: it seals them for storage, replaces them in text that people see, and knows which
+// names are likely to hold one.
+//
+// The package promises that a sealed value can be read only with the key file and in its own place, and that a masked
+// text holds none of the values it was told about. It must not know where secrets come from or where text goes.
+package secret
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Hidden is what stands where a secret was.
+const Hidden = "***"
+
+// minLength is the length below which a value is not masked unless it is told explicitly: replacing every "1" or "root"
+// makes a log unreadable and hides nothing. It is Airflow's limit.
+const minLength = 5
+
+// A Masker replaces secrets in text. It is safe for concurrent use; the zero value knows no secrets.
+type Masker struct {
+	mu       sync.RWMutex
+	values   map[string]struct{}
+	replacer *strings.Replacer
+}
+
+// Add tells the masker values to hide. Values shorter than five characters are left alone. Of a value with several lines
+// each line is hidden too, since logs come line by line; so are the forms a value takes inside JSON and quotes.
+func (m *Masker) Add(values ...string) { m.add(minLength, values) }
+
+// AddExplicit is Add for values that a person or program named as secret in so many words: only empty ones are left alone.
+func (m *Masker) AddExplicit(values ...string) { m.add(1, values) }
+
+func (m *Masker) add(least int, values []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := len(m.values)
+	if m.values == nil {
+		m.values = map[string]struct{}{}
+	}
+	for _, value := range values {
+		for _, form := range forms(value) {
+			if len([]rune(form)) >= least && form != Hidden {
+				m.values[form] = struct{}{}
+			}
+		}
+	}
+	if len(m.values) == before {
+		return
+	}
+	// A Replacer prefers the pair that comes first, so the longest has to: no part of a longer secret may be left over.
+	sorted := make([]string, 0, len(m.values))
+	for value := range m.values {
+		sorted = append(sorted, value)
+	}
+	slices.SortFunc(sorted, func(a, b string) int {
+		if len(a) != len(b) {
+			return len(b) - len(a)
+		}
+		return strings.Compare(a, b)
+	})
+	pairs := make([]string, 0, 2*len(sorted))
+	for _, value := range sorted {
+		pairs = append(pairs, value, Hidden)
+	}
+	m.replacer = strings.NewReplacer(pairs...)
+}
+
+// forms lists how a value can show up in text.
+func forms(value string) []string {
+	out := []string{value}
+	if strings.ContainsAny(value, "\r\n") {
+		for line := range strings.Lines(value) {
+			// A line such as "}" or "-----END…" alone says nothing, but a short one would be masked everywhere.
+			if line = strings.TrimSpace(line); len([]rune(line)) >= minLength {
+				out = append(out, line)
+			}
+		}
+	}
+	if trimmed := strings.TrimSpace(value); trimmed != value {
+		out = append(out, trimmed)
+	}
+	var quoted bytes.Buffer
+	encoder := json.NewEncoder(&quoted)
+	encoder.SetEscapeHTML(false)
+	if encoder.Encode(value) == nil {
+		if inner := strings.Trim(strings.TrimSpace(quoted.String()), `"`); inner != value && inner != "" {
+			out = append(out, inner)
+		}
+	}
+	return out
+}
+
+// Mask is the text with every known secret replaced.
+func (m *Masker) Mask(text string) string {
+	m.mu.RLock()
+	replacer := m.replacer
+	m.mu.RUnlock()
+	if replacer == nil || text == "" {
+		return text
+	}
+	return replacer.Replace(text)
+}
+
+// MaskJSON replaces secrets inside the strings of a JSON text and every value whose key is sensitive. A text that is not
+// JSON is masked as text.
+func (m *Masker) MaskJSON(raw json.RawMessage) json.RawMessage {
+	if len(raw) == 0 {
+		return raw
+	}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	var value any
+	if err := decoder.Decode(&value); err != nil {
+		return json.RawMessage(m.Mask(string(raw)))
+	}
+	out, err := json.Marshal(m.redact("", value))
+	if err != nil {
+		return json.RawMessage(`"` + Hidden + `"`)
+	}
+	return out
+}
+
+// redact walks a decoded JSON value; name is the key it stands under.
+func (m *Masker) redact(name string, value any) any {
+	if name != "" && IsSensitive(name) {
+		return hide(value)
+	}
+	switch v := value.(type) {
+	case string:
+		return m.Mask(v)
+	case []any:
+		for i := range v {
+			v[i] = m.redact("", v[i])
+		}
+	case map[string]any:
+		for key := range v {
+			v[key] = m.redact(key, v[key])
+		}
+	}
+	return value
+}
+
+// hide replaces what a sensitive key holds; nothing is left visible as nothing.
+func hide(value any) any {
+	switch v := value.(type) {
+	case nil, bool:
+		return v
+	case string:
+		if v == "" {
+			return v
+		}
+	case []any:
+		for i := range v {
+			v[i] = hide(v[i])
+		}
+		return v
+	case map[string]any:
+		for key := range v {
+			v[key] = hide(v[key])
+		}
+		return v
+	}
+	return Hidden
+}
+
+// sensitive are the parts of names that mark a secret: Airflow's list.
+var sensitive = []string{
+	"access_key", "access_token", "api_key", "apikey", "authorization", "connection_string", "keyfile_dict", "passphrase",
+	"passwd", "password", "private_key", "proxies", "proxy", "secret", "service_account", "token",
+}
+
+// harmless are parts of names that would look sensitive and are everyday words of machine learning.
+var harmless = strings.NewReplacer("tokeniz", "", "max_token", "", "num_token", "", "n_tokens", "", "new_tokens", "")
+
+// IsSensitive says whether a name (of a variable, a field of a connection, a key in JSON, an environment variable) is
+// likely to hold a secret.
+func IsSensitive(name string) bool {
+	name = strings.ReplaceAll(strings.ToLower(strings.TrimSpace(name)), "-", "_")
+	name = harmless.Replace(name)
+	return slices.ContainsFunc(sensitive, func(part string) bool { return strings.Contains(name, part) })
+}
