@@ -20,21 +20,6 @@ var (
 	ErrInvalid  = errors.New("invalid")
 )
 
-// Commands (methods of *Scheduler, each folded by the scheduler's goroutine and answered after the commit):
-//
-//	Trigger(ctx, actor string, r TriggerRequest) (run.DAGRun, error)
-//	Clear(ctx, actor string, r ClearRequest) ([]run.TaskInstance, error)
-//	MarkTasks(ctx, actor string, r MarkRequest) ([]run.TaskInstance, error)
-//	MarkRun(ctx, actor, dagID, runID string, state run.State) (run.DAGRun, error)   // failed = cancel: kills what runs
-//	SetRunNote(ctx, actor, dagID, runID, note string) (run.DAGRun, error)
-//	SetTaskNote(ctx, actor string, k run.Key, note string) (run.TaskInstance, error)
-//	SetPaused(ctx, actor, dagID string, paused bool) error
-//	PutPool(ctx, actor string, p store.Pool) error; DeletePool(ctx, actor, name string) error
-//	DeleteRun(ctx, actor, dagID, runID string) error                               // only finished runs
-//	WhyWaiting(ctx, dagID, runID string) ([]plan.Blocked, error)
-//	DAGsChanged()                                                                  // bundle calls it after publishing
-//	NextRun(ctx, dagID string) (store.NextRun, bool, error)
-
 // TriggerRequest creates a DAG run.
 type TriggerRequest struct {
 	DAGID string

@@ -1,0 +1,202 @@
+package scheduler
+
+import (
+	"container/heap"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"time"
+
+	"ostro.dev/ostro/internal/core/plan"
+	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/store"
+)
+
+// advance adds to a batch everything that follows from what it holds, until nothing more follows.
+func (s *Scheduler) advance(b *batch) {
+	s.flushStarted(b)
+	for more := true; more; {
+		more = s.createScheduled(b)
+		more = s.startRuns(b) || more
+		more = s.tellSuccessors(b) || more
+		more = s.admit(b) || more
+	}
+	s.startCallbacks(b)
+	s.flushStarted(b)
+	b.seal()
+}
+
+// onTime folds what time alone brings about.
+func (s *Scheduler) onTime(b *batch) error {
+	st := s.st
+	seen := map[plan.RunKey]bool{}
+	for len(st.wakes) > 0 && !st.wakes[0].at.After(b.now) {
+		w := heap.Pop(&st.wakes).(wakeUp)
+		if lr := st.runs[w.run]; lr != nil && !seen[w.run] {
+			seen[w.run] = true
+			b.decide(lr, plan.Tick{})
+		}
+	}
+	if !st.runsWake.IsZero() && !st.runsWake.After(b.now) {
+		st.runsDirty = true
+	}
+	if b.now.Sub(s.lastFull) >= s.cfg.Interval {
+		s.lastFull = b.now
+		st.runsDirty = true
+		for _, d := range st.dags {
+			if d.due.Equal(never) {
+				d.due = time.Time{}
+			}
+		}
+		s.relaunch(b)
+	}
+	return nil
+}
+
+// startRuns lets queued DAG runs begin.
+func (s *Scheduler) startRuns(b *batch) bool {
+	st := s.st
+	if !st.runsDirty || s.held {
+		return false
+	}
+	st.runsDirty = false
+	st.runsWake = time.Time{}
+	if len(st.queued) == 0 {
+		return false
+	}
+	start, _, wake := plan.RunsToStart(s.runCandidates(), st.running, s.limits(st), b.now)
+	st.runsWake = wake
+	for _, k := range start {
+		b.decide(st.runs[k], plan.RunStarted{})
+	}
+	st.runsDirty = false // what starting them changed is known
+	return len(start) > 0
+}
+
+func (s *Scheduler) runCandidates() []plan.RunCandidate {
+	st := s.st
+	queued := make([]plan.RunCandidate, 0, len(st.queued))
+	for k, lr := range st.queued {
+		queued = append(queued, plan.RunCandidate{
+			Run: lr.run.Row(), MaxActiveRuns: lr.run.Index().DAG.MaxActiveRuns, Paused: st.paused(k.DAGID),
+		})
+	}
+	return queued
+}
+
+// tellSuccessors passes on, for DAGs whose tasks depend on the run before, what changed there.
+func (s *Scheduler) tellSuccessors(b *batch) bool {
+	st := s.st
+	told := false
+	for k := range st.pastDirty {
+		delete(st.pastDirty, k)
+		lr := st.runs[k]
+		if lr == nil {
+			if c := b.byRun[k]; c != nil {
+				lr = c.lr
+			}
+		}
+		if lr == nil {
+			continue
+		}
+		if next := st.successor(lr); next != nil {
+			d := b.decide(next, plan.PastChanged{Past: plan.PastOf(lr.run.Row(), lr.run.Instances())})
+			told = told || len(d.Tasks) > 0
+		}
+	}
+	return told
+}
+
+// successor is the live run of the same DAG with the next logical date.
+func (st *state) successor(lr *liveRun) *liveRun {
+	at := lr.run.Row().LogicalDate
+	if at == nil {
+		return nil
+	}
+	var best *liveRun
+	var bestAt time.Time
+	for k, other := range st.runs {
+		if k.DAGID != lr.key.DAGID {
+			continue
+		}
+		o := other.run.Row().LogicalDate
+		if o != nil && o.After(*at) && (best == nil || o.Before(bestAt)) {
+			best, bestAt = other, *o
+		}
+	}
+	return best
+}
+
+// admit gives attempts to the instances that may start now.
+func (s *Scheduler) admit(b *batch) bool {
+	st := s.st
+	if st.queue.Len() == 0 {
+		return false
+	}
+	limits := s.limits(st)
+	if len(limits.Executors) == 0 {
+		return false
+	}
+	keys := st.queue.Admit(&st.usage, limits)
+	for _, k := range keys {
+		if lr := st.runs[keyOf(k)]; lr != nil {
+			s.queueAttempt(b, lr, k)
+		}
+	}
+	return len(keys) > 0
+}
+
+// queueAttempt makes the attempt of an admitted instance: a row now, an order to the executor after the commit.
+func (s *Scheduler) queueAttempt(b *batch, lr *liveRun, k run.Key) {
+	id := newID()
+	b.decide(lr, plan.Admitted{Key: k, AttemptID: id})
+	ti, ok := lr.run.Instance(k)
+	if !ok || ti.AttemptID != id || ti.State != run.Queued {
+		return
+	}
+	task := lr.run.Task(k)
+	name := task.Executor
+	if name == "" {
+		name = s.cfg.Limits.DefaultExecutor
+	}
+	token := newToken()
+	a := &openAttempt{token: token, row: run.Attempt{
+		Key: k, ID: id, TryNumber: ti.TryNumber, State: run.Queued, Instance: s.instances[name], Executor: name, QueuedAt: b.now,
+	}}
+	a.order = s.taskOrder(lr, ti, a)
+	s.st.attempts[id] = a
+	b.created = append(b.created, newAttempt{row: a.row, hash: HashToken(token)})
+	if ti.TryNumber > 1 && ti.NextMethod == "" {
+		b.xcoms = append(b.xcoms, xcomWrite{key: k}) // a new try begins without the values of the last
+	}
+	b.after = append(b.after, func() { s.launch(a) })
+}
+
+// newToken makes a token that is good for one attempt.
+func newToken() string {
+	var b [32]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		panic("scheduler: no random numbers: " + err.Error())
+	}
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// HashToken is what the store keeps of a token.
+func HashToken(token string) []byte {
+	h := sha256.Sum256([]byte(token))
+	return h[:]
+}
+
+// kick makes the loop look again at once.
+func (s *Scheduler) kick() {
+	s.box.put(message{actor: actorScheduler, fold: func(*batch) error { return nil }})
+}
+
+// notFound turns the store's words into the domain's.
+func notFound(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return errors.Join(ErrNotFound, err)
+	}
+	return err
+}

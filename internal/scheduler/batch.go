@@ -1,0 +1,219 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"ostro.dev/ostro/internal/core/plan"
+	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/store"
+	"ostro.dev/ostro/protocol"
+)
+
+// batch is what goes into one commit, and what must be done after it.
+type batch struct {
+	s     *Scheduler
+	ctx   context.Context
+	actor string
+	now   time.Time
+
+	runs    []*change // in order of first change
+	byRun   map[plan.RunKey]*change
+	started []run.Attempt
+	ended   []run.Attempt
+	created []newAttempt
+	xcoms   []xcomWrite
+	owed    []plan.Callback
+	writes  []func(*store.Tx) error
+
+	owedIDs []int64 // of owed, set by write
+	after   []func()
+}
+
+// change is what a batch does to one DAG run.
+type change struct {
+	lr      *liveRun
+	create  bool
+	row     run.DAGRun         // as created
+	tis     []run.TaskInstance // as created
+	decided bool
+	dec     plan.Decision
+}
+
+type newAttempt struct {
+	row  run.Attempt
+	hash []byte
+}
+
+// xcomWrite stores a value, or with a nil value removes all of an instance.
+type xcomWrite struct {
+	key   run.Key
+	value *protocol.XComValue
+}
+
+func (s *Scheduler) newBatch(ctx context.Context, actor string) *batch {
+	return &batch{s: s, ctx: ctx, actor: actor, now: s.now(), byRun: map[plan.RunKey]*change{}}
+}
+
+// change returns the entry of a run.
+func (b *batch) change(lr *liveRun) *change {
+	c := b.byRun[lr.key]
+	if c == nil || c.lr != lr {
+		c = &change{lr: lr}
+		b.byRun[lr.key] = c
+		b.runs = append(b.runs, c)
+	}
+	return c
+}
+
+// decide folds an event into a run and keeps everything that counts runs and instances in step.
+func (b *batch) decide(lr *liveRun, ev plan.Event) plan.Decision {
+	st := b.s.st
+	d := plan.Decide(lr.run, ev, b.now)
+	st.usage.Fold(lr.run, d)
+	st.queue.Fold(lr.run, d, st.paused(lr.key.DAGID))
+	c := b.change(lr)
+	if c.decided {
+		c.dec = lr.run.Join(c.dec, d)
+	} else {
+		c.dec, c.decided = d, true
+	}
+	if d.PauseDAG != "" {
+		b.pause(lr.key.DAGID, d.PauseDAG)
+	}
+	if !d.WakeAt.IsZero() {
+		st.wake(d.WakeAt, lr.key)
+	}
+	if len(d.Tasks) > 0 && lr.run.Index().DependsOnPast() {
+		st.pastDirty[lr.key] = true
+	}
+	st.recount(lr)
+	return d
+}
+
+// pause pauses a DAG because its runs keep failing.
+func (b *batch) pause(dagID, why string) {
+	b.s.log.Warn("the DAG is paused", "dag", dagID, "reason", why)
+	b.writes = append(b.writes, func(tx *store.Tx) error { return tx.SetPaused(dagID, true) })
+	b.s.st.setPaused(dagID, true)
+}
+
+// owe records a callback that a process of its own must run, once for each attempt and kind.
+func (b *batch) owe(c plan.Callback) {
+	for _, o := range b.owed {
+		if o.AttemptID == c.AttemptID && o.Kind == c.Kind && o.RunID == c.RunID && o.DAGID == c.DAGID && (o.Task == nil) == (c.Task == nil) {
+			return
+		}
+	}
+	b.owed = append(b.owed, c)
+}
+
+// seal collects what the joined decisions ask for. It is called once, before the commit.
+func (b *batch) seal() {
+	for _, c := range b.runs {
+		for _, cb := range c.dec.Callbacks {
+			b.owe(cb)
+		}
+		for _, k := range c.dec.Kills {
+			b.after = append(b.after, func() { b.s.kill(k.AttemptID, k.Reason) })
+		}
+	}
+}
+
+func (b *batch) empty() bool {
+	for _, c := range b.runs {
+		if c.create || len(c.dec.Tasks) > 0 || c.dec.Run != nil || len(c.dec.Callbacks) > 0 {
+			return false
+		}
+	}
+	return len(b.started)+len(b.ended)+len(b.created)+len(b.xcoms)+len(b.owed)+len(b.writes) == 0
+}
+
+// write is the one transaction. It may be called again when the database could not be written.
+func (b *batch) write(tx *store.Tx) error {
+	for _, w := range b.writes {
+		if err := w(tx); err != nil {
+			return err
+		}
+	}
+	for _, c := range b.runs {
+		if err := c.writeRows(tx); err != nil {
+			return fmt.Errorf("change DAG run %s of %s: %w", c.lr.key.RunID, c.lr.key.DAGID, err)
+		}
+	}
+	for _, a := range b.started {
+		if err := tx.StartAttempt(a); err != nil {
+			return fmt.Errorf("record the start of attempt %s: %w", a.ID, err)
+		}
+	}
+	for _, a := range b.ended {
+		if err := tx.EndAttempt(a); err != nil {
+			return fmt.Errorf("record the end of attempt %s: %w", a.ID, err)
+		}
+	}
+	for _, x := range b.xcoms {
+		if err := x.write(tx); err != nil {
+			return fmt.Errorf("store XCom of task %s: %w", x.key.TaskID, err)
+		}
+	}
+	for _, a := range b.created {
+		if err := tx.CreateAttempt(a.row, a.hash); err != nil {
+			return fmt.Errorf("queue attempt %s: %w", a.row.ID, err)
+		}
+	}
+	b.owedIDs = b.owedIDs[:0]
+	for _, c := range b.owed {
+		id, err := tx.OweCallback(c)
+		if err != nil {
+			return fmt.Errorf("keep callback %s: %w", c.Kind, err)
+		}
+		b.owedIDs = append(b.owedIDs, id)
+	}
+	return nil
+}
+
+func (c *change) writeRows(tx *store.Tx) error {
+	if c.create {
+		row := c.row
+		if err := tx.CreateRun(&row, c.tis); err != nil {
+			return err
+		}
+	}
+	if len(c.dec.Tasks) > 0 {
+		if err := tx.ChangeTasks(c.dec.Tasks); err != nil {
+			return err
+		}
+	}
+	if c.dec.Run != nil {
+		return tx.ChangeRun(*c.dec.Run)
+	}
+	return nil
+}
+
+func (x xcomWrite) write(tx *store.Tx) error {
+	if x.value == nil {
+		return tx.DeleteXComs(x.key, "")
+	}
+	return tx.PutXCom(x.key, x.value.Key, x.value.Value, x.value.MapLength)
+}
+
+// finish does what only may be done once everything is durable.
+func (b *batch) finish() {
+	st := b.s.st
+	for _, f := range b.after {
+		f()
+	}
+	for i, id := range b.owedIDs {
+		st.callbacks[id] = &owedCallback{OwedCallback: store.OwedCallback{ID: id, Callback: b.owed[i], Created: b.now}}
+	}
+	if len(b.owedIDs) > 0 {
+		b.s.kick()
+	}
+	for _, c := range b.runs {
+		if ended(c.lr.run.Row().State) {
+			st.forget(c.lr)
+		}
+	}
+	b.s.tellIdle()
+}

@@ -1,0 +1,318 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"ostro.dev/ostro/internal/core/dag"
+	"ostro.dev/ostro/internal/core/plan"
+	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/executor"
+	"ostro.dev/ostro/internal/store"
+)
+
+// Store is what the scheduler needs of the control database.
+type Store interface {
+	Update(ctx context.Context, actor string, now time.Time, f func(*store.Tx) error) error
+	LiveRuns(ctx context.Context) ([]store.LiveRun, error)
+	OpenAttempts(ctx context.Context) ([]run.Attempt, error)
+	OwedCallbacks(ctx context.Context) ([]store.OwedCallback, error)
+	DAGVersion(ctx context.Context, dagID string, number int) (*dag.DAG, store.DAGVersionInfo, error)
+	DAGs(ctx context.Context, f store.DAGFilter) ([]store.DAGInfo, int, error)
+	DAG(ctx context.Context, dagID string) (store.DAGInfo, error)
+	Run(ctx context.Context, dagID, runID string) (run.DAGRun, error)
+	Runs(ctx context.Context, f store.RunFilter) ([]run.DAGRun, int, error)
+	TaskInstances(ctx context.Context, f store.TIFilter) ([]run.TaskInstance, int, error)
+	XComsOfTask(ctx context.Context, dagID, runID, taskID, key string) ([]store.XCom, error)
+	Attempt(ctx context.Context, id string) (run.Attempt, error)
+	Pools(ctx context.Context) ([]store.Pool, error)
+}
+
+// Config is what the scheduler is told about the installation. The zero value of every field has a default.
+type Config struct {
+	// Limits of the installation. Executors and Pools are filled in by the scheduler itself.
+	Limits plan.Limits
+	// Slots is how many attempts each executor may hold, by name.
+	Slots map[string]int
+	// DefaultPoolSlots is the size of default_pool before somebody changes it; 128 when zero.
+	DefaultPoolSlots int
+	// BundleName, BundleShown and BundlePath say where a task's code is: the bundle's name, the folder people know it by
+	// and the snapshot of a version.
+	BundleName, BundleShown string
+	BundlePath              func(version string) string
+	// Interpreter, Isolation, Compat and Grace go into every launch that does not say otherwise.
+	Interpreter, Isolation, Compat string
+	Grace                          time.Duration
+	// BaseURL is where people reach the server.
+	BaseURL string
+	// TokenKey makes the tokens of callback processes, which must outlive a restart. Random when empty.
+	TokenKey []byte
+	// Interval is how often everything is looked at without a reason; 5 s when zero.
+	Interval time.Duration
+	// StartedDelay is how long "running" may wait for a commit to travel with; 30 ms when zero.
+	StartedDelay time.Duration
+	// CallbackSlots is how many callback processes run at once; 4 when zero.
+	CallbackSlots int
+}
+
+// callbackTries is how often a callback is started before it is given up.
+const callbackTries = 3
+
+// A Scheduler owns all scheduling state. Create it with New, run it with Run.
+type Scheduler struct {
+	cfg   Config
+	store Store
+	log   *slog.Logger
+	box   *mailbox
+	execs map[string]*dispatcher
+
+	pushes       pushLog  // what running attempts pushed, told by the task API
+	callbackRows sync.Map // attempt id → run.Attempt of running callbacks, for the task API
+
+	// Owned by Run's goroutine.
+	st        *state
+	held      bool // nothing new starts: the server is stopping
+	instances map[string]string
+	lastFull  time.Time
+	idlers    []func()
+
+	ready     chan struct{}
+	done      chan struct{}
+	readyOnce sync.Once
+}
+
+// New returns a scheduler that starts attempts on the given executors.
+func New(cfg Config, st Store, execs []executor.Executor, logger *slog.Logger) *Scheduler {
+	if cfg.Interval == 0 {
+		cfg.Interval = 5 * time.Second
+	}
+	if cfg.StartedDelay == 0 {
+		cfg.StartedDelay = 30 * time.Millisecond
+	}
+	if cfg.CallbackSlots == 0 {
+		cfg.CallbackSlots = 4
+	}
+	if cfg.DefaultPoolSlots == 0 {
+		cfg.DefaultPoolSlots = 128
+	}
+	if cfg.Limits.DefaultExecutor == "" {
+		cfg.Limits.DefaultExecutor = "local"
+	}
+	if len(cfg.TokenKey) == 0 {
+		cfg.TokenKey = []byte(newToken())
+	}
+	if cfg.BundlePath == nil {
+		cfg.BundlePath = func(version string) string { return version }
+	}
+	s := &Scheduler{
+		cfg: cfg, store: st, log: logger, box: newMailbox(), execs: map[string]*dispatcher{},
+		instances: map[string]string{}, ready: make(chan struct{}), done: make(chan struct{}),
+	}
+	for _, ex := range execs {
+		s.execs[ex.Name()] = newDispatcher(ex, logger)
+	}
+	return s
+}
+
+// Ready is closed once the state has been read and commands are folded.
+func (s *Scheduler) Ready() <-chan struct{} { return s.ready }
+
+// Run schedules until ctx ends. What was committed stays; what was not is answered with an error.
+func (s *Scheduler) Run(ctx context.Context) error {
+	defer close(s.done)
+	defer func() {
+		for _, m := range s.box.close() {
+			m.answer(errStopped)
+		}
+	}()
+	var wg sync.WaitGroup
+	dctx, stop := context.WithCancel(ctx)
+	defer wg.Wait()
+	defer stop()
+	for _, d := range s.execs {
+		wg.Go(func() { d.run(dctx) })
+	}
+	if err := s.rebuild(ctx); err != nil {
+		return endOf(ctx, err)
+	}
+	s.apply(ctx, []message{{actor: actorScheduler, fold: s.recover}})
+	s.readyOnce.Do(func() { close(s.ready) })
+	for ctx.Err() == nil {
+		msgs := s.box.take()
+		if len(msgs) == 0 {
+			now := s.now()
+			if wait := s.st.nextWake(now, s.cfg.Interval).Sub(now); wait > 0 && !s.sleep(ctx, wait) {
+				break
+			}
+			msgs = s.box.take()
+		}
+		s.process(ctx, append(msgs, message{actor: actorScheduler, fold: s.onTime}))
+	}
+	return nil
+}
+
+// sleep waits for the mailbox or until the time is over; false when ctx ended.
+func (s *Scheduler) sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-s.box.wake:
+	case <-t.C:
+	}
+	return true
+}
+
+// process folds messages in order. Neighbours with one actor share a commit.
+func (s *Scheduler) process(ctx context.Context, msgs []message) {
+	for len(msgs) > 0 && ctx.Err() == nil {
+		n := 1
+		for !msgs[0].alone && n < len(msgs) && msgs[n].actor == msgs[0].actor && !msgs[n].alone {
+			n++
+		}
+		s.apply(ctx, msgs[:n])
+		msgs = msgs[n:]
+	}
+	for _, m := range msgs {
+		m.answer(errStopped)
+	}
+}
+
+// apply folds messages into one commit and does what follows. A commit that fails changes nothing: memory is rebuilt
+// from the store and the messages are folded again, each by itself if they fail together.
+func (s *Scheduler) apply(ctx context.Context, msgs []message) {
+	for try := 0; ; try++ {
+		b := s.newBatch(ctx, msgs[0].actor)
+		refused := make([]error, len(msgs))
+		for i, m := range msgs {
+			refused[i] = m.fold(b)
+		}
+		if !msgs[0].alone {
+			s.advance(b)
+		}
+		err := s.commit(ctx, b)
+		if err == nil {
+			b.finish()
+			for i, m := range msgs {
+				m.answer(refused[i])
+			}
+			return
+		}
+		if rerr := s.rebuild(ctx); rerr != nil || ctx.Err() != nil {
+			for _, m := range msgs {
+				m.answer(errors.Join(errStopped, err))
+			}
+			return
+		}
+		s.log.Warn("a commit was refused; folding again from the stored state", "error", err, "messages", len(msgs))
+		if try == 0 {
+			continue
+		}
+		if len(msgs) > 1 {
+			for i := range msgs {
+				s.apply(ctx, msgs[i:i+1])
+			}
+			return
+		}
+		m := msgs[0]
+		if m.fallback == nil || try > 2 {
+			s.log.Error("a change could not be stored", "actor", m.actor, "error", err)
+			m.answer(err)
+			return
+		}
+		msgs = []message{{actor: m.actor, alone: m.alone, reply: m.reply, fallback: m.fallback,
+			fold: func(b *batch) error { return m.fallback(b, err) }}}
+	}
+}
+
+func (m message) answer(err error) {
+	if m.reply != nil {
+		m.reply(err)
+	}
+}
+
+// commit writes a batch. While the database cannot be written it waits, answering questions, and tries again.
+func (s *Scheduler) commit(ctx context.Context, b *batch) error {
+	if b.empty() {
+		return nil
+	}
+	wait := 50 * time.Millisecond
+	failing := false
+	for {
+		err := s.store.Update(ctx, b.actor, b.now, b.write)
+		if !errors.Is(err, store.ErrUnavailable) {
+			if failing && err == nil {
+				s.log.Info("the database can be written again")
+			}
+			return err
+		}
+		if !failing {
+			failing = true
+			s.log.Error("the database cannot be written; nothing is lost, scheduling waits and tries again",
+				"error", err, "hint", "free disk space, or see whether another program holds the file: ostro db check")
+		}
+		if !s.waitAnswering(ctx, wait) {
+			return ctx.Err()
+		}
+		wait = min(2*wait, 5*time.Second)
+	}
+}
+
+// waitAnswering waits and meanwhile answers what only reads.
+func (s *Scheduler) waitAnswering(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-t.C:
+			return true
+		case <-s.box.wake:
+			for _, m := range s.box.takeReads() {
+				m.answer(m.fold(s.newBatch(ctx, actorScheduler)))
+			}
+		}
+	}
+}
+
+// call posts a command and waits for its answer.
+func (s *Scheduler) call(ctx context.Context, m message) error {
+	answer := make(chan error, 1)
+	m.reply = func(err error) { answer <- err }
+	if !s.box.put(m) {
+		return errStopped
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the scheduler: %w", ctx.Err())
+	}
+}
+
+// now is the current time as the store keeps it.
+func (s *Scheduler) now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+
+// errStopped answers commands that the scheduler will not fold any more.
+var errStopped = errors.New("the scheduler has stopped")
+
+const actorScheduler = "scheduler"
+
+func newID() string {
+	return uuid.Must(uuid.NewV7()).String()
+}
+
+func endOf(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

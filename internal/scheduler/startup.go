@@ -1,0 +1,140 @@
+package scheduler
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"time"
+
+	"ostro.dev/ostro/internal/core/plan"
+	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/executor"
+	"ostro.dev/ostro/protocol"
+)
+
+// taskOrder is what an executor needs to run an attempt of a task.
+func (s *Scheduler) taskOrder(lr *liveRun, ti run.TaskInstance, a *openAttempt) *executor.Attempt {
+	o := s.order(lr, ti, a)
+	o.Startup.Kind = protocol.KindTask
+	o.LogPath = LogPath(ti.Key, ti.TryNumber)
+	task := lr.run.Task(ti.Key)
+	if task == nil {
+		return o
+	}
+	if task.Isolation != "" {
+		o.Isolation = task.Isolation
+	}
+	if task.ExecutionTimeout != nil {
+		o.ExecutionTimeout = task.ExecutionTimeout.Duration()
+		o.Startup.ExecutionTimeout = o.ExecutionTimeout.Seconds()
+	}
+	return o
+}
+
+// order fills in what tasks and callbacks have in common.
+func (s *Scheduler) order(lr *liveRun, ti run.TaskInstance, a *openAttempt) *executor.Attempt {
+	g := lr.run.Index().DAG
+	compat := g.Compat
+	if compat == "" {
+		compat = s.cfg.Compat
+	}
+	return &executor.Attempt{
+		ID: a.row.ID, Token: a.token, Interpreter: s.cfg.Interpreter, Isolation: s.cfg.Isolation, Grace: s.cfg.Grace,
+		Compat: compat,
+		Startup: protocol.StartupDetails{
+			Type: "StartupDetails", TI: s.taskRef(lr, ti, a), DagRelPath: g.File,
+			Bundle: protocol.BundleInfo{
+				Name: s.cfg.BundleName, Version: lr.run.Row().BundleVersion, Path: s.cfg.BundlePath(lr.run.Row().BundleVersion),
+				Shown: s.cfg.BundleShown,
+			},
+			StartDate: s.now(), Context: s.context(lr, ti), BaseURL: s.cfg.BaseURL,
+		},
+	}
+}
+
+func (s *Scheduler) taskRef(lr *liveRun, ti run.TaskInstance, a *openAttempt) protocol.TaskRef {
+	ref := protocol.TaskRef{
+		ID: ti.ID, AttemptID: a.row.ID, DAGID: lr.key.DAGID, RunID: lr.key.RunID, TaskID: ti.TaskID, MapIndex: ti.MapIndex,
+		TryNumber: ti.TryNumber, Pool: plan.DefaultPool, PoolSlots: 1, PriorityWeight: 1,
+	}
+	x := lr.run.Index()
+	if pos, ok := x.Pos(ti.TaskID); ok {
+		t := x.At(pos)
+		ref.Queue, ref.Pool, ref.PoolSlots, ref.PriorityWeight = t.Queue, t.PoolName(), t.Slots(), x.Weight(pos)
+	}
+	return ref
+}
+
+// context is what the task's templates and callables see of its run.
+func (s *Scheduler) context(lr *liveRun, ti run.TaskInstance) protocol.TIRunContext {
+	c := protocol.TIRunContext{
+		DagRun: WireRun(lr.run.Row()), MaxTries: ti.MaxTries, ShouldRetry: lr.run.WillRetry(ti.Key),
+		TaskRescheduleCount: ti.RescheduleCount, NextMethod: ti.NextMethod, NextKwargs: ti.NextKwargs,
+	}
+	if ti.RescheduleCount > 0 || ti.NextMethod != "" {
+		c.FirstStartDate = ti.StartDate
+	}
+	if n, ok := lr.run.MapCount(ti.TaskID); ok {
+		c.ExpandedTICount = &n
+	}
+	x := lr.run.Index()
+	if pos, ok := x.Pos(ti.TaskID); ok && ti.MapIndex >= 0 {
+		for _, up := range x.Upstream(pos) {
+			if x.Paired(pos, up) {
+				if c.UpstreamMapIndexes == nil {
+					c.UpstreamMapIndexes = map[string]json.RawMessage{}
+				}
+				c.UpstreamMapIndexes[x.At(up).ID] = fmt.Appendf(nil, "%d", ti.MapIndex)
+			}
+		}
+	}
+	n := s.neighboursOf(lr)
+	if n.hasPrev {
+		c.PrevIntervalStart, c.PrevIntervalEnd = utc(n.prev.Interval.Start), utc(n.prev.Interval.End)
+	}
+	if n.hasNext {
+		c.NextIntervalStart, c.NextIntervalEnd = utc(n.next.Interval.Start), utc(n.next.Interval.End)
+	}
+	return c
+}
+
+func utc(t time.Time) *time.Time {
+	t = t.UTC()
+	return &t
+}
+
+// WireRun is a DAG run as tasks see it.
+func WireRun(r run.DAGRun) protocol.DagRun {
+	conf := r.Conf
+	if len(conf) == 0 {
+		conf = json.RawMessage("{}")
+	}
+	queued := r.QueuedAt
+	return protocol.DagRun{
+		DAGID: r.DAGID, RunID: r.RunID, RunType: string(r.Type), State: string(r.State),
+		LogicalDate: r.LogicalDate, DataIntervalStart: r.DataIntervalStart, DataIntervalEnd: r.DataIntervalEnd,
+		RunAfter: r.RunAfter, QueuedAt: &queued, StartDate: r.StartDate, EndDate: r.EndDate, ClearNumber: r.ClearNumber,
+		Conf: conf, TriggeringUser: r.TriggeredBy, Note: r.Note,
+	}
+}
+
+// LogPath is where the log of an attempt lies below the log root, in Airflow's layout.
+func LogPath(k run.Key, try int) string {
+	return path.Join(taskFolder(k), fmt.Sprintf("attempt=%d.log", try))
+}
+
+// callbackLogPath is where a callback's output goes: beside the log of the attempt it is about, or in the run's folder.
+func callbackLogPath(c plan.Callback, id int64, attemptTry int) string {
+	if c.Task != nil {
+		return path.Join(taskFolder(*c.Task), fmt.Sprintf("attempt=%d.%s.log", attemptTry, c.Kind))
+	}
+	return path.Join("dag_id="+c.DAGID, "run_id="+c.RunID, fmt.Sprintf("%s-%d.log", c.Kind, id))
+}
+
+func taskFolder(k run.Key) string {
+	p := path.Join("dag_id="+k.DAGID, "run_id="+k.RunID, "task_id="+k.TaskID)
+	if k.MapIndex >= 0 {
+		p = path.Join(p, fmt.Sprintf("map_index=%d", k.MapIndex))
+	}
+	return p
+}

@@ -1,0 +1,163 @@
+package scheduler
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"ostro.dev/ostro/internal/core/dag"
+	"ostro.dev/ostro/internal/core/plan"
+	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/core/timetable"
+)
+
+// runIDPattern is what a run id may look like, as Airflow's allowed_run_id_pattern: it is part of paths and URLs.
+var runIDPattern = regexp.MustCompile(`^[A-Za-z0-9_.~:+-]+$`)
+
+// Trigger creates a DAG run. ErrNotFound when there is no such DAG, ErrConflict when the run id or the logical date is
+// taken, ErrInvalid when the request makes no sense.
+func (s *Scheduler) Trigger(ctx context.Context, actor string, r TriggerRequest) (run.DAGRun, error) {
+	var created run.DAGRun
+	err := s.call(ctx, message{actor: actor, fold: func(b *batch) error {
+		d, err := s.dagByID(r.DAGID)
+		if err != nil {
+			return err
+		}
+		row, err := newRun(d, r, actor, b.now)
+		if err != nil {
+			return err
+		}
+		err = s.createRun(b, d, row)
+		if errors.Is(err, ErrConflict) && r.Reset {
+			created, err = s.resetRun(b, row)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		created = s.st.runs[runKey(row)].run.Row()
+		return nil
+	}})
+	return created, err
+}
+
+// resetRun clears an existing run instead of creating it, with the new configuration.
+func (s *Scheduler) resetRun(b *batch, r run.DAGRun) (run.DAGRun, error) {
+	lr, err := s.find(b.ctx, runKey(r))
+	if err != nil {
+		return run.DAGRun{}, notFound(err)
+	}
+	s.enter(lr)
+	var keys []run.Key
+	for _, ti := range lr.run.Instances() {
+		keys = append(keys, ti.Key)
+	}
+	b.decide(lr, plan.Cleared{Keys: keys, Reason: "triggered again"})
+	return lr.run.Row(), nil
+}
+
+// enter takes a run that was read for a command into memory; advance and finish take it out again if it stays finished.
+func (s *Scheduler) enter(lr *liveRun) {
+	if s.st.runs[lr.key] == nil {
+		s.st.keep(lr)
+	}
+}
+
+func (s *Scheduler) dagByID(id string) (*dagState, error) {
+	d := s.st.dags[id]
+	if d == nil || d.info.Removed {
+		hint := ""
+		var names []string
+		for n, other := range s.st.dags {
+			if !other.info.Removed {
+				names = append(names, n)
+			}
+		}
+		slices.Sort(names)
+		if near := dag.Nearest(id, names); near != "" {
+			hint = fmt.Sprintf("; did you mean %q?", near)
+		}
+		return nil, fmt.Errorf("there is no DAG %q%s: %w", id, hint, ErrNotFound)
+	}
+	return d, nil
+}
+
+// newRun fills in what a request leaves open, as Airflow does.
+func newRun(d *dagState, r TriggerRequest, actor string, now time.Time) (run.DAGRun, error) {
+	row := run.DAGRun{
+		DAGID: r.DAGID, RunID: r.RunID, Type: r.Type, Note: r.Note, TriggeredBy: actor, RunAfter: now,
+		LogicalDate: microp(r.LogicalDate), DataIntervalStart: microp(r.DataIntervalStart), DataIntervalEnd: microp(r.DataIntervalEnd),
+	}
+	if row.Type == "" {
+		row.Type = run.TypeManual
+	}
+	conf, err := confObject(r.Conf)
+	if err != nil {
+		return row, err
+	}
+	row.Conf = conf
+	if (row.DataIntervalStart == nil) != (row.DataIntervalEnd == nil) {
+		return row, fmt.Errorf("data_interval_start and data_interval_end must be given together: %w", ErrInvalid)
+	}
+	if allowed := d.info.DAG.AllowedRunTypes; len(allowed) > 0 && !slices.Contains(allowed, string(row.Type)) {
+		return row, fmt.Errorf("DAG %s allows runs of type %s only: %w", r.DAGID, strings.Join(allowed, ", "), ErrInvalid)
+	}
+	if row.LogicalDate != nil && row.DataIntervalStart == nil {
+		i := timetable.Interval{Start: *row.LogicalDate, End: *row.LogicalDate}
+		if d.tt != nil {
+			i = d.tt.Manual(*row.LogicalDate)
+		}
+		row.DataIntervalStart, row.DataIntervalEnd = utc(i.Start), utc(i.End)
+	}
+	switch {
+	case r.RunAfter != nil:
+		row.RunAfter = micro(*r.RunAfter)
+	case row.DataIntervalEnd != nil:
+		row.RunAfter = *row.DataIntervalEnd
+	}
+	if row.RunID == "" {
+		row.RunID = runID(row)
+	}
+	if !runIDPattern.MatchString(row.RunID) || strings.Trim(row.RunID, ".") == "" || len(row.RunID) > 250 {
+		return row, fmt.Errorf("run id %q: only letters, digits and _.~:+- are allowed, at most 250 of them: %w", row.RunID, ErrInvalid)
+	}
+	if row.Type == run.TypeManual && strings.HasPrefix(row.RunID, string(run.TypeScheduled)+"__") {
+		return row, fmt.Errorf("run id %q: scheduled__ is kept for scheduled runs: %w", row.RunID, ErrInvalid)
+	}
+	return row, nil
+}
+
+// runID makes an id as Airflow 3 does: from the date the run is due, with a random end when it has no logical date.
+func runID(r run.DAGRun) string {
+	id := timetable.RunID(string(r.Type), r.RunAfter)
+	if r.LogicalDate == nil {
+		id += "_" + strings.ToLower(rand.Text()[:8])
+	}
+	return id
+}
+
+func confObject(raw json.RawMessage) (json.RawMessage, error) {
+	text := strings.TrimSpace(string(raw))
+	if text == "" || text == "null" {
+		return json.RawMessage("{}"), nil
+	}
+	var obj map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &obj); err != nil {
+		return nil, fmt.Errorf("conf must be a JSON object: %w (%w)", ErrInvalid, err)
+	}
+	return json.RawMessage(text), nil
+}
+
+func microp(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	m := micro(*t)
+	return &m
+}
