@@ -455,6 +455,10 @@ type Request struct {
 	Conf         json.RawMessage `json:"conf,omitempty"`
 	ResetDagRun  bool            `json:"reset_dag_run,omitempty"`
 	Note         string          `json:"note,omitempty"`
+
+	// RequestID is set by the worker, the same each time it sends the request: after the server was away a request may
+	// arrive twice.
+	RequestID string `json:"request_id,omitempty"`
 }
 
 // XComResult answers GetXCom.

@@ -58,8 +58,10 @@ type Attempt struct {
 	ExecutionTimeout time.Duration `json:"execution_timeout,omitempty"`
 	// Grace is the time between TERM and KILL; zero: the worker's default.
 	Grace time.Duration `json:"grace,omitempty"`
-	// Callbacks the author gave, so that the worker can say which are still owed when a process dies.
-	Compat string `json:"compat,omitempty"`
+	// Callbacks names the task's callbacks the author gave (on_failure_callback, …), so that the worker can say which are
+	// still owed when a process dies.
+	Callbacks []string `json:"callbacks,omitempty"`
+	Compat    string   `json:"compat,omitempty"`
 }
 
 // Known is one attempt an executor holds.

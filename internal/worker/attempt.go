@@ -1,0 +1,563 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"ostro.dev/ostro/internal/daghost"
+	"ostro.dev/ostro/internal/executor"
+	"ostro.dev/ostro/internal/workerapi"
+	"ostro.dev/ostro/protocol"
+)
+
+const (
+	defaultGrace = 10 * time.Second
+	// timeoutSlack is how long after a task's own alarm the worker ends it.
+	timeoutSlack = 5 * time.Second
+	// drainLimit is how long pipes may stay open after a task's process and everything below it are gone.
+	drainLimit = time.Second
+	// A fork that neither says anything nor uses the processor for this long hangs on something it inherited.
+	hangLimit = 10 * time.Second
+	// hangMost is for one that says nothing but is busy.
+	hangMost = 60 * time.Second
+)
+
+// An attempt is one running attempt. Its goroutine is run; everything it starts has ended when run returns.
+type attempt struct {
+	w        *Worker
+	order    executor.Attempt
+	settings workerapi.Settings
+	startup  protocol.StartupDetails
+	mask     masker
+	log      *logFile
+	report   report
+	key      hostKey
+
+	isolation       string
+	isolationReason string
+	started         *executor.Started // guarded by Worker.mu
+	spoke           atomic.Bool       // a message or output has come
+
+	killMu    sync.Mutex
+	killer    *killOrder    // the first order to end it
+	killed    chan struct{} // closed with it
+	wasForced atomic.Bool   // the end took a SIGKILL of ours
+}
+
+// A killOrder says why an attempt is ended.
+type killOrder struct {
+	reason string
+	infra  bool          // the installation ends it, it is not a failure of the task
+	grace  time.Duration // overrides the attempt's
+}
+
+func (k *killOrder) words(forced bool) string {
+	if forced {
+		return "killed: " + k.reason + " (it did not end by itself after SIGTERM)"
+	}
+	return "killed: " + k.reason
+}
+
+func newAttempt(w *Worker, o executor.Attempt, s workerapi.Settings) *attempt {
+	a := &attempt{w: w, order: o, settings: s, killed: make(chan struct{})}
+	a.startup = complete(o, s, w.hostname, w.o.Home)
+	a.mask.Add(s.MaskedValues...)
+	a.mask.Add(o.Token)
+	return a
+}
+
+// kill asks the attempt to end. The first order's reason counts.
+func (a *attempt) kill(k killOrder) {
+	a.killMu.Lock()
+	defer a.killMu.Unlock()
+	if a.killer == nil {
+		a.killer = &k
+		close(a.killed)
+	}
+}
+
+func (a *attempt) killOrder() *killOrder {
+	a.killMu.Lock()
+	defer a.killMu.Unlock()
+	return a.killer
+}
+
+// channels are the ends of a task's pipes and task channel: ours, and theirs until the process has them.
+type channels struct {
+	task      *net.UnixConn
+	out, err  *os.File
+	childTask *os.File
+	childOut  *os.File
+	childErr  *os.File
+	conn      *protocol.Conn
+}
+
+func openChannels() (*channels, error) {
+	var c channels
+	var err error
+	if c.task, c.childTask, err = protocol.SocketPair(); err != nil {
+		return nil, err
+	}
+	if c.out, c.childOut, err = daghost.Pipe(); err == nil {
+		c.err, c.childErr, err = daghost.Pipe()
+	}
+	if err != nil {
+		c.closeTheirs()
+		c.closeOurs()
+		return nil, err
+	}
+	c.conn = protocol.NewConn(c.task)
+	return &c, nil
+}
+
+func (c *channels) closeTheirs() {
+	for _, f := range []*os.File{c.childTask, c.childOut, c.childErr} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+func (c *channels) closeOurs() {
+	c.task.Close()
+	for _, f := range []*os.File{c.out, c.err} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// A process is the process of an attempt, whatever started it.
+type process struct {
+	id     daghost.ProcessID
+	exited <-chan protocol.Exited
+	host   *host           // nil: spawned
+	gone   <-chan struct{} // the host is gone; nil: spawned
+}
+
+// run runs the attempt from launch to result.
+func (a *attempt) run() executor.Result {
+	path := filepath.FromSlash(a.order.LogPath)
+	if !filepath.IsLocal(path) {
+		return a.judge(ending{unhappy: fmt.Sprintf("cannot write the log: the path %q leaves the log folder", a.order.LogPath)})
+	}
+	ch, err := openChannels()
+	if err != nil {
+		return a.judge(ending{unhappy: "cannot start the task: " + err.Error(), infra: true})
+	}
+	defer ch.closeOurs()
+	defer ch.closeTheirs()
+
+	// The startup message waits in the socket for the process to come; one too large for that is written as it is read.
+	// A process that never reads it has ended or will be seen to hang, so an error here says nothing new.
+	var sending sync.WaitGroup
+	sending.Go(func() { _ = ch.conn.Notify(a.startup) })
+	defer sending.Wait()
+	defer ch.task.Close()
+
+	logged := make(chan error, 1)
+	go func() {
+		var err error
+		a.log, err = openLog(a.w.ctx, filepath.Join(a.settings.LogRoot, path), a.mask.Mask, a.w.o.LogLimit, a.w.log)
+		logged <- err
+	}()
+	p, bad := a.start(ch)
+	if err := <-logged; err != nil {
+		bad.unhappy, bad.infra = "cannot write the log: "+err.Error(), true
+		if p != nil {
+			a.kill(killOrder{reason: bad.unhappy, infra: true})
+		}
+	}
+	defer a.log.Close()
+	ch.closeTheirs()
+	if p == nil {
+		bad.killed = a.killOrder()
+		a.log.System("error", "%s", firstOf(a.killWords(), bad.unhappy, bad.hung))
+		return a.judge(bad)
+	}
+	if p.host != nil {
+		defer a.w.pool.Release(p.host)
+	}
+	end := a.supervise(p, ch)
+	res := a.judge(end)
+	if !res.Reported || end.killed != nil {
+		a.log.System("error", "%s", res.Reason)
+	}
+	return res
+}
+
+func (a *attempt) killWords() string {
+	if k := a.killOrder(); k != nil {
+		return k.words(false)
+	}
+	return ""
+}
+
+func firstOf(words ...string) string {
+	for _, w := range words {
+		if w != "" {
+			return w
+		}
+	}
+	return ""
+}
+
+// start brings the process up, by fork where that is possible. Without a process the ending says why.
+func (a *attempt) start(ch *channels) (*process, ending) {
+	pool, s := a.w.pool, &a.startup
+	a.key = pool.Key(a.order.Interpreter, s.Bundle.Version, s.Bundle.Path, s.DagRelPath, a.order.Compat)
+	if a.order.Isolation == "spawn" {
+		return a.spawn(ch, "isolation: spawn is configured")
+	}
+	if reason := pool.Demoted(a.key); reason != "" {
+		return a.spawn(ch, reason)
+	}
+	ctx, cancel := context.WithCancelCause(a.w.ctx)
+	defer cancel(nil)
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		select {
+		case <-a.killed:
+			cancel(errors.New(a.killWords()))
+		case <-stop:
+		}
+	}()
+	h, err := pool.Acquire(ctx, a.key, protocol.Describe{
+		BundleName: s.Bundle.Name, BundlePath: s.Bundle.Path, File: s.DagRelPath, ShownPath: s.Bundle.Shown,
+		Compat: a.order.Compat,
+	})
+	if err != nil {
+		return nil, ending{unhappy: err.Error(), infra: errors.Is(err, errStopping)}
+	}
+	if fault := h.serves(s.TI.DAGID); fault != nil {
+		pool.Release(h)
+		return nil, ending{unhappy: importFault(fault)}
+	}
+	if h.known.ForkUnsafe != "" {
+		pool.Release(h)
+		return a.spawn(ch, h.known.ForkUnsafe)
+	}
+	p, err := a.fork(ctx, h, ch)
+	if err != nil {
+		pool.Release(h)
+		return nil, ending{unhappy: err.Error(), infra: true}
+	}
+	return p, ending{}
+}
+
+func importFault(e *protocol.ImportError) string {
+	text := "import error: " + e.Message
+	if e.Traceback != "" {
+		text += "\n" + strings.TrimRight(e.Traceback, "\n")
+	}
+	return text
+}
+
+func (a *attempt) fork(ctx context.Context, h *host, ch *channels) (*process, error) {
+	exited := h.expectExit(a.order.ID)
+	pid, err := h.proc.Fork(ctx, a.order.ID, ch.childTask, ch.childOut, ch.childErr)
+	if err != nil {
+		return nil, err
+	}
+	p := &process{exited: exited, host: h, gone: h.proc.Done()}
+	a.isStarted(p, pid, "fork", "")
+	return p, nil
+}
+
+func (a *attempt) spawn(ch *channels, reason string) (*process, ending) {
+	spec := a.w.pool.Spec(a.key)
+	for name, v := range a.startup.Env {
+		spec.Env = setEnv(spec.Env, name, v)
+	}
+	child, err := daghost.Spawn(a.w.launcher, spec, ch.childTask, ch.childOut, ch.childErr)
+	if err != nil {
+		return nil, ending{unhappy: err.Error()}
+	}
+	exited := make(chan protocol.Exited, 1)
+	a.w.tasks.Go(func() {
+		<-child.Done
+		a.w.clearOrphans()
+		exited <- daghost.ExitOf(a.order.ID, child)
+	})
+	p := &process{exited: exited}
+	a.isStarted(p, child.PID, "spawn", reason)
+	return p, ending{}
+}
+
+// isStarted records and reports that the process exists.
+func (a *attempt) isStarted(p *process, pid int, isolation, reason string) {
+	a.isolation, a.isolationReason = isolation, reason
+	a.w.reportStarted(a, executor.Started{
+		AttemptID: a.order.ID, At: time.Now(), PID: pid, Hostname: a.w.hostname,
+		Isolation: isolation, IsolationReason: reason,
+	})
+	id, err := daghost.Identify(pid)
+	if err != nil {
+		p.id = daghost.ProcessID{PID: pid} // it has ended already
+		return
+	}
+	p.id = id
+	if err := a.w.records.Write(a.order.ID, id); err != nil {
+		a.w.log.Warn("cannot record an attempt's process", "attempt", a.order.ID, "err", err)
+	}
+	a.w.oom.Note()
+}
+
+// supervise reads everything the process has to say, ends it when asked to, and returns how it ended.
+func (a *attempt) supervise(p *process, ch *channels) ending {
+	ctx, cancel := context.WithCancel(a.w.ctx)
+	var streams, talk sync.WaitGroup
+	streams.Go(func() { a.copy(ch.out, streamOut) })
+	streams.Go(func() { a.copy(ch.err, streamErr) })
+	talk.Go(func() { a.converse(ctx, ch.conn) })
+
+	end := a.wait(p)
+
+	drained := make(chan struct{})
+	go func() { streams.Wait(); talk.Wait(); close(drained) }()
+	cancel() // what the task asked for has nobody left to answer
+	select {
+	case <-drained:
+	case <-time.After(drainLimit):
+		a.cutOff(ch)
+		<-drained
+	}
+	end.killed = a.killOrder()
+	if end.leftover > 0 {
+		a.log.System("warning", "%d processes that the task had left behind were killed", end.leftover)
+	}
+	return end
+}
+
+// copy logs a stream to its end.
+func (a *attempt) copy(f *os.File, stream string) {
+	if a.log == nil {
+		_, _ = io.Copy(io.Discard, f)
+		return
+	}
+	a.log.Copy(spy{f, &a.spoke}, stream)
+}
+
+// spy notes that a stream has said something.
+type spy struct {
+	r     io.Reader
+	spoke *atomic.Bool
+}
+
+func (s spy) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if n > 0 && !s.spoke.Load() {
+		s.spoke.Store(true)
+	}
+	return n, err
+}
+
+// cutOff ends pipes that outlive the task: a process outside its tree holds them. Such a process is killed if it is one
+// of this worker's, else it is left alone and its output is not the task's any more.
+func (a *attempt) cutOff(ch *channels) {
+	for _, f := range []*os.File{ch.out, ch.err} {
+		for _, pid := range daghost.HoldersOf(f) {
+			if daghost.IsMarked(pid, a.w.o.Home) && !a.w.isHost(pid) {
+				a.log.System("warning", "process %d still held the task's output after the task had ended; it was killed", pid)
+				daghost.KillTree(pid)
+			}
+		}
+	}
+	at := time.Now().Add(100 * time.Millisecond)
+	_ = ch.out.SetReadDeadline(at)
+	_ = ch.err.SetReadDeadline(at)
+	_ = ch.task.SetReadDeadline(at)
+}
+
+// wait returns when the process and everything below it are gone.
+func (a *attempt) wait(p *process) ending {
+	var end ending
+	k := killing{a: a, p: p, killed: a.killed}
+	if a.order.ExecutionTimeout > 0 {
+		k.after(&k.timeout, a.order.ExecutionTimeout+timeoutSlack)
+	}
+	if p.host != nil && a.startup.Kind == protocol.KindTask {
+		k.after(&k.hang, hangLimit)
+	}
+	defer k.stop()
+	for {
+		select {
+		case x := <-p.exited:
+			end.exit, end.forced, end.leftover = &x, k.forced, x.Orphans
+			if p.host != nil && !a.spoke.Load() && end.exit.Status != 0 && a.killOrder() == nil {
+				end.hung = a.diedEarly(x)
+			}
+			if k.hung != "" {
+				end.hung = k.hung
+			}
+			return end
+		case <-p.gone:
+			select {
+			case x := <-p.exited: // its last word
+				end.exit, end.forced = &x, k.forced
+				return end
+			default:
+			}
+			if p.id.Alive() {
+				daghost.KillTree(p.id.PID)
+			}
+			awaitDeath(p.id)
+			a.w.clearOrphans()
+			end.host, end.forced, end.hung = p.host.proc.Ending(), k.forced, k.hung
+			return end
+		case <-k.killed:
+			k.begin()
+		case <-k.soft.C():
+			daghost.SignalBelow(p.id.PID, syscall.SIGTERM)
+		case <-k.hard.C():
+			k.force()
+		case <-k.timeout.C():
+			a.kill(killOrder{reason: fmt.Sprintf("it ran longer than its execution timeout of %s", shortDuration(a.order.ExecutionTimeout))})
+		case <-k.hang.C():
+			k.checkHang()
+		}
+	}
+}
+
+// diedEarly decides about a fork that ended badly before it said anything: such code is spawned from now on.
+func (a *attempt) diedEarly(x protocol.Exited) string {
+	ws := syscall.WaitStatus(x.Status)
+	if !ws.Signaled() {
+		return ""
+	}
+	reason := "a forked task process died before the task's code: " + daghost.EndingOf(ws)
+	a.w.pool.Demote(a.key, reason)
+	return reason + "; the file's tasks are spawned from now on"
+}
+
+// awaitDeath waits until the kernel has taken a killed process away.
+func awaitDeath(id daghost.ProcessID) {
+	for deadline := time.Now().Add(5 * time.Second); id.Alive() && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// converse reads the task channel to its end.
+func (a *attempt) converse(ctx context.Context, conn *protocol.Conn) {
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	for {
+		f, err := conn.Read()
+		if err != nil {
+			if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, os.ErrDeadlineExceeded) &&
+				!errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.ECONNRESET) {
+				a.report.breakOff("the task sent something its worker cannot read: " + err.Error())
+				a.kill(killOrder{reason: a.report.broken})
+			}
+			return
+		}
+		a.spoke.Store(true)
+		if err := a.message(ctx, conn, f, &calls); err != nil {
+			a.log.System("error", "a message of the task was not understood: %v", err)
+			if f.ID != 0 {
+				_ = conn.Write(f.ID, nil, &protocol.Error{Code: protocol.CodeInvalid, Message: err.Error()})
+			}
+		}
+	}
+}
+
+// message handles one frame of the task.
+func (a *attempt) message(ctx context.Context, conn *protocol.Conn, f protocol.Frame, calls *sync.WaitGroup) error {
+	name, err := protocol.TypeOf(f.Body)
+	if err != nil {
+		return err
+	}
+	if protocol.IsRequest(name) {
+		calls.Go(func() { a.forward(ctx, conn, f, name) })
+		return nil
+	}
+	m, err := protocol.Decode(f.Body)
+	if err != nil {
+		return err
+	}
+	switch m := m.(type) {
+	case *protocol.MaskSecret:
+		a.mask.Add(m.Value)
+	case *protocol.LogRecord:
+		a.logRecord(m)
+	default:
+		if !a.report.take(m) {
+			return fmt.Errorf("a task does not send %s", name)
+		}
+	}
+	if f.ID != 0 {
+		_ = conn.Write(f.ID, protocol.OKResponse{Type: "OKResponse", OK: true}, nil)
+	}
+	return nil
+}
+
+func (a *attempt) logRecord(m *protocol.LogRecord) {
+	at := m.Time
+	if at.IsZero() {
+		at = time.Now()
+	}
+	text := m.Event
+	if m.Error != "" {
+		text = strings.TrimRight(text+"\n"+m.Error, "\n")
+	}
+	a.log.Line(at, streamLog, m.Level, text, m.Logger)
+}
+
+// forward passes a request on to the server and the answer back. While no server is there it waits.
+func (a *attempt) forward(ctx context.Context, conn *protocol.Conn, f protocol.Frame, name string) {
+	answer, err := a.w.call(ctx, a.order, withRequestID(f.Body, fmt.Sprintf("%s/%d", a.order.ID, f.ID)))
+	if ctx.Err() != nil || f.ID == 0 {
+		return
+	}
+	var refused *protocol.Error
+	switch {
+	case err == nil:
+		if name == "GetConnection" {
+			a.maskConnection(answer)
+		}
+		err = conn.Write(f.ID, answer, nil)
+	case errors.As(err, &refused):
+		err = conn.Write(f.ID, nil, refused)
+	default:
+		err = conn.Write(f.ID, nil, &protocol.Error{Code: protocol.CodeGeneric, Message: err.Error()})
+	}
+	if err != nil && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, net.ErrClosed) {
+		a.log.System("error", "the answer to %s did not reach the task: %v", name, err)
+	}
+}
+
+// maskConnection keeps a connection's password out of the log, whoever prints it.
+func (a *attempt) maskConnection(answer json.RawMessage) {
+	var c protocol.ConnectionResult
+	if json.Unmarshal(answer, &c) == nil {
+		a.mask.Add(c.Password)
+	}
+}
+
+// withRequestID adds request_id to an object.
+func withRequestID(body json.RawMessage, id string) json.RawMessage {
+	end := len(body)
+	for end > 0 && body[end-1] != '}' {
+		end--
+	}
+	if end == 0 {
+		return body
+	}
+	out := make(json.RawMessage, 0, len(body)+len(id)+20)
+	out = append(out, body[:end-1]...)
+	out = append(out, `,"request_id":`...)
+	out = appendString(out, id)
+	return append(out, '}')
+}

@@ -1,0 +1,442 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"ostro.dev/ostro/internal/daghost"
+	"ostro.dev/ostro/internal/workerapi"
+	"ostro.dev/ostro/protocol"
+)
+
+const (
+	parseIdle      = 5 * time.Second  // how long a host that only described its file stays
+	defaultIdle    = 60 * time.Second // how long one that ran tasks stays, unless the settings say
+	defaultBudget  = int64(1) << 30   // memory of all idle hosts together, unless the settings say
+	importLimit    = 10 * time.Minute // for the import before a launch; a parse has its own limit
+	hostStartLimit = 60 * time.Second
+	hostGrace      = 2 * time.Second
+)
+
+// A hostKey names what a host has imported. Hosts with equal keys are interchangeable.
+type hostKey struct {
+	interpreter, version, path, file, compat string
+	generation                               int // of the settings that reach a host's environment
+}
+
+// A codeKey names code whose forks do not work, whatever the settings.
+type codeKey struct{ interpreter, version, file string }
+
+func (k hostKey) code() codeKey { return codeKey{k.interpreter, k.version, k.file} }
+
+// A pool keeps warm hosts: those in use, and idle ones within a time and a memory budget.
+type pool struct {
+	logger   *slog.Logger
+	launcher *daghost.Launcher
+	base     func() []string // environment of every host
+	dir      string
+
+	ctx    context.Context // ends with the pool
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+	starts chan struct{} // limits how many hosts start at once
+
+	mu         sync.Mutex
+	settings   workerapi.Settings
+	generation int
+	hosts      map[hostKey]*host
+	all        map[*host]bool // those replaced in hosts but still in use, too
+	demoted    map[codeKey]string
+	trimming   bool
+	closed     bool
+}
+
+// A host is one warm process and who uses it.
+type host struct {
+	key    hostKey
+	ready  chan struct{} // closed when the import has ended; what follows is set then
+	proc   *daghost.Host
+	known  *protocol.Described
+	output string // what the import printed
+	err    error
+
+	// Guarded by pool.mu.
+	users   int
+	ran     bool // a task, not only a description
+	idle    time.Time
+	expiry  *time.Timer
+	retired bool
+
+	mu    sync.Mutex
+	exits map[string]chan protocol.Exited
+}
+
+func newPool(logger *slog.Logger, l *daghost.Launcher, dir string, base func() []string) *pool {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &pool{
+		logger: logger, launcher: l, dir: dir, base: base, ctx: ctx, cancel: cancel,
+		starts: make(chan struct{}, max(2, runtime.NumCPU())),
+		hosts:  map[hostKey]*host{}, all: map[*host]bool{}, demoted: map[codeKey]string{},
+	}
+}
+
+// Configure takes new settings. Hosts whose environment would be another now are used no more.
+func (p *pool) Configure(s workerapi.Settings) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.settings
+	p.settings = s
+	if old.Python == s.Python && old.RuntimePath == s.RuntimePath && equalMaps(old.Env, s.Env) &&
+		slices.Equal(old.PreloadModule, s.PreloadModule) {
+		return
+	}
+	p.generation++
+	for _, h := range p.hosts {
+		p.retire(h)
+	}
+}
+
+func equalMaps(a, b map[string]string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for k, v := range a {
+		if w, ok := b[k]; !ok || v != w {
+			return false
+		}
+	}
+	return true
+}
+
+// Key makes the key of a host; an empty interpreter is the settings'.
+func (p *pool) Key(interpreter, version, path, file, compat string) hostKey {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if interpreter == "" {
+		interpreter = p.settings.Python
+	}
+	return hostKey{interpreter, version, path, file, compat, p.generation}
+}
+
+// Demoted returns why code is run by spawn; empty when it is not.
+func (p *pool) Demoted(k hostKey) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.demoted[k.code()]
+}
+
+// Demote has code run by spawn from now on.
+func (p *pool) Demote(k hostKey, reason string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.demoted[k.code()] == "" {
+		p.demoted[k.code()] = reason
+		p.logger.Warn("tasks of a file will be spawned, not forked", "file", k.file, "reason", reason)
+	}
+	if h := p.hosts[k]; h != nil {
+		p.retire(h)
+	}
+}
+
+// Spec says how processes for code are started.
+func (p *pool) Spec(k hostKey) daghost.Spec {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	env := p.base()
+	for name, v := range p.settings.Env {
+		env = setEnv(env, name, v)
+	}
+	return daghost.Spec{Interpreter: k.interpreter, Runtime: p.settings.RuntimePath, Dir: p.dir, Env: env}
+}
+
+// setEnv sets a variable in an environment list.
+func setEnv(env []string, name, value string) []string {
+	env = slices.DeleteFunc(env, func(v string) bool { return strings.HasPrefix(v, name+"=") })
+	return append(env, name+"="+value)
+}
+
+// Acquire returns a host that has imported d's file, starting one if there is none. The caller releases it.
+func (p *pool) Acquire(ctx context.Context, k hostKey, d protocol.Describe) (*host, error) {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, errStopping
+	}
+	h := p.hosts[k]
+	if h == nil {
+		h = p.add(k)
+		p.hosts[k] = h
+		p.work.Go(func() {
+			ctx, cancel := context.WithTimeoutCause(p.ctx, importLimit, fmt.Errorf("the import took longer than %v", importLimit))
+			defer cancel()
+			p.bringUp(ctx, h, d, nil)
+		})
+	}
+	h.users++
+	h.ran = true
+	p.mu.Unlock()
+	select {
+	case <-h.ready:
+	case <-ctx.Done():
+		p.Release(h)
+		return nil, context.Cause(ctx)
+	}
+	if h.err != nil {
+		p.Release(h)
+		return nil, h.err
+	}
+	return h, nil
+}
+
+// add makes a host that is not ready yet, with the lock held.
+func (p *pool) add(k hostKey) *host {
+	h := &host{key: k, ready: make(chan struct{}), exits: map[string]chan protocol.Exited{}}
+	p.all[h] = true
+	return h
+}
+
+// bringUp starts the process and has it import the file. watch, if any, is called with the running process and may end
+// the import by ending ctx's parent; its returned function is called after the import.
+func (p *pool) bringUp(ctx context.Context, h *host, d protocol.Describe, watch func(*daghost.Host) func()) {
+	defer close(h.ready)
+	fail := func(err error) {
+		h.err = err
+		p.mu.Lock()
+		p.retire(h)
+		p.mu.Unlock()
+	}
+	select {
+	case p.starts <- struct{}{}:
+		defer func() { <-p.starts }()
+	case <-ctx.Done():
+		fail(context.Cause(ctx))
+		return
+	}
+	startCtx, cancel := context.WithTimeoutCause(ctx, hostStartLimit, errors.New("the DAG host did not answer"))
+	proc, err := daghost.Start(startCtx, p.launcher, p.Spec(h.key), h.exited)
+	if err != nil && startCtx.Err() != nil {
+		err = fmt.Errorf("%w (%w)", context.Cause(startCtx), err)
+	}
+	cancel()
+	if err != nil {
+		fail(err)
+		return
+	}
+	p.mu.Lock()
+	h.proc = proc
+	unwanted := h.retired && h.users == 0
+	p.mu.Unlock()
+	p.work.Go(func() { // a host that is gone is used no more
+		<-proc.Done()
+		p.mu.Lock()
+		p.retire(h)
+		delete(p.all, h)
+		p.mu.Unlock()
+	})
+	if unwanted {
+		proc.Kill()
+		h.err = errStopping
+		return
+	}
+	done := func() {}
+	if watch != nil {
+		done = watch(proc)
+	}
+	known, err := proc.Describe(ctx, d)
+	done()
+	h.output = proc.TakeOutput()
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		proc.Kill()
+		fail(err)
+		return
+	}
+	h.known = known
+}
+
+// Release ends a use. An unused host stays for its idle time.
+func (p *pool) Release(h *host) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h.users--
+	if h.users > 0 {
+		return
+	}
+	if h.retired {
+		p.end(h)
+		return
+	}
+	idle := parseIdle
+	if h.ran {
+		idle = defaultIdle
+		if p.settings.HostIdle > 0 {
+			idle = time.Duration(p.settings.HostIdle * float64(time.Second))
+		}
+	}
+	h.idle = time.Now()
+	if h.expiry == nil {
+		h.expiry = time.AfterFunc(idle, func() { p.expire(h) })
+	} else {
+		h.expiry.Reset(idle)
+	}
+	if !p.trimming {
+		p.trimming = true
+		time.AfterFunc(time.Second, p.trim)
+	}
+}
+
+func (p *pool) expire(h *host) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h.users == 0 && !p.closed {
+		p.retire(h)
+	}
+}
+
+// retire takes a host out of use, with the lock held; it ends when its last user is gone.
+func (p *pool) retire(h *host) {
+	if p.hosts[h.key] == h {
+		delete(p.hosts, h.key)
+	}
+	if h.retired {
+		return
+	}
+	h.retired = true
+	if h.expiry != nil {
+		h.expiry.Stop()
+	}
+	if h.users == 0 {
+		p.end(h)
+	}
+}
+
+// end shuts a retired host without users down, with the lock held.
+func (p *pool) end(h *host) {
+	proc := h.proc
+	if proc == nil {
+		delete(p.all, h)
+		return
+	}
+	select {
+	case <-proc.Done():
+		return
+	default:
+	}
+	p.logger.Debug("ending an idle host", "file", h.key.file, "pid", proc.PID())
+	p.work.Go(func() { proc.Shutdown(hostGrace) })
+}
+
+// trim ends the idle hosts used longest ago until the others fit in the memory budget.
+func (p *pool) trim() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.trimming = false
+	if p.closed {
+		return
+	}
+	budget := p.settings.HostMemory
+	if budget <= 0 {
+		budget = defaultBudget
+	}
+	var idle []*host
+	for _, h := range p.hosts {
+		if h.users == 0 && h.proc != nil {
+			idle = append(idle, h)
+		}
+	}
+	slices.SortFunc(idle, func(a, b *host) int { return b.idle.Compare(a.idle) })
+	var used int64
+	for _, h := range idle {
+		_, private := daghost.ResidentBytes(h.proc.PID())
+		if used += private; used > budget {
+			p.retire(h)
+		}
+	}
+}
+
+// Count returns how many host processes there are.
+func (p *pool) Count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for h := range p.all {
+		if h.proc != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Close ends every host and waits.
+func (p *pool) Close() {
+	p.mu.Lock()
+	p.closed = true
+	for h := range p.all {
+		p.retire(h)
+	}
+	p.mu.Unlock()
+	p.cancel()
+	p.work.Wait()
+}
+
+// exited hands the end of a task process to whoever waits for it.
+func (h *host) exited(e protocol.Exited) {
+	h.mu.Lock()
+	ch := h.exits[e.AttemptID]
+	delete(h.exits, e.AttemptID)
+	h.mu.Unlock()
+	if ch != nil {
+		ch <- e
+	}
+}
+
+// expectExit must be called before the fork.
+func (h *host) expectExit(attemptID string) <-chan protocol.Exited {
+	ch := make(chan protocol.Exited, 1)
+	h.mu.Lock()
+	h.exits[attemptID] = ch
+	h.mu.Unlock()
+	return ch
+}
+
+// serves says why a host's file does not provide a DAG, in one line and in full; nil when it does.
+func (h *host) serves(dagID string) *protocol.ImportError {
+	for i := range h.known.DAGs {
+		if h.known.DAGs[i].ID == dagID {
+			return nil
+		}
+	}
+	for _, e := range h.known.Errors {
+		if e.DAGID == "" || e.DAGID == dagID {
+			return &e
+		}
+	}
+	return &protocol.ImportError{
+		File: h.key.file, DAGID: dagID,
+		Message: fmt.Sprintf("the file %s does not define the DAG %s when it is imported here", h.key.file, dagID),
+	}
+}
+
+// baseEnv is this process's environment without what belongs to an attempt or to this process, with the worker's marks.
+func baseEnv(home, instance string) []string {
+	var env []string
+	for _, v := range os.Environ() {
+		name, _, _ := strings.Cut(v, "=")
+		switch {
+		case strings.HasPrefix(name, "OSTRO_"), strings.HasPrefix(name, "AIRFLOW_CTX_"):
+		default:
+			env = append(env, v)
+		}
+	}
+	return append(env, "OSTRO_HOME="+home, daghost.EnvHome+"="+home, daghost.EnvInstance+"="+instance)
+}

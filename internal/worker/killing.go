@@ -1,0 +1,109 @@
+package worker
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+
+	"ostro.dev/ostro/internal/daghost"
+)
+
+// A clock is a timer that may not have been set.
+type clock struct{ t *time.Timer }
+
+// C returns the timer's channel, nil when it is not set.
+func (c *clock) C() <-chan time.Time {
+	if c.t == nil {
+		return nil
+	}
+	return c.t.C
+}
+
+// killing is the way from an order to the end of a process tree: SIGTERM to the task's process, which may take its
+// children along in its own way; a moment later SIGTERM to what is still below it; after the grace period SIGKILL to
+// everything. If even then the host does not report the end, the host goes too.
+type killing struct {
+	a      *attempt
+	p      *process
+	killed <-chan struct{} // closed by the order; nil once it was seen
+	forced bool
+	hung   string
+
+	soft, hard, timeout, hang clock
+	waited                    time.Duration // for a sign of life
+	ticks                     uint64
+}
+
+func (k *killing) after(c *clock, d time.Duration) {
+	if c.t == nil {
+		c.t = time.NewTimer(d)
+		return
+	}
+	c.t.Reset(d)
+}
+
+func (k *killing) stop() {
+	for _, c := range []*clock{&k.soft, &k.hard, &k.timeout, &k.hang} {
+		if c.t != nil {
+			c.t.Stop()
+		}
+	}
+}
+
+// grace is how long the task has after SIGTERM.
+func (k *killing) grace() time.Duration {
+	switch order := k.a.killOrder(); {
+	case order != nil && order.grace > 0:
+		return order.grace
+	case k.a.order.Grace > 0:
+		return k.a.order.Grace
+	case k.a.settings.GraceSeconds > 0:
+		return time.Duration(k.a.settings.GraceSeconds * float64(time.Second))
+	}
+	return defaultGrace
+}
+
+// begin sends SIGTERM.
+func (k *killing) begin() {
+	k.killed = nil
+	k.a.log.System("warning", "ending the task: %s", k.a.killOrder().reason)
+	_ = k.p.id.Signal(syscall.SIGTERM)
+	grace := k.grace()
+	k.after(&k.soft, min(grace/4, 2*time.Second))
+	k.after(&k.hard, grace)
+}
+
+// force kills the tree; the second time, the host that does not report its end.
+func (k *killing) force() {
+	if k.forced && k.p.host != nil {
+		k.a.w.log.Error("a host does not report the end of a killed task; it is killed", "pid", k.p.host.proc.PID())
+		k.p.host.proc.Kill()
+		return
+	}
+	k.forced = true
+	k.a.wasForced.Store(true)
+	if k.p.id.Alive() {
+		daghost.KillTree(k.p.id.PID)
+	}
+	k.after(&k.hard, 10*time.Second)
+}
+
+// checkHang looks at a fork that has not said anything yet. One that uses the processor is given more time: the machine
+// may be busy. One that does not waits for something that the fork has left behind.
+func (k *killing) checkHang() {
+	if k.a.spoke.Load() || k.killed == nil {
+		return
+	}
+	const again = 2 * time.Second
+	ticks := daghost.CPUTicks(k.p.id.PID)
+	k.waited += again
+	if busy := k.ticks == 0 || ticks > k.ticks; busy && k.waited < hangMost-hangLimit {
+		k.ticks = ticks + 1
+		k.after(&k.hang, again)
+		return
+	}
+	reason := fmt.Sprintf("a forked task process did nothing for %v and never reached the task's code", hangLimit)
+	k.a.w.pool.Demote(k.a.key, reason)
+	k.hung = reason + "; the file's tasks are spawned from now on"
+	k.force()
+}

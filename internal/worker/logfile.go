@@ -1,0 +1,387 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	// maxLine is the longest text of one log line; longer lines go on in the next, marked with "…" at the seam.
+	maxLine = 64 << 10
+	// overlap is how far beyond maxLine a reader looks, so that a secret across the seam is masked as one.
+	overlap = 4 << 10
+	// logBuffer is how much of a log waits for the disk; a writer that is faster waits with it.
+	logBuffer = 256 << 10
+	// logDelay is how long a line waits for more before it is written.
+	logDelay = 20 * time.Millisecond
+)
+
+// Streams of a log line.
+const (
+	streamOut    = "stdout"
+	streamErr    = "stderr"
+	streamLog    = "log"
+	streamSystem = "system"
+)
+
+// A logFile writes the log of one attempt: JSON lines {"t","s","l","m","n"}. It may be used from any goroutine. When the
+// disk is full it waits, and so do the processes that write; nothing is dropped.
+type logFile struct {
+	mask   func(string) string
+	limit  int64 // bytes; 0 none
+	logger *slog.Logger
+	ctx    context.Context // its end gives up waiting for a disk
+
+	path string
+
+	mu      sync.Mutex
+	f       *os.File // nil while the disk has no room for it
+	buf     []byte
+	written int64
+	capped  bool
+	timer   *time.Timer
+	armed   bool
+	closed  bool
+}
+
+// openLog creates the file with its directories, or goes on with one that exists; a line torn by a crash is ended first.
+// A disk without room is no error: the file is made when there is some.
+func openLog(ctx context.Context, path string, mask func(string) string, limit int64, logger *slog.Logger) (*logFile, error) {
+	l := &logFile{mask: mask, limit: limit, logger: logger, ctx: ctx, path: path}
+	if err := l.open(); err != nil && !diskTrouble(err) {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *logFile) open() error {
+	f, err := createLog(l.path)
+	if errors.Is(err, os.ErrNotExist) {
+		if err = os.MkdirAll(filepath.Dir(l.path), 0o755); err == nil {
+			f, err = createLog(l.path)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	if err := mendTail(f); err != nil {
+		f.Close()
+		return fmt.Errorf("open log %s: %w", l.path, err)
+	}
+	l.f = f
+	return nil
+}
+
+// diskTrouble reports whether an error may go away when somebody makes room.
+func diskTrouble(err error) bool {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func createLog(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
+}
+
+// mendTail ends a last line that has no newline.
+func mendTail(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 {
+		return err
+	}
+	var last [1]byte
+	if _, err := f.ReadAt(last[:], info.Size()-1); err != nil {
+		return err
+	}
+	if last[0] != '\n' {
+		_, err = f.Write([]byte{'\n'})
+	}
+	return err
+}
+
+// Line adds one line.
+func (l *logFile) Line(at time.Time, stream, level, text, name string) {
+	if l == nil {
+		return
+	}
+	text = l.mask(text)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	if l.limit > 0 && l.written+int64(len(l.buf)) > l.limit {
+		if !l.capped {
+			l.capped = true
+			l.buf = appendLine(l.buf, at, streamSystem, "warning",
+				fmt.Sprintf("the log reached its limit of %d bytes; what follows is not kept", l.limit), "")
+		}
+	} else {
+		l.buf = appendLine(l.buf, at, stream, level, text, name)
+	}
+	if len(l.buf) >= logBuffer {
+		l.flush()
+		return
+	}
+	if !l.armed {
+		l.armed = true
+		if l.timer == nil {
+			l.timer = time.AfterFunc(logDelay, l.Flush)
+		} else {
+			l.timer.Reset(logDelay)
+		}
+	}
+}
+
+// System adds a line of the worker's own.
+func (l *logFile) System(level, format string, args ...any) {
+	l.Line(time.Now(), streamSystem, level, fmt.Sprintf(format, args...), "")
+}
+
+// Flush writes what waits.
+func (l *logFile) Flush() {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.armed = false
+	if !l.closed {
+		l.flush()
+	}
+}
+
+// flush writes the buffer out, with the lock held. It keeps trying until it succeeds or the worker ends.
+func (l *logFile) flush() {
+	wait := 50 * time.Millisecond
+	for told := false; len(l.buf) > 0; {
+		n, err := l.write(l.buf)
+		l.written += int64(n)
+		l.buf = l.buf[:copy(l.buf, l.buf[n:])]
+		if err == nil {
+			continue
+		}
+		if !told {
+			told = true
+			l.logger.Error("cannot write a task's log; waiting", "path", l.path, "err", err)
+		}
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-time.After(wait):
+			wait = min(2*wait, 2*time.Second)
+		}
+	}
+	if cap(l.buf) > 2*logBuffer {
+		l.buf = nil
+	}
+}
+
+func (l *logFile) write(p []byte) (int, error) {
+	if l.f == nil {
+		if err := l.open(); err != nil {
+			return 0, err
+		}
+	}
+	return l.f.Write(p)
+}
+
+// Close writes what waits and closes the file.
+func (l *logFile) Close() {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	l.flush()
+	l.closed = true
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	if l.f != nil {
+		l.f.Close()
+	}
+}
+
+// Copy reads a stream to its end and adds it line by line.
+func (l *logFile) Copy(r io.Reader, stream string) (n int64) {
+	c := lineCutter{log: l, stream: stream}
+	buf := make([]byte, 16<<10)
+	for {
+		got, err := r.Read(buf)
+		n += int64(got)
+		c.write(buf[:got])
+		if got == len(buf) && len(buf) < 256<<10 {
+			buf = make([]byte, 4*len(buf)) // a busy stream earns larger reads
+		}
+		if err != nil {
+			c.end()
+			return n
+		}
+	}
+}
+
+// A lineCutter cuts a stream into lines.
+type lineCutter struct {
+	log    *logFile
+	stream string
+	rest   []byte // the beginning of a line whose end has not come
+	seam   bool   // rest goes on a line that was cut
+}
+
+func (c *lineCutter) write(p []byte) {
+	now := time.Now()
+	for len(p) > 0 {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			c.rest = append(c.rest, p...)
+			c.cut(now)
+			return
+		}
+		line := p[:i]
+		if len(c.rest) > 0 {
+			c.rest = append(c.rest, line...)
+			c.cut(now)
+			line = c.rest
+		}
+		p = p[i+1:]
+		if len(line) > maxLine { // arrived in one read
+			c.rest = append(c.rest[:0], line...)
+			c.cutTo(now, maxLine)
+			line = c.rest
+		}
+		c.emit(now, line, false)
+		c.rest, c.seam = c.rest[:0], false
+	}
+}
+
+// cut sheds whole pieces while more than a piece and its look-ahead are there.
+func (c *lineCutter) cut(now time.Time) { c.cutTo(now, maxLine+overlap) }
+
+func (c *lineCutter) cutTo(now time.Time, keep int) {
+	for len(c.rest) > keep {
+		at := c.seamAt(maxLine)
+		c.emit(now, c.rest[:at], true)
+		c.rest = c.rest[:copy(c.rest, c.rest[at:])]
+		c.seam = true
+	}
+}
+
+// seamAt finds a place at or before want where neither a character nor a secret is cut in two: masking both halves must
+// give what masking the whole gives.
+func (c *lineCutter) seamAt(want int) int {
+	for try, at := 0, want; try < 32 && at > 0; try, at = try+1, at-257 {
+		for at > want-4 && at > 0 && !utf8.RuneStart(c.rest[at]) {
+			at--
+		}
+		from, to := max(0, at-overlap), min(len(c.rest), at+overlap)
+		mask := c.log.mask
+		if mask(string(c.rest[from:at]))+mask(string(c.rest[at:to])) == mask(string(c.rest[from:to])) {
+			return at
+		}
+	}
+	return want
+}
+
+func (c *lineCutter) emit(now time.Time, line []byte, more bool) {
+	if n := len(line); !more && n > 0 && line[n-1] == '\r' {
+		line = line[:n-1]
+	}
+	text := string(line)
+	if c.seam {
+		text = "…" + text
+	}
+	if more {
+		text += "…"
+	}
+	level := "info"
+	if c.stream == streamErr {
+		level = "error"
+	}
+	c.log.Line(now, c.stream, level, text, "")
+}
+
+// end adds a last line without a newline.
+func (c *lineCutter) end() {
+	if len(c.rest) > 0 {
+		c.cutTo(time.Now(), maxLine)
+		c.emit(time.Now(), c.rest, false)
+		c.rest = nil
+	}
+}
+
+// appendLine appends one JSON line. It is written by hand because a task that prints a gigabyte passes through here.
+func appendLine(dst []byte, at time.Time, stream, level, text, name string) []byte {
+	dst = append(dst, `{"t":"`...)
+	dst = at.UTC().AppendFormat(dst, time.RFC3339Nano)
+	dst = append(dst, `","s":"`...)
+	dst = append(dst, stream...)
+	dst = append(dst, `","l":`...)
+	dst = appendString(dst, level)
+	dst = append(dst, `,"m":`...)
+	dst = appendString(dst, text)
+	if name != "" {
+		dst = append(dst, `,"n":`...)
+		dst = appendString(dst, name)
+	}
+	return append(dst, '}', '\n')
+}
+
+// appendString appends s as a JSON string; what is not UTF-8 becomes U+FFFD.
+func appendString(dst []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		b := s[i]
+		if b < utf8.RuneSelf {
+			if b >= 0x20 && b != '"' && b != '\\' && b != 0x7f {
+				i++
+				continue
+			}
+			dst = append(dst, s[start:i]...)
+			switch b {
+			case '"', '\\':
+				dst = append(dst, '\\', b)
+			case '\n':
+				dst = append(dst, '\\', 'n')
+			case '\r':
+				dst = append(dst, '\\', 'r')
+			case '\t':
+				dst = append(dst, '\\', 't')
+			default:
+				dst = append(dst, '\\', 'u', '0', '0', hex[b>>4], hex[b&15])
+			}
+			i++
+			start = i
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && size == 1 {
+			dst = append(dst, s[start:i]...)
+			dst = append(dst, "�"...)
+			i++
+			start = i
+			continue
+		}
+		i += size
+	}
+	dst = append(dst, s[start:]...)
+	return append(dst, '"')
+}

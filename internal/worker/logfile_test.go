@@ -1,0 +1,188 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// logLine is one line of a log file.
+type logLine struct {
+	T time.Time `json:"t"`
+	S string    `json:"s"`
+	L string    `json:"l"`
+	M string    `json:"m"`
+	N string    `json:"n"`
+}
+
+// readLog reads a log as a follower does: a torn last line and one that is no JSON are left out.
+func readLog(t *testing.T, path string) []logLine {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []logLine
+	for line := range bytes.Lines(data) {
+		var l logLine
+		if bytes.HasSuffix(line, []byte("\n")) && json.Unmarshal(line, &l) == nil {
+			lines = append(lines, l)
+		}
+	}
+	return lines
+}
+
+func texts(lines []logLine, stream string) []string {
+	var out []string
+	for _, l := range lines {
+		if stream == "" || l.S == stream {
+			out = append(out, l.M)
+		}
+	}
+	return out
+}
+
+func testLog(t *testing.T, mask func(string) string) (*logFile, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "a", "attempt=1.log")
+	if mask == nil {
+		mask = func(s string) string { return s }
+	}
+	l, err := openLog(context.Background(), path, mask, 0, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	return l, path
+}
+
+func TestALogKeepsLinesInOrderAndALastOneWithoutNewline(t *testing.T) {
+	l, path := testLog(t, nil)
+	in := "one\n\n::group::setup\ntwo\r\n\"quoted\\\t\x01\xff€\x7f\"\nlast"
+	l.Copy(iotest(in, 3), streamOut)
+	l.Close()
+	want := []string{"one", "", "::group::setup", "two", "\"quoted\\\t\x01�€\x7f\"", "last"}
+	if diff := cmp.Diff(want, texts(readLog(t, path), streamOut)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// iotest reads s in pieces of n bytes.
+func iotest(s string, n int) io.Reader { return &pieces{s, n} }
+
+type pieces struct {
+	s string
+	n int
+}
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if p.s == "" {
+		return 0, io.EOF
+	}
+	n := copy(b[:min(p.n, len(b))], p.s)
+	p.s = p.s[n:]
+	return n, nil
+}
+
+func TestAnOverlongLineIsCutAndMarkedAndNothingOfItIsLost(t *testing.T) {
+	for _, piece := range []int{1 << 10, 1 << 20} {
+		l, path := testLog(t, nil)
+		long := strings.Repeat("ä123456789", 30_000) // 330 000 bytes, so that a seam meets a two-byte character
+		l.Copy(iotest(long+"\nshort\n", piece), streamOut)
+		l.Close()
+		got := texts(readLog(t, path), "")
+		var whole strings.Builder
+		for _, s := range got[:len(got)-1] {
+			if len(s) > maxLine+6 {
+				t.Errorf("a line of %d bytes", len(s))
+			}
+			whole.WriteString(strings.Trim(s, "…"))
+		}
+		if whole.String() != long || got[len(got)-1] != "short" {
+			t.Errorf("pieces of %d: the line does not add up: %d lines, %d bytes", piece, len(got), whole.Len())
+		}
+	}
+}
+
+func TestASecretAcrossTheSeamOfALongLineIsMasked(t *testing.T) {
+	var m masker
+	m.Add("tops3cret-value")
+	for shift := -20; shift <= 5; shift++ {
+		l, path := testLog(t, m.Mask)
+		l.Copy(iotest(strings.Repeat("x", maxLine+shift)+"tops3cret-value"+strings.Repeat("y", 9000)+"\n", 5000), streamOut)
+		l.Close()
+		all := strings.Join(texts(readLog(t, path), ""), "")
+		all = strings.ReplaceAll(all, "…", "")
+		if strings.Contains(all, "tops3") || strings.Contains(all, "value") || strings.Count(all, masked) != 1 {
+			t.Errorf("shift %d: the secret shows, in whole or in part", shift)
+		}
+	}
+}
+
+func TestALogTornByACrashIsMendedWhenItIsOpenedAgain(t *testing.T) {
+	l, path := testLog(t, nil)
+	l.System("info", "first")
+	l.Close()
+	f, _ := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	io.WriteString(f, `{"t":"2024-01-01T00:00:0`)
+	f.Close()
+	again, err := openLog(context.Background(), path, func(s string) string { return s }, 0, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.System("info", "second")
+	again.Close()
+	if diff := cmp.Diff([]string{"first", "second"}, texts(readLog(t, path), "")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestALogStopsAtItsLimitAndSaysSo(t *testing.T) {
+	l, path := testLog(t, nil)
+	l.limit = 10_000
+	l.Copy(iotest(strings.Repeat("0123456789\n", 10_000), 4096), streamOut)
+	l.Close()
+	lines := readLog(t, path)
+	if info, _ := os.Stat(path); info.Size() > 11_000 {
+		t.Errorf("%d bytes were kept", info.Size())
+	}
+	if last := lines[len(lines)-1]; !strings.Contains(last.M, "limit of 10000 bytes") {
+		t.Errorf("the last line is %q", last.M)
+	}
+}
+
+func TestMaskingTakesTheLongestSecretAndEveryLineOfALongOne(t *testing.T) {
+	var m masker
+	m.Add("secret", "secret-and-more", "abc", "-----BEGIN KEY-----\nMIIEabcdef\n")
+	got := m.Mask("a secret-and-more, a secret, abc, MIIEabcdef")
+	if want := "a ***, a ***, abc, ***"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	raw := m.MaskJSON(json.RawMessage(`{"a":["x secret y",12345678901234567890],"b":1.50}`))
+	if diff := cmp.Diff(`{"a":["x *** y",12345678901234567890],"b":1.50}`, string(raw)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func BenchmarkLogCopy(b *testing.B) {
+	l, err := openLog(context.Background(), filepath.Join(b.TempDir(), "x.log"), func(s string) string { return s }, 0, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	line := strings.Repeat("a line of some eighty characters that a task might print while it is busy doing", 1) + "\n"
+	text := strings.Repeat(line, 1000)
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		l.Copy(strings.NewReader(text), streamOut)
+	}
+}

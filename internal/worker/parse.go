@@ -1,0 +1,123 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"ostro.dev/ostro/internal/daghost"
+	"ostro.dev/ostro/internal/workerapi"
+	"ostro.dev/ostro/protocol"
+)
+
+const (
+	defaultParseTimeout = 30 * time.Second
+	memoryWatch         = 20 * time.Millisecond // how often an import's memory is looked at
+)
+
+// Parse imports a file in a new host, within limits of time and memory, and says what it declares. The host stays a
+// moment, for a launch or another question that may follow. Whatever happens to the host is an import error.
+func (p *pool) Parse(ctx context.Context, r workerapi.Parse) workerapi.Parsed {
+	k := p.Key(r.Interpreter, r.Version, r.Describe.BundlePath, r.Describe.File, r.Describe.Compat)
+	limit := defaultParseTimeout
+	if r.TimeoutSeconds > 0 {
+		limit = time.Duration(r.TimeoutSeconds * float64(time.Second))
+	}
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return parseFailed(r, errStopping, "")
+	}
+	h := p.add(k)
+	h.users++
+	p.mu.Unlock()
+	defer p.Release(h)
+
+	// The time limit is the import's: waiting for a turn to start does not count.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(p.ctx, func() { cancel(errStopping) })
+	defer stop()
+	p.bringUp(ctx, h, r.Describe, func(proc *daghost.Host) func() {
+		return watchImport(proc, limit, r.MemoryBytes, cancel)
+	})
+	if h.err != nil {
+		return parseFailed(r, h.err, h.output)
+	}
+	p.mu.Lock()
+	if old := p.hosts[k]; !h.retired && k.generation == p.generation {
+		if old != nil {
+			p.retire(old)
+		}
+		p.hosts[k] = h
+	}
+	p.mu.Unlock()
+	return workerapi.Parsed{Type: "Parsed", Described: *h.known, Output: h.output}
+}
+
+// watchImport ends an import that takes too long or too much memory; the cause says which. The returned function ends
+// the watch.
+func watchImport(proc *daghost.Host, limit time.Duration, memory int64, cancel context.CancelCauseFunc) func() {
+	base, _ := daghost.ResidentBytes(proc.PID())
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		timeout := time.NewTimer(limit)
+		defer timeout.Stop()
+		tick := time.NewTicker(memoryWatch)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-timeout.C:
+				cancel(fmt.Errorf("the import took longer than %s and was ended", shortDuration(limit)))
+				proc.Kill()
+				return
+			case <-tick.C:
+				now, _ := daghost.ResidentBytes(proc.PID())
+				if memory > 0 && now-base > memory {
+					cancel(fmt.Errorf("the import used more than %s of memory and was ended", shortBytes(memory)))
+					proc.Kill()
+					return
+				}
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
+}
+
+func parseFailed(r workerapi.Parse, err error, output string) workerapi.Parsed {
+	return workerapi.Parsed{Type: "Parsed", Output: output, Described: protocol.Described{
+		Type:   "Described",
+		Errors: []protocol.ImportError{{File: r.Describe.File, Message: err.Error()}},
+	}}
+}
+
+// shortDuration writes 30s, 1m30s, 2h without zero parts.
+func shortDuration(d time.Duration) string {
+	s := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if len(s) > len(zero) && s[len(s)-len(zero):] == zero {
+			s = s[:len(s)-2]
+		}
+	}
+	return s
+}
+
+// shortBytes writes 1 GiB, 512 MiB, 1000 bytes.
+func shortBytes(n int64) string {
+	for _, u := range []struct {
+		size int64
+		name string
+	}{{1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}} {
+		if n >= u.size {
+			if n%u.size == 0 {
+				return fmt.Sprintf("%d %s", n/u.size, u.name)
+			}
+			return fmt.Sprintf("%.1f %s", float64(n)/float64(u.size), u.name)
+		}
+	}
+	return fmt.Sprintf("%d bytes", n)
+}

@@ -1,0 +1,412 @@
+// Package worker is what runs beside tasks, on a machine as `ostro worker`, a process of its own. It owns the DAG hosts,
+// the tasks' pipes and log files, and a durable spool of results.
+//
+// It promises that a server which dies or is replaced finds every task still running and misses no log line and no
+// result; that an attempt id is started at most once; and that when the worker itself dies, every process below it is
+// gone before its successor takes the first order. It must not know why an attempt is run or what follows from its end.
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+
+	"ostro.dev/ostro/internal/daghost"
+	"ostro.dev/ostro/internal/executor"
+	"ostro.dev/ostro/internal/workerapi"
+	"ostro.dev/ostro/protocol"
+)
+
+// errStopping refuses what comes while the worker ends.
+var errStopping = errors.New("the worker is stopping")
+
+// Options say how a worker runs.
+type Options struct {
+	// Home is the folder with everything; the worker uses run/ and spool/ in it. It must be absolute.
+	Home   string
+	Logger *slog.Logger
+	// Version of the program, for the server to compare.
+	Version string
+	// OrphanIdle is how long a worker without a server and without tasks stays; zero: ten minutes. With tasks it stays
+	// for ever.
+	OrphanIdle time.Duration
+	// LogLimit bounds each log file, in bytes; zero: no limit.
+	LogLimit int64
+	// Shared is set when the process has children that are not the worker's, as a test has: then orphans are left to
+	// the system instead of being adopted and killed.
+	Shared bool
+}
+
+// A Worker runs attempts.
+type Worker struct {
+	o        Options
+	log      *slog.Logger
+	instance string
+	hostname string
+	launcher *daghost.Launcher
+	pool     *pool
+	spool    *spool
+	records  records
+	oom      *oomWatch
+
+	ctx    context.Context // ends when tasks must not be waited for any longer
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // attempts
+	conns  sync.WaitGroup // connections and what they started
+	stop   chan struct{}  // closed when the worker should end
+
+	mu            sync.Mutex
+	settings      workerapi.Settings
+	server        *workerapi.Peer // nil: none attached
+	serverChanged chan struct{}   // closed and replaced with every change of server
+	attempts      map[string]*attempt
+	forgotten     *idSet // acknowledged attempts
+	stopping      bool
+	lastUse       time.Time // of the last task's end or the server's leaving
+}
+
+// Run runs a worker until ctx ends, a server stops it, or nobody has needed it for long. Only one runs per home.
+func Run(ctx context.Context, o Options) error {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.OrphanIdle <= 0 {
+		o.OrphanIdle = 10 * time.Minute
+	}
+	home, err := filepath.Abs(o.Home)
+	if err != nil {
+		return fmt.Errorf("run worker: %w", err)
+	}
+	o.Home = home
+	for _, dir := range []string{"run/attempts", "spool", "logs"} {
+		if err := os.MkdirAll(filepath.Join(home, dir), 0o700); err != nil {
+			return fmt.Errorf("run worker: %w", err)
+		}
+	}
+	held, err := lock(filepath.Join(home, "run", "worker.lock"))
+	if err != nil {
+		return fmt.Errorf("run worker: %w", err)
+	}
+	defer held.Close()
+	w, err := newWorker(o)
+	if err != nil {
+		return fmt.Errorf("run worker: %w", err)
+	}
+	return w.run(ctx)
+}
+
+func newWorker(o Options) (*Worker, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, err
+	}
+	hostname, _ := os.Hostname()
+	w := &Worker{
+		o: o, log: o.Logger, instance: id.String(), hostname: hostname,
+		records:       records{filepath.Join(o.Home, "run", "attempts")},
+		oom:           newOOMWatch(),
+		stop:          make(chan struct{}),
+		serverChanged: make(chan struct{}),
+		attempts:      map[string]*attempt{},
+		forgotten:     newIDSet(1 << 16),
+		lastUse:       time.Now(),
+	}
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	if !o.Shared {
+		if err := daghost.SetSubreaper(); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.records.clearPredecessor(o.Home, w.instance, w.log); err != nil {
+		return nil, err
+	}
+	if w.spool, err = openSpool(filepath.Join(o.Home, "spool"), w.log); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// SocketPath is where the worker of a home listens.
+func SocketPath(home string) string { return filepath.Join(home, "run", "worker.sock") }
+
+func (w *Worker) run(ctx context.Context) error {
+	listener, err := listen(SocketPath(w.o.Home))
+	if err != nil {
+		return fmt.Errorf("run worker: %w", err)
+	}
+	w.launcher = daghost.NewLauncher()
+	env := baseEnv(w.o.Home, w.instance)
+	w.pool = newPool(w.log, w.launcher, w.o.Home, func() []string { return append([]string(nil), env...) })
+	w.log.Info("worker runs", "instance", w.instance, "pid", os.Getpid(), "home", w.o.Home, "spooled", len(w.spool.IDs()))
+
+	var serving sync.WaitGroup
+	serving.Go(func() { w.accept(listener) })
+	if !w.o.Shared {
+		serving.Go(w.reap)
+	}
+	why := w.await(ctx)
+	w.log.Info("worker ends", "why", why)
+
+	listener.Close()
+	w.endTasks(w.graceOf(0), "the worker was stopped")
+	w.pool.Close()
+	w.mu.Lock()
+	w.stopping = true
+	server := w.server
+	w.mu.Unlock()
+	if server != nil {
+		flush, cancel := context.WithTimeout(context.Background(), time.Second)
+		server.Flush(flush)
+		cancel()
+		server.Close()
+	}
+	w.cancel()
+	w.conns.Wait()
+	serving.Wait()
+	w.spool.Close()
+	w.launcher.Close()
+	return nil
+}
+
+func listen(path string) (*net.UnixListener, error) {
+	if len(path) > 100 {
+		return nil, fmt.Errorf("listen on %s: a socket's path can have 107 characters; choose a shorter home", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	// Nobody slips in before the mode is set: the directory is open to its owner only.
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return l, nil
+}
+
+// await returns, in words, why the worker should end.
+func (w *Worker) await(ctx context.Context) string {
+	tick := time.NewTicker(min(w.o.OrphanIdle/4+time.Millisecond, 10*time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return "it was told to by a signal"
+		case <-w.stop:
+			return "the server stopped it"
+		case <-tick.C:
+			if why := w.needless(); why != "" {
+				return why
+			}
+		}
+	}
+}
+
+// needless says why nobody needs this worker; empty while somebody may.
+func (w *Worker) needless() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.server != nil || len(w.attempts) > 0 {
+		return ""
+	}
+	if _, err := os.Stat(SocketPath(w.o.Home)); errors.Is(err, os.ErrNotExist) {
+		return "its home is gone"
+	}
+	if idle := time.Since(w.lastUse); idle >= w.o.OrphanIdle {
+		return fmt.Sprintf("no server and no task for %v", idle.Round(time.Second))
+	}
+	return ""
+}
+
+// reap adopts and ends what dead hosts and tasks leave behind.
+func (w *Worker) reap() {
+	ch := make(chan os.Signal, 1)
+	signal.Notify(ch, syscall.SIGCHLD)
+	defer signal.Stop(ch)
+	for {
+		select {
+		case <-w.ctx.Done():
+			return
+		case <-ch:
+			w.clearOrphans()
+		}
+	}
+}
+
+func (w *Worker) clearOrphans() {
+	if w.o.Shared {
+		return
+	}
+	if n := w.launcher.ClearOrphans(); n > 0 {
+		w.log.Warn("killed processes that tasks had left behind", "count", n)
+	}
+}
+
+// isHost reports whether a process is one of the pool's hosts.
+func (w *Worker) isHost(pid int) bool {
+	w.pool.mu.Lock()
+	defer w.pool.mu.Unlock()
+	for h := range w.pool.all {
+		if h.proc != nil && h.proc.PID() == pid {
+			return true
+		}
+	}
+	return false
+}
+
+// launch starts attempts that were never seen before.
+func (w *Worker) launch(orders []executor.Attempt) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopping {
+		return &protocol.Error{Code: protocol.CodeUnavailable, Message: errStopping.Error()}
+	}
+	for _, o := range orders {
+		if w.attempts[o.ID] != nil || w.spool.Has(o.ID) || w.forgotten.Has(o.ID) {
+			continue
+		}
+		a := newAttempt(w, o, w.settings)
+		w.attempts[o.ID] = a
+		w.tasks.Go(func() { w.finish(a, a.run()) })
+	}
+	return nil
+}
+
+// reportStarted tells the server that an attempt's process exists.
+func (w *Worker) reportStarted(a *attempt, s executor.Started) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a.started = &s
+	if w.server != nil {
+		_ = w.server.Notify(workerapi.Started{Type: "Started", Started: s}) // told again at the next attach
+	}
+}
+
+// finished is workerapi.Finished with the result encoded already.
+type finished struct {
+	Type   string          `json:"type"`
+	Result json.RawMessage `json:"result"`
+}
+
+// finish spools a result and reports it.
+func (w *Worker) finish(a *attempt, r executor.Result) {
+	data, err := w.spool.Put(r)
+	if err != nil { // a value that was JSON when it came is JSON now
+		w.log.Error("cannot encode a result", "attempt", r.AttemptID, "err", err)
+		data, _ = w.spool.Put(executor.Result{AttemptID: r.AttemptID, State: r.State, Reason: err.Error(), EndedAt: r.EndedAt})
+	}
+	w.mu.Lock()
+	delete(w.attempts, r.AttemptID)
+	w.lastUse = time.Now()
+	if w.server != nil {
+		if err := w.server.Notify(finished{"Finished", data}); err != nil && !errors.Is(err, workerapi.ErrClosed) {
+			w.log.Error("cannot report a result", "attempt", r.AttemptID, "err", err)
+		}
+	}
+	w.mu.Unlock()
+	w.records.Remove(r.AttemptID)
+}
+
+// call asks the server what a task asked. It waits for a server as long as ctx allows, and asks again when the
+// connection was lost before the answer came.
+func (w *Worker) call(ctx context.Context, o executor.Attempt, request json.RawMessage) (json.RawMessage, error) {
+	for {
+		w.mu.Lock()
+		server, changed := w.server, w.serverChanged
+		w.mu.Unlock()
+		var retry <-chan time.Time
+		if server != nil {
+			var answer json.RawMessage
+			err := server.Call(ctx, workerapi.Call{Type: "Call", AttemptID: o.ID, Token: o.Token, Request: request}, &answer)
+			var refused *protocol.Error
+			switch {
+			case err == nil:
+				return answer, nil
+			case errors.Is(err, workerapi.ErrClosed): // the next server will know
+			case errors.As(err, &refused) && refused.Code == protocol.CodeUnavailable:
+				retry = time.After(200 * time.Millisecond)
+			default:
+				return nil, err
+			}
+		}
+		select {
+		case <-changed:
+		case <-retry:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// graceOf is the given grace, or the settings', or the default.
+func (w *Worker) graceOf(seconds float64) time.Duration {
+	if seconds <= 0 {
+		w.mu.Lock()
+		seconds = w.settings.GraceSeconds
+		w.mu.Unlock()
+	}
+	if seconds <= 0 {
+		return defaultGrace
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
+
+// endTasks ends every attempt: TERM, grace, KILL. It says which ended in order and which had to be killed.
+func (w *Worker) endTasks(grace time.Duration, reason string) (ended, killed []string) {
+	w.mu.Lock()
+	w.stopping = true
+	var all []*attempt
+	for _, a := range w.attempts {
+		all = append(all, a)
+	}
+	w.mu.Unlock()
+	for _, a := range all {
+		a.kill(killOrder{reason: reason, infra: true, grace: grace})
+	}
+	w.tasks.Wait()
+	for _, a := range all {
+		if a.wasForced.Load() {
+			killed = append(killed, a.order.ID)
+		} else {
+			ended = append(ended, a.order.ID)
+		}
+	}
+	return ended, killed
+}
+
+// An idSet remembers the newest ids up to a number.
+type idSet struct {
+	ids  map[string]bool
+	ring []string
+	next int
+}
+
+func newIDSet(n int) *idSet { return &idSet{ids: map[string]bool{}, ring: make([]string, n)} }
+
+// Has reports whether id is remembered.
+func (s *idSet) Has(id string) bool { return s.ids[id] }
+
+// Add remembers id.
+func (s *idSet) Add(id string) {
+	if s.ids[id] {
+		return
+	}
+	delete(s.ids, s.ring[s.next])
+	s.ring[s.next] = id
+	s.ids[id] = true
+	s.next = (s.next + 1) % len(s.ring)
+}
