@@ -1,0 +1,317 @@
+package v2
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"ostro.dev/ostro/internal/api/v2/wire"
+	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/scheduler"
+)
+
+// One JSON answer carries about this much of a log; the rest is behind the continuation token.
+const logChunk = 8 << 20
+
+// maximumLine bounds what one line of an answer holds; the worker writes shorter ones.
+const maximumLine = 4 << 20
+
+// logFile reads the lines of one attempt's log from an offset. A last line without its newline is not yet a line while
+// the attempt runs; after its end it is given as it is.
+type logFile struct {
+	f   *os.File
+	r   *bufio.Reader
+	pos int64 // after the last whole line
+}
+
+// openLog opens an attempt's log below root, nowhere else. A log that does not exist yet is nil.
+func openLog(root string, k run.Key, try int) (*logFile, error) {
+	dir, err := os.OpenRoot(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the log folder: %w", err)
+	}
+	defer func() { _ = dir.Close() }()
+	f, err := dir.Open(filepath.FromSlash(scheduler.LogPath(k, try)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the log of %s: %w", k.TaskID, err)
+	}
+	return &logFile{f: f}, nil
+}
+
+func (l *logFile) close() { _ = l.f.Close() }
+
+func (l *logFile) seek(pos int64) error {
+	if _, err := l.f.Seek(pos, io.SeekStart); err != nil {
+		return err
+	}
+	l.pos, l.r = pos, bufio.NewReaderSize(l.f, 64<<10)
+	return nil
+}
+
+// next returns the next line, io.EOF when there is none now; the caller may try again after the file has grown. With
+// ended, a last line without newline counts.
+func (l *logFile) next(ended bool) (wire.LogLine, error) {
+	if l.r == nil {
+		if err := l.seek(l.pos); err != nil {
+			return wire.LogLine{}, err
+		}
+	}
+	var line []byte
+	var size int64
+	for {
+		part, err := l.r.ReadSlice('\n')
+		size += int64(len(part))
+		if len(line) < maximumLine {
+			line = append(line, part...)
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		if errors.Is(err, io.EOF) && (size == 0 || !ended) {
+			l.r = nil // start again at the same place
+			return wire.LogLine{}, io.EOF
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return wire.LogLine{}, fmt.Errorf("read the log: %w", err)
+		}
+		l.pos += size
+		return parseLine(line), nil
+	}
+}
+
+// parseLine reads a line as the worker writes it; what is not such a line (a last one cut off by a full disk, say) is
+// shown as it is.
+func parseLine(b []byte) wire.LogLine {
+	b = bytes.TrimRight(b, "\n")
+	var in struct {
+		T time.Time `json:"t"`
+		S string    `json:"s"`
+		L string    `json:"l"`
+		M *string   `json:"m"`
+		N string    `json:"n"`
+	}
+	if err := json.Unmarshal(b, &in); err != nil || in.M == nil {
+		return wire.LogLine{Event: strings.ToValidUTF8(string(b), "�")}
+	}
+	return wire.LogLine{Timestamp: wire.AtPtr(&in.T), Event: *in.M, Level: in.L, Logger: in.N, Stream: in.S}
+}
+
+// logOf is what the log routes need of an attempt.
+type logOf struct {
+	key     run.Key
+	try     int
+	attempt run.Attempt
+}
+
+func (a *API) logOf(r *request) (logOf, error) {
+	index, try := r.mapIndex(), r.pathInt("try_number")
+	if err := r.bad(); err != nil {
+		return logOf{}, err
+	}
+	l := logOf{key: keyOf(r, index), try: try}
+	if _, err := a.instance(r, l.key); err != nil {
+		return l, err
+	}
+	attempts, err := a.Store.Attempts(r.ctx(), l.key)
+	if err != nil {
+		return l, fmt.Errorf("list attempts of %s: %w", l.key.TaskID, err)
+	}
+	for _, at := range attempts {
+		if at.TryNumber == try {
+			l.attempt = at
+			return l, nil
+		}
+	}
+	return l, notFound("TaskInstance not found: task %s has no try %d", l.key.TaskID, try)
+}
+
+func ended(at run.Attempt) bool { return at.EndedAt != nil }
+
+// token says where the next answer goes on.
+type logToken struct {
+	Pos int64 `json:"pos"`
+}
+
+func (t logToken) String() string {
+	b, _ := json.Marshal(t) // a number always has a JSON form
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func parseToken(s string) (logToken, error) {
+	var t logToken
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err == nil {
+		err = json.Unmarshal(b, &t)
+	}
+	if err != nil || t.Pos < 0 {
+		return t, badRequest("Bad Signature. Please use only the tokens provided by the API.")
+	}
+	return t, nil
+}
+
+// getLog answers with structured lines: a JSON page with a token for more, or a stream that follows the log until the
+// attempt's end.
+func (a *API) getLog(r *request) error {
+	full := r.boolean("full_content", false)
+	l, err := a.logOf(r)
+	if err != nil {
+		return err
+	}
+	var from logToken
+	if r.has("token") {
+		if from, err = parseToken(r.text("token")); err != nil {
+			return err
+		}
+	}
+	switch accept := r.Header.Get("Accept"); {
+	case r.accepts("application/x-ndjson"):
+		return a.followLog(r, l, from)
+	case accept == "", r.accepts("application/json"), r.accepts("*/*"), r.accepts("application/*"):
+		return a.pageLog(r, l, from, full)
+	default:
+		return refuse(406, "Only application/json or application/x-ndjson is supported")
+	}
+}
+
+// sources are the two lines every log answer begins with, as in Airflow.
+func (a *API) sources(l logOf) []wire.LogLine {
+	path := filepath.Join(a.LogRoot, filepath.FromSlash(scheduler.LogPath(l.key, l.try)))
+	return []wire.LogLine{{Event: "::group::Log message source details", Sources: []string{path}}, {Event: "::endgroup::"}}
+}
+
+// pageLog writes the page line by line, so that a log of any size takes little memory.
+func (a *API) pageLog(r *request, l logOf, from logToken, full bool) error {
+	over := ended(l.attempt) // asked before reading: what is written later is behind the token
+	file, err := openLog(a.LogRoot, l.key, l.try)
+	if err != nil {
+		return err
+	}
+	if file != nil {
+		defer file.close()
+		if err := file.seek(from.Pos); err != nil {
+			return fmt.Errorf("read the log of %s: %w", l.key.TaskID, err)
+		}
+	}
+	r.w.Header().Set("Content-Type", "application/json")
+	w := bufio.NewWriter(r.w)
+	sep := ""
+	put := func(line wire.LogLine) {
+		if b, err := encode(line); err == nil {
+			_, _ = w.WriteString(sep)
+			_, _ = w.Write(b)
+			sep = ","
+		}
+	}
+	_, _ = w.WriteString(`{"content":[`)
+	if from.Pos == 0 {
+		for _, s := range a.sources(l) {
+			put(s)
+		}
+	}
+	more := !over
+	for file != nil {
+		line, err := file.next(over)
+		if err != nil {
+			break // the end, or a fault of the disk: the token leads back here
+		}
+		put(line)
+		if !full && file.pos-from.Pos > logChunk {
+			more = true
+			break
+		}
+	}
+	token := "null"
+	if more {
+		at := from
+		if file != nil {
+			at.Pos = file.pos
+		}
+		token = strconv.Quote(at.String())
+	}
+	_, _ = w.WriteString(`],"continuation_token":` + token + `}`)
+	_ = w.Flush() // the client may be gone
+	return nil
+}
+
+// followLog streams lines as they are written, until the attempt has ended and everything was sent.
+func (a *API) followLog(r *request, l logOf, from logToken) error {
+	out := newLines(r.w)
+	if from.Pos == 0 {
+		for _, s := range a.sources(l) {
+			if err := out.add(s); err != nil {
+				return nil
+			}
+		}
+	}
+	watch, err := watchLog(filepath.Join(a.LogRoot, filepath.FromSlash(scheduler.LogPath(l.key, l.try))))
+	if err != nil {
+		a.Log.Debug("watch a log file", "err", err) // the interval below still finds new lines
+	}
+	defer watch.close()
+	var file *logFile
+	defer func() {
+		if file != nil {
+			file.close()
+		}
+	}()
+	for {
+		changed := a.Store.Changed()
+		at, err := a.Store.Attempt(r.ctx(), l.attempt.ID)
+		if err != nil {
+			return nil
+		}
+		over := ended(at)
+		if file == nil {
+			if file, err = openLog(a.LogRoot, l.key, l.try); err != nil {
+				return nil
+			}
+			if file != nil {
+				file.pos = from.Pos
+			}
+		}
+		if file != nil && copyLines(out, file, over) != nil {
+			return nil
+		}
+		if out.rc.Flush() != nil || over {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-watch.wake():
+		case <-time.After(time.Second):
+		case <-r.ctx().Done():
+			return nil
+		}
+	}
+}
+
+func copyLines(out *lines, file *logFile, over bool) error {
+	for {
+		line, err := file.next(over)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := out.add(line); err != nil {
+			return err
+		}
+	}
+}
