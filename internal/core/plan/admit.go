@@ -1,81 +1,253 @@
 package plan
 
 import (
+	"cmp"
+	"container/heap"
+	"slices"
+	"strings"
 	"time"
 
+	"ostro.dev/ostro/internal/core/dag"
 	"ostro.dev/ostro/internal/core/run"
 )
 
-// Usage counts what attempts in state queued, running or restarting occupy, across all runs. It is kept by Fold from the
-// decisions themselves, so nobody counts by hand. The zero value is empty.
-type Usage struct{}
+// A Queue holds the scheduled instances of all runs that wait for admission. They stand in lanes: instances of one lane
+// want the same of everything that is scarce, so that when the first of a lane cannot start, none of it can. One admission
+// therefore costs work for the lanes and for what starts, not for all that waits. The zero value is empty.
+type Queue struct {
+	lanes   map[laneKey]*lane
+	waiting map[run.Key]*waiter
+}
 
-// Add counts everything a run occupies now: at start, for every run rebuilt with NewRun.
-func (u *Usage) Add(r *Run) {}
+// laneKey is everything that admission looks at.
+type laneKey struct {
+	run            RunKey
+	task           string // only for tasks with limits of their own
+	executor, pool string
+	slots          int
+	resources      dag.Resources
+}
 
-// Fold counts what a decision on r changed. Call it once for every Decision, in order, before or after Join.
-func (u *Usage) Fold(r *Run, d Decision) {}
+type lane struct {
+	key    laneKey
+	paused bool
+	heap   waiters
+}
 
-// Drop forgets a run that leaves memory unfinished (its usage goes with it).
-func (u *Usage) Drop(r *Run) {}
-
-// A Queue holds the scheduled instances of all runs that wait for admission, grouped so that one admission costs work
-// for what starts and not for what waits. The zero value is empty.
-type Queue struct{}
-
-// Add enters all scheduled instances of a run: at start, for every run rebuilt with NewRun.
-func (q *Queue) Add(r *Run, paused bool) {}
-
-// Fold enters what a decision on r made ready and takes out what is no longer scheduled. Call it once for every Decision.
-func (q *Queue) Fold(r *Run, d Decision, paused bool) {}
-
-// SetPaused changes the paused flag of everything of a DAG.
-func (q *Queue) SetPaused(dagID string, paused bool) {}
+// waiter is one waiting candidate. One that was taken out of the queue stays in its lane, marked, until it comes up.
+type waiter struct {
+	Candidate
+	gone bool
+}
 
 // Len is the number of waiting instances.
-func (q *Queue) Len() int { return 0 }
+func (q *Queue) Len() int { return len(q.waiting) }
+
+// Add enters all scheduled instances of a run: at start, for every run rebuilt with NewRun.
+func (q *Queue) Add(r *Run, paused bool) {
+	r.each(func(in *instance) {
+		if in.ti.State == run.Scheduled {
+			q.push(r.candidate(in.task.spec, &in.ti), paused)
+		}
+	})
+}
+
+// Fold enters what a decision on r made ready and takes out what is no longer scheduled. Call it once for every Decision.
+func (q *Queue) Fold(r *Run, d Decision, paused bool) {
+	for i := range d.Tasks {
+		switch c := &d.Tasks[i]; {
+		case c.After.State != run.Scheduled:
+			q.remove(c.After.Key)
+		case q.waiting[c.After.Key] == nil:
+			if spec := r.x.Task(c.After.TaskID); spec != nil {
+				q.push(r.candidate(spec, &c.After), paused)
+			}
+		}
+	}
+}
 
 // Drop takes everything of a run out.
-func (q *Queue) Drop(k RunKey) {}
+func (q *Queue) Drop(k RunKey) {
+	for key, l := range q.lanes {
+		if key.run != k {
+			continue
+		}
+		for _, w := range l.heap {
+			if !w.gone {
+				delete(q.waiting, w.Key)
+			}
+		}
+		delete(q.lanes, key)
+	}
+}
 
-// Admit returns what may start now in order of priority and takes it out of the queue. It does not change u: the caller
+// SetPaused changes the paused flag of everything of a DAG that waits.
+func (q *Queue) SetPaused(dagID string, paused bool) {
+	for key, l := range q.lanes {
+		if key.run.DAGID == dagID {
+			l.paused = paused
+		}
+	}
+}
+
+func (q *Queue) push(c Candidate, paused bool) {
+	if q.lanes == nil {
+		q.lanes, q.waiting = map[laneKey]*lane{}, map[run.Key]*waiter{}
+	}
+	k := laneKey{run: c.runKey(), executor: c.Executor, pool: c.Pool, slots: c.PoolSlots}
+	if c.MaxActiveTIsPerDag > 0 || c.MaxActiveTIsPerDagrun > 0 {
+		k.task = c.Key.TaskID
+	}
+	if c.Resources != nil {
+		k.resources = *c.Resources
+	}
+	l := q.lanes[k]
+	if l == nil {
+		l = &lane{key: k}
+		q.lanes[k] = l
+	}
+	l.paused = paused
+	w := &waiter{Candidate: c}
+	q.waiting[c.Key] = w
+	heap.Push(&l.heap, w)
+}
+
+func (q *Queue) remove(k run.Key) {
+	if w := q.waiting[k]; w != nil {
+		w.gone = true
+		delete(q.waiting, k)
+	}
+}
+
+// first returns the candidate at the head of a lane, nil when nobody waits there any more.
+func (l *lane) first() *waiter {
+	for len(l.heap) > 0 && l.heap[0].gone {
+		heap.Pop(&l.heap)
+	}
+	if len(l.heap) == 0 {
+		return nil
+	}
+	w := l.heap[0]
+	w.DAGPaused = l.paused
+	return w
+}
+
+// Admit returns what may start now, in order of priority, and takes it out of the queue. It leaves u as it was: the caller
 // decides Admitted for each, and Usage.Fold counts that.
-func (q *Queue) Admit(u *Usage, l Limits) []run.Key { return nil }
+func (q *Queue) Admit(u *Usage, l Limits) []run.Key {
+	heads := make(lanes, 0, len(q.lanes))
+	for k, lane := range q.lanes {
+		switch {
+		case lane.first() == nil:
+			delete(q.lanes, k)
+		case u.refusal(&lane.heap[0].Candidate, &l) == "":
+			heads = append(heads, lane)
+		}
+	}
+	heap.Init(&heads)
+	var started []*waiter
+	for len(heads) > 0 {
+		w := heads[0].first()
+		if w == nil || u.refusal(&w.Candidate, &l) != "" {
+			heap.Pop(&heads)
+			continue
+		}
+		q.remove(w.Key)
+		heap.Pop(&heads[0].heap)
+		u.take(&w.Candidate, 1)
+		started = append(started, w)
+		if heads[0].first() == nil {
+			heap.Pop(&heads)
+		} else {
+			heap.Fix(&heads, 0)
+		}
+	}
+	keys := make([]run.Key, len(started))
+	for i, w := range started {
+		u.take(&w.Candidate, -1)
+		keys[i] = w.Key
+	}
+	return keys
+}
 
-// Blocked says for every waiting instance why it does not start, in order of priority; nil keys mean all runs. It costs
-// work for everything that waits, so it is for people who ask, not for the scheduler's loop.
-func (q *Queue) Blocked(u *Usage, l Limits, only *RunKey) []Blocked { return nil }
+// Blocked says for every waiting instance why it does not start, in order of priority; only, when not nil, restricts it to
+// one run. It costs work for everything that waits: it is for people who ask, not for the scheduler's loop.
+func (q *Queue) Blocked(u *Usage, l Limits, only *RunKey) []Blocked {
+	var found []*waiter
+	for _, lane := range q.lanes {
+		if only != nil && lane.key.run != *only {
+			continue
+		}
+		for _, w := range lane.heap {
+			if !w.gone {
+				w.DAGPaused = lane.paused
+				found = append(found, w)
+			}
+		}
+	}
+	slices.SortFunc(found, compareWaiters)
+	blocked := make([]Blocked, len(found))
+	for i, w := range found {
+		blocked[i] = Blocked{Key: w.Key, Reason: cmp.Or(u.refusal(&w.Candidate, &l), "about to start")}
+	}
+	return blocked
+}
 
 // Admit says which candidates start now, in order of priority (larger weight, then earlier logical date, then longer
-// waiting), and why the others do not. It is Queue.Admit and Queue.Blocked for a list made up for one question.
-func Admit(cands []Candidate, u *Usage, l Limits, now time.Time) (start []run.Key, blocked []Blocked) {
-	return nil, nil
+// waiting), and why the others do not. It is Queue.Admit and Queue.Blocked for a list made up for one question; a
+// scheduler keeps a Queue.
+func Admit(cands []Candidate, u *Usage, l Limits, _ time.Time) (start []run.Key, blocked []Blocked) {
+	var q Queue
+	byKey := make(map[run.Key]*Candidate, len(cands))
+	for i := range cands {
+		q.push(cands[i], cands[i].DAGPaused)
+		byKey[cands[i].Key] = &cands[i]
+	}
+	start = q.Admit(u, l)
+	for _, k := range start {
+		u.take(byKey[k], 1)
+	}
+	blocked = q.Blocked(u, l, nil)
+	for _, k := range start {
+		u.take(byKey[k], -1)
+	}
+	return start, blocked
 }
 
-// RunKey names a DAG run.
-type RunKey struct{ DAGID, RunID string }
-
-// RunCandidate is a queued DAG run that wants to begin.
-type RunCandidate struct {
-	Run           run.DAGRun
-	MaxActiveRuns int // the DAG's; 0: Limits.MaxActiveRuns
-	Paused        bool
+func compareWaiters(a, b *waiter) int {
+	return cmp.Or(
+		cmp.Compare(b.Priority, a.Priority),
+		a.LogicalDate.Compare(b.LogicalDate),
+		a.ScheduledAt.Compare(b.ScheduledAt),
+		strings.Compare(a.Key.DAGID, b.Key.DAGID),
+		strings.Compare(a.Key.RunID, b.Key.RunID),
+		strings.Compare(a.Key.TaskID, b.Key.TaskID),
+		cmp.Compare(a.Key.MapIndex, b.Key.MapIndex),
+	)
 }
 
-// RunGroup is what max_active_runs counts: the runs of a DAG, those of each backfill apart.
-type RunGroup struct {
-	DAGID      string
-	BackfillID int64
-}
+// waiters is a heap of candidates, the most urgent first.
+type waiters []*waiter
 
-// BlockedRun says why a queued DAG run does not begin.
-type BlockedRun struct {
-	Key    RunKey
-	Reason string
-}
+func (w waiters) Len() int           { return len(w) }
+func (w waiters) Less(i, j int) bool { return compareWaiters(w[i], w[j]) < 0 }
+func (w waiters) Swap(i, j int)      { w[i], w[j] = w[j], w[i] }
+func (w *waiters) Push(x any)        { *w = append(*w, x.(*waiter)) }
+func (w *waiters) Pop() any          { return pop((*[]*waiter)(w)) }
 
-// RunsToStart says which queued runs may begin now, oldest first, and why the others wait. running counts the runs in
-// state running of each group; the caller adds to it what it starts. wake is when the next run_after is reached; zero: none.
-func RunsToStart(queued []RunCandidate, running map[RunGroup]int, l Limits, now time.Time) (start []RunKey, blocked []BlockedRun, wake time.Time) {
-	return nil, nil, time.Time{}
+// lanes is a heap of lanes by their first candidates; none is empty.
+type lanes []*lane
+
+func (l lanes) Len() int           { return len(l) }
+func (l lanes) Less(i, j int) bool { return compareWaiters(l[i].heap[0], l[j].heap[0]) < 0 }
+func (l lanes) Swap(i, j int)      { l[i], l[j] = l[j], l[i] }
+func (l *lanes) Push(x any)        { *l = append(*l, x.(*lane)) }
+func (l *lanes) Pop() any          { return pop((*[]*lane)(l)) }
+
+// pop takes the last element off a slice.
+func pop[T any](s *[]T) T {
+	last := len(*s) - 1
+	v := (*s)[last]
+	*s = (*s)[:last]
+	return v
 }

@@ -1,9 +1,9 @@
 package plan
 
 import (
+	"cmp"
 	"time"
 
-	"ostro.dev/ostro/internal/core/dag"
 	"ostro.dev/ostro/internal/core/run"
 )
 
@@ -58,10 +58,6 @@ type Past struct {
 	States map[string]run.TaskState
 }
 
-// PastOf sums up a run for its successor: per task the state of its instance; for a mapped task success when all its
-// instances ended well, else the state of the first that did not.
-func PastOf(r run.DAGRun, tis []run.TaskInstance) *Past { return pastOf(r, tis) }
-
 // XComRef names a value whose length decides how a mapped task unfolds.
 type XComRef struct {
 	TaskID   string
@@ -83,8 +79,15 @@ type Options struct {
 	MapLengths map[XComRef]int
 }
 
-// Instances returns the task instances a new DAG run begins with: one per task, or one per element where the length of a
-// mapped task is known already; none for tasks whose start_date or end_date leaves the run's logical date out.
-func Instances(x *dag.Index, r run.DAGRun, newID func() string) []run.TaskInstance {
-	return instances(x, r, newID)
+func (l Limits) maxInfraRetries() int        { return orDefault(l.MaxInfraRetries, 5) }
+func (l Limits) maxMapLength() int           { return orDefault(l.MaxMapLength, 1024) }
+func (l Limits) maxActiveTasks() int         { return orDefault(l.MaxActiveTasks, 16) }
+func (l Limits) maxActiveRuns() int          { return orDefault(l.MaxActiveRuns, 16) }
+func (l Limits) executor(name string) string { return cmp.Or(name, l.DefaultExecutor, "local") }
+
+func orDefault(n, otherwise int) int {
+	if n == 0 {
+		return otherwise
+	}
+	return n
 }
