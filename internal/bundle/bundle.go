@@ -38,7 +38,7 @@ type Store interface {
 // Parser describes one DAG file in a process of its own. What the file does wrong, hanging and dying included, is part
 // of the answer; an error means that no answer could be had and that trying again makes sense.
 type Parser interface {
-	Parse(ctx context.Context, p workerapi.Parse) (workerapi.Parsed, error)
+	Parse(ctx context.Context, p workerapi.Parse) (*workerapi.Parsed, error)
 }
 
 // Config says what to watch.

@@ -35,6 +35,7 @@ func (s *Scheduler) onTime(b *batch) error {
 		w := heap.Pop(&st.wakes).(wakeUp)
 		if lr := st.runs[w.run]; lr != nil && !seen[w.run] {
 			seen[w.run] = true
+			lr.wakeAt = time.Time{}
 			b.decide(lr, plan.Tick{})
 		}
 	}

@@ -82,9 +82,7 @@ func (b *batch) decide(lr *liveRun, ev plan.Event) plan.Decision {
 	if d.PauseDAG != "" {
 		b.pause(lr.key.DAGID, d.PauseDAG)
 	}
-	if !d.WakeAt.IsZero() {
-		st.wake(d.WakeAt, lr.key)
-	}
+	st.wake(lr, d.WakeAt)
 	if len(d.Tasks) > 0 && lr.run.Index().DependsOnPast() {
 		st.pastDirty[lr.key] = true
 	}
@@ -132,6 +130,7 @@ func (b *batch) empty() bool {
 
 // write is the one transaction. It may be called again when the database could not be written.
 func (b *batch) write(tx *store.Tx) error {
+	tx.Actor = b.actor
 	for _, w := range b.writes {
 		if err := w(tx); err != nil {
 			return err
@@ -157,6 +156,7 @@ func (b *batch) write(tx *store.Tx) error {
 			return fmt.Errorf("store XCom of task %s: %w", x.key.TaskID, err)
 		}
 	}
+	tx.Actor = actorScheduler
 	for _, a := range b.created {
 		if err := tx.CreateAttempt(a.row, a.hash); err != nil {
 			return fmt.Errorf("queue attempt %s: %w", a.row.ID, err)
@@ -179,6 +179,8 @@ func (c *change) writeRows(tx *store.Tx) error {
 		if err := tx.CreateRun(&row, c.tis); err != nil {
 			return err
 		}
+		defer func(actor string) { tx.Actor = actor }(tx.Actor)
+		tx.Actor = actorScheduler // what follows from its creation is nobody's doing
 	}
 	if len(c.dec.Tasks) > 0 {
 		if err := tx.ChangeTasks(c.dec.Tasks); err != nil {

@@ -385,4 +385,3 @@ func pick(lr *liveRun, keys []run.Key) []run.TaskInstance {
 	}
 	return out
 }
-

@@ -118,8 +118,21 @@ func (s *Scheduler) attemptFinished(b *batch, a *openAttempt, r executor.Result)
 	}
 	for _, kind := range r.CallbacksOwed {
 		key := a.row.Key
+		if !counts && !s.failedByHand(key, kind) {
+			continue
+		}
 		b.owe(plan.Callback{DAGID: key.DAGID, RunID: key.RunID, Task: &key, AttemptID: a.row.ID, Kind: kind, Reason: r.Reason})
 	}
+}
+
+// failedByHand says whether an attempt was killed because somebody marked its instance failed: its author wants to know.
+func (s *Scheduler) failedByHand(k run.Key, kind string) bool {
+	lr := s.st.runs[keyOf(k)]
+	if lr == nil || kind != "on_failure_callback" {
+		return false
+	}
+	ti, ok := lr.run.Instance(k)
+	return ok && ti.State == run.Failed
 }
 
 // lose ends an attempt that no executor has any more.
@@ -252,7 +265,9 @@ func (p *pushLog) take(attemptID string) map[string]int {
 }
 
 // Pushed tells the scheduler that a running attempt has stored an XCom by itself: mapped tasks unfold by its length.
-func (s *Scheduler) Pushed(attemptID, key string, mapLength int) { s.pushes.add(attemptID, key, mapLength) }
+func (s *Scheduler) Pushed(attemptID, key string, mapLength int) {
+	s.pushes.add(attemptID, key, mapLength)
+}
 
 // micro is t as the store keeps it.
 func micro(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }

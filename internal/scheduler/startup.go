@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
+	"strings"
 	"time"
 
+	"ostro.dev/ostro/internal/core/dag"
 	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/executor"
@@ -21,6 +24,7 @@ func (s *Scheduler) taskOrder(lr *liveRun, ti run.TaskInstance, a *openAttempt) 
 	if task == nil {
 		return o
 	}
+	o.Callbacks = callbackNames(task.Callbacks)
 	if task.Isolation != "" {
 		o.Isolation = task.Isolation
 	}
@@ -29,6 +33,21 @@ func (s *Scheduler) taskOrder(lr *liveRun, ti run.TaskInstance, a *openAttempt) 
 		o.Startup.ExecutionTimeout = o.ExecutionTimeout.Seconds()
 	}
 	return o
+}
+
+// callbackNames lists the callbacks the author gave that can be owed.
+func callbackNames(c dag.Callbacks) []string {
+	var names []string
+	for name, given := range map[string]bool{
+		"on_failure_callback": c.OnFailure, "on_success_callback": c.OnSuccess,
+		"on_retry_callback": c.OnRetry, "on_skipped_callback": c.OnSkipped,
+	} {
+		if given {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // order fills in what tasks and callbacks have in common.
@@ -118,23 +137,19 @@ func WireRun(r run.DAGRun) protocol.DagRun {
 	}
 }
 
-// LogPath is where the log of an attempt lies below the log root, in Airflow's layout.
-func LogPath(k run.Key, try int) string {
-	return path.Join(taskFolder(k), fmt.Sprintf("attempt=%d.log", try))
-}
-
 // callbackLogPath is where a callback's output goes: beside the log of the attempt it is about, or in the run's folder.
 func callbackLogPath(c plan.Callback, id int64, attemptTry int) string {
 	if c.Task != nil {
-		return path.Join(taskFolder(*c.Task), fmt.Sprintf("attempt=%d.%s.log", attemptTry, c.Kind))
+		return strings.TrimSuffix(LogPath(*c.Task, attemptTry), "log") + c.Kind + ".log"
 	}
 	return path.Join("dag_id="+c.DAGID, "run_id="+c.RunID, fmt.Sprintf("%s-%d.log", c.Kind, id))
 }
 
-func taskFolder(k run.Key) string {
+// LogPath is where the log of an attempt lies below the log root, in Airflow's layout.
+func LogPath(k run.Key, try int) string {
 	p := path.Join("dag_id="+k.DAGID, "run_id="+k.RunID, "task_id="+k.TaskID)
 	if k.MapIndex >= 0 {
 		p = path.Join(p, fmt.Sprintf("map_index=%d", k.MapIndex))
 	}
-	return p
+	return path.Join(p, fmt.Sprintf("attempt=%d.log", try))
 }

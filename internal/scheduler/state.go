@@ -46,6 +46,7 @@ type liveRun struct {
 	info   store.DAGVersionInfo
 	counts run.State // the state that running, queued and active count
 	slots  *neighbours
+	wakeAt time.Time // the earliest entry in state.wakes
 }
 
 // openAttempt is an attempt whose end is not committed.
@@ -399,8 +400,14 @@ func (s *Scheduler) limits(st *state) plan.Limits {
 	return l
 }
 
-// wake asks for a look at a run at a time.
-func (st *state) wake(at time.Time, k plan.RunKey) { heap.Push(&st.wakes, wakeUp{at, k}) }
+// wake asks for a look at a run at a time. An earlier look asks again for the later one.
+func (st *state) wake(lr *liveRun, at time.Time) {
+	if at.IsZero() || (!lr.wakeAt.IsZero() && !at.Before(lr.wakeAt)) {
+		return
+	}
+	lr.wakeAt = at
+	heap.Push(&st.wakes, wakeUp{at, lr.key})
+}
 
 // nextWake is when the scheduler must act without being told to.
 func (st *state) nextWake(now time.Time, interval time.Duration) time.Time {
