@@ -31,8 +31,8 @@ func (tx *Tx) CreateAttempt(a run.Attempt, tokenHash []byte) error {
 	if err != nil {
 		return fmt.Errorf("create attempt %s: %w", a.ID, err)
 	}
-	var ti int64
-	if err := tx.s.get(getTaskKey, []any{pk, a.TaskID, a.MapIndex}, &ti); err != nil {
+	ti, err := tx.s.taskKey(pk, a.TaskID, a.MapIndex)
+	if err != nil {
 		return fmt.Errorf("create attempt %s of %s: %w", a.ID, keyText(a.Key), err)
 	}
 	var hash any
@@ -53,7 +53,6 @@ func (tx *Tx) CreateAttempt(a run.Attempt, tokenHash []byte) error {
 // StartAttempt records that the process exists (state running). Repeating it changes nothing; after the attempt's end
 // it returns ErrConflict.
 func (tx *Tx) StartAttempt(a run.Attempt) error {
-	at := tx.attemptKey(a)
 	started := a.StartedAt
 	if started == nil {
 		started = &tx.Now
@@ -63,30 +62,21 @@ func (tx *Tx) StartAttempt(a run.Attempt) error {
 		return fmt.Errorf("start attempt %s: %w", a.ID, err)
 	}
 	if n == 0 {
-		switch stored, err := at(); {
+		switch _, _, state, err := tx.storedAttempt(a.ID); {
 		case err != nil:
 			return fmt.Errorf("start attempt %s: %w", a.ID, err)
-		case stored.state == run.Running:
+		case state == run.Running:
 			return nil
 		default:
-			return fmt.Errorf("start attempt %s: it has ended (%s): %w", a.ID, stored.state, ErrConflict)
+			return fmt.Errorf("start attempt %s: it has ended (%s): %w", a.ID, state, ErrConflict)
 		}
 	}
-	stored, err := at()
-	if err != nil {
-		return fmt.Errorf("start attempt %s: %w", a.ID, err)
-	}
-	return tx.emit(stored.runKey, Event{Kind: "attempt.started", DAGID: stored.DAGID, RunID: stored.RunID, TaskID: stored.TaskID,
-		MapIndex: stored.MapIndex, AttemptID: a.ID, From: string(run.Queued), To: string(run.Running)})
+	return tx.emitAttempt(a, Event{Kind: "attempt.started", From: string(run.Queued), To: string(run.Running)})
 }
 
 // EndAttempt records the end, and revokes the token. A second call for the same attempt returns ErrConflict. What a
 // leaves empty and StartAttempt has recorded (start, pid, host, isolation) stays.
 func (tx *Tx) EndAttempt(a run.Attempt) error {
-	stored, err := tx.attemptKey(a)()
-	if err != nil {
-		return fmt.Errorf("end attempt %s: %w", a.ID, err)
-	}
 	var notices any
 	if len(a.Notices) > 0 {
 		b, err := json.Marshal(a.Notices)
@@ -106,25 +96,35 @@ func (tx *Tx) EndAttempt(a run.Attempt) error {
 		return fmt.Errorf("end attempt %s: %w", a.ID, err)
 	}
 	if n == 0 {
-		return fmt.Errorf("end attempt %s: it has ended (%s): %w", a.ID, stored.state, ErrConflict)
+		_, _, state, err := tx.storedAttempt(a.ID)
+		if err == nil {
+			err = fmt.Errorf("it has ended (%s): %w", state, ErrConflict)
+		}
+		return fmt.Errorf("end attempt %s: %w", a.ID, err)
 	}
-	return tx.emit(stored.runKey, Event{Kind: "attempt.ended", DAGID: stored.DAGID, RunID: stored.RunID, TaskID: stored.TaskID,
-		MapIndex: stored.MapIndex, AttemptID: a.ID, From: string(stored.state), To: string(a.State), Detail: endDetail(a)})
+	return tx.emitAttempt(a, Event{Kind: "attempt.ended", To: string(a.State), Detail: endDetail(a)})
 }
 
-type attemptRow struct {
-	run.Key
-	state  run.TaskState
-	runKey int64
+// emitAttempt appends an event about an attempt. A caller that knows only the id is helped out.
+func (tx *Tx) emitAttempt(a run.Attempt, e Event) error {
+	k := a.Key
+	runKey, err := int64(0), error(nil)
+	if k.DAGID == "" || k.RunID == "" || k.TaskID == "" {
+		k, runKey, _, err = tx.storedAttempt(a.ID)
+	} else {
+		runKey, err = tx.s.runKey(k.DAGID, k.RunID)
+	}
+	if err != nil {
+		return fmt.Errorf("append event %s: %w", e.Kind, err)
+	}
+	e.DAGID, e.RunID, e.TaskID, e.MapIndex, e.AttemptID = k.DAGID, k.RunID, k.TaskID, k.MapIndex, a.ID
+	return tx.emit(runKey, e)
 }
 
-// attemptKey returns a lookup of where an attempt belongs, as it stands now.
-func (tx *Tx) attemptKey(a run.Attempt) func() (attemptRow, error) {
-	return func() (attemptRow, error) {
-		var r attemptRow
-		err := tx.s.get(getAttemptState, []any{a.ID}, &r.state, &r.DAGID, &r.RunID, &r.TaskID, &r.MapIndex, &r.runKey)
-		return r, err
-	}
+// storedAttempt looks up where an attempt belongs and how it stands now.
+func (tx *Tx) storedAttempt(id string) (k run.Key, runKey int64, state run.TaskState, err error) {
+	err = tx.s.get(getAttemptState, []any{id}, &state, &k.DAGID, &k.RunID, &k.TaskID, &k.MapIndex, &runKey)
+	return k, runKey, state, err
 }
 
 // OpenAttempts returns attempts in state queued or running, oldest first.

@@ -93,7 +93,7 @@ func (db *DB) eventsBefore(ctx context.Context, before time.Time) (oldest, cutof
 	if err != nil || newest == 0 {
 		return 0, 0, err
 	}
-	lo, hi := oldest, newest+1
+	lo, hi := oldest, newest // the newest stays, see the schema
 	for lo < hi {
 		mid := lo + (hi-lo)/2
 		var seq int64

@@ -46,11 +46,28 @@ func (tx *Tx) emit(runKey int64, e Event) error {
 	if runKey != 0 {
 		pk = runKey
 	}
-	if _, err := tx.s.exec(insertEvent, micros(at), actor, e.Kind, e.DAGID, e.RunID, e.TaskID, e.MapIndex, e.AttemptID, e.From,
+	seq, err := tx.s.nextEvent()
+	if err != nil {
+		return fmt.Errorf("append event %s: %w", e.Kind, err)
+	}
+	if _, err := tx.s.exec(insertEvent, seq, micros(at), actor, e.Kind, e.DAGID, e.RunID, e.TaskID, e.MapIndex, e.AttemptID, e.From,
 		e.To, optText(e.Detail), pk); err != nil {
 		return fmt.Errorf("append event %s: %w", e.Kind, err)
 	}
 	return nil
+}
+
+// nextEvent numbers the next event. The newest number is read once a transaction, which holds the write lock from its
+// beginning: nobody else can append meanwhile, also no other process.
+func (s *session) nextEvent() (int64, error) {
+	if s.seq < 0 {
+		if err := s.get(newestEvent, nil, &s.seq); err != nil {
+			s.seq = -1
+			return 0, err
+		}
+	}
+	s.seq++
+	return s.seq, nil
 }
 
 // Events returns up to limit events after sequence number after, in commit order. Limit 0 means no limit.

@@ -31,7 +31,7 @@ const (
 	checkpointCommits = 1000
 	checkpointWork    = 20_000
 	checkpointIdle    = 500 * time.Millisecond
-	maxFrames         = 32 * 1024
+	maxFrames         = 12 * 1024
 )
 
 // writer runs closures in durable transactions: those that wait are run together, each in a savepoint, and answered
@@ -73,7 +73,7 @@ func newWriter(eng engine, texts []string, fault func(string) error, used []atom
 	}
 	w := &writer{
 		eng: eng, fault: fault,
-		s:        &session{eng: eng, texts: texts, runs: map[runRef]int64{}, used: used},
+		s:        &session{eng: eng, texts: texts, runs: map[runRef]int64{}, tasks: map[taskRef]int64{}, used: used},
 		requests: make(chan *request, maxBatch),
 		quit:     make(chan struct{}),
 		dirty:    make(chan struct{}, 1),
@@ -213,7 +213,7 @@ func (w *writer) call(r *request) (err error) {
 }
 
 func (w *writer) begin() error {
-	w.s.fault = nil
+	w.s.fault, w.s.seq = nil, -1
 	if err := w.fault(FaultBegin); err != nil {
 		return err
 	}

@@ -20,8 +20,11 @@ type session struct {
 	// fault is the first error of the engine in the open transaction; it dooms the transaction, also when a closure
 	// swallows it.
 	fault error
-	// runs remembers surrogate keys of DAG runs; forgotten at every rollback.
-	runs map[runRef]int64
+	// runs and tasks remember surrogate keys of DAG runs and task instances; forgotten at every rollback.
+	runs  map[runRef]int64
+	tasks map[taskRef]int64
+	// seq is the number of the newest event as the open transaction sees it; -1 when it must be read.
+	seq int64
 	// work counts statements since the last checkpoint was asked for.
 	work int
 	used []atomic.Uint64
@@ -29,7 +32,13 @@ type session struct {
 
 type runRef struct{ dagID, runID string }
 
-const maxRunRefs = 10_000
+type taskRef struct {
+	runKey   int64
+	taskID   string
+	mapIndex int
+}
+
+const maxRefs = 20_000
 
 // open makes sure there is a connection.
 func (s *session) open(ctx context.Context) error {
@@ -134,8 +143,11 @@ func (s *session) failed(err error) error {
 	return explain(err)
 }
 
+// forget drops what may no longer be so after a rollback.
 func (s *session) forget() {
 	clear(s.runs)
+	clear(s.tasks)
+	s.seq = -1
 }
 
 // runKey returns the surrogate key of a DAG run.
@@ -153,8 +165,25 @@ func (s *session) runKey(dagID, runID string) (int64, error) {
 }
 
 func (s *session) remember(ref runRef, pk int64) {
-	if len(s.runs) >= maxRunRefs {
+	if len(s.runs) >= maxRefs {
 		s.forget()
 	}
 	s.runs[ref] = pk
+}
+
+// taskKey returns the surrogate key of a task instance.
+func (s *session) taskKey(runKey int64, taskID string, mapIndex int) (int64, error) {
+	ref := taskRef{runKey, taskID, mapIndex}
+	if pk, ok := s.tasks[ref]; ok {
+		return pk, nil
+	}
+	var pk int64
+	if err := s.get(getTaskKey, []any{runKey, taskID, mapIndex}, &pk); err != nil {
+		return 0, err
+	}
+	if len(s.tasks) >= maxRefs {
+		clear(s.tasks)
+	}
+	s.tasks[ref] = pk
+	return pk, nil
 }

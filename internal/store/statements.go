@@ -19,6 +19,7 @@ const (
 
 	insertTask
 	updateTask
+	moveTask
 	getTaskKey
 	getTask
 	taskCounts
@@ -110,8 +111,8 @@ const (
 	fromCallbacks = ` FROM callbacks c JOIN runs r ON r.run_pk = c.run_pk JOIN dags d ON d.dag_pk = r.dag_pk`
 	fromVersions  = ` FROM dag_versions v JOIN dags d ON d.dag_pk = v.dag_pk`
 
-	isLive     = `r.state IN ('queued', 'running')`
-	isEnded    = `r.state IN ('success', 'failed')`
+	isLive     = `(r.state = 'queued' OR r.state = 'running')`
+	isEnded    = `(r.state = 'success' OR r.state = 'failed')`
 	isInstance = ` WHERE d.dag_id = ? AND r.run_id = ? AND t.task_id = ? AND t.map_index = ?`
 )
 
@@ -124,7 +125,7 @@ func controlStatements() []string {
 		updateRun: `UPDATE runs SET state = ?, logical_date = ?, data_interval_start = ?, data_interval_end = ?, run_after = ?,
 			queued_at = ?, start_date = ?, end_date = ?, conf = ?, note = ?, triggered_by = ?, dag_version = ?,
 			bundle_version = ?, clear_number = ?, backfill_id = ?, version = version + 1 WHERE run_pk = ? AND version = ?`,
-		deleteRun: `DELETE FROM runs WHERE run_pk = ? AND state IN ('success', 'failed')`,
+		deleteRun: `DELETE FROM runs WHERE run_pk = ? AND (state = 'success' OR state = 'failed')`,
 		liveRuns:  `SELECT r.run_pk, ` + runColumns + fromRuns + ` WHERE ` + isLive + ` ORDER BY r.run_pk`,
 		liveInstances: `SELECT t.run_pk, ` + taskColumns + fromTasks + ` WHERE ` + isLive +
 			` ORDER BY t.run_pk, t.ti_pk`,
@@ -141,7 +142,9 @@ func controlStatements() []string {
 		updateTask: `UPDATE task_instances SET id = ?, state = ?, try_number = ?, max_tries = ?, infra_retries = ?,
 			attempt_id = ?, scheduled_at = ?, queued_at = ?, start_date = ?, end_date = ?, next_at = ?, reason = ?, note = ?,
 			rendered_map_index = ?, reschedule_count = ?, next_method = ?, next_kwargs = ?, hostname = ?, pid = ?,
-			version = version + 1 WHERE run_pk = ? AND task_id = ? AND map_index = ? AND version = ?`,
+			version = version + 1 WHERE ti_pk = ? AND version = ?`,
+		moveTask: `UPDATE task_instances SET state = ?, try_number = ?, attempt_id = ?, scheduled_at = ?, queued_at = ?,
+			start_date = ?, end_date = ?, reason = ?, hostname = ?, pid = ?, version = version + 1 WHERE ti_pk = ? AND version = ?`,
 		getTaskKey: `SELECT ti_pk FROM task_instances WHERE run_pk = ? AND task_id = ? AND map_index = ?`,
 		getTask:    `SELECT ` + taskColumns + fromTasks + isInstance,
 		taskCounts: `SELECT t.state, count(*)` + fromTasks + ` WHERE d.dag_id = ? AND r.run_id = ? GROUP BY t.state`,
@@ -241,8 +244,8 @@ func controlStatements() []string {
 		deletePool: `DELETE FROM pools WHERE name = ?`,
 		pools:      `SELECT name, description, slots, include_deferred FROM pools ORDER BY name`,
 
-		insertEvent: `INSERT INTO events (at, actor, kind, dag_id, run_id, task_id, map_index, attempt_id, from_state, to_state,
-			detail, run_pk) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		insertEvent: `INSERT INTO events (seq, at, actor, kind, dag_id, run_id, task_id, map_index, attempt_id, from_state, to_state,
+			detail, run_pk) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		eventsAfter:  `SELECT ` + eventColumns + ` FROM events e WHERE e.seq > ? ORDER BY e.seq LIMIT ?`,
 		newestEvent:  `SELECT coalesce(max(seq), 0) FROM events`,
 		oldestEvent:  `SELECT coalesce(min(seq), 0) FROM events`,

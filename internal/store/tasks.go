@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"ostro.dev/ostro/internal/core/plan"
@@ -61,10 +63,7 @@ func (tx *Tx) changeTask(c *plan.TaskChange) error {
 		}
 		return tx.emitTask(pk, c)
 	}
-	n, err := tx.s.exec(updateTask, t.ID, string(t.State), t.TryNumber, t.MaxTries, t.InfraRetries, t.AttemptID,
-		optMicros(t.ScheduledAt), optMicros(t.QueuedAt), optMicros(t.StartDate), optMicros(t.EndDate), optMicros(t.NextAt),
-		t.Reason, t.Note, t.RenderedMapIndex, t.RescheduleCount, t.NextMethod, optText(t.NextKwargs), t.Hostname, t.PID,
-		pk, t.TaskID, t.MapIndex, c.Before.Version)
+	n, err := tx.writeTask(pk, c)
 	if err != nil {
 		return fmt.Errorf("change task instance %s: %w", keyText(t.Key), err)
 	}
@@ -73,6 +72,34 @@ func (tx *Tx) changeTask(c *plan.TaskChange) error {
 	}
 	t.Version = c.Before.Version + 1
 	return tx.emitTask(pk, c)
+}
+
+// writeTask updates the row under guard and returns how many rows had the version. Most changes only move an instance
+// on; those write few columns.
+func (tx *Tx) writeTask(runKey int64, c *plan.TaskChange) (int64, error) {
+	t := &c.After
+	pk, err := tx.s.taskKey(runKey, t.TaskID, t.MapIndex)
+	if errors.Is(err, ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if onlyMoves(&c.Before, t) {
+		return tx.s.exec(moveTask, string(t.State), t.TryNumber, t.AttemptID, optMicros(t.ScheduledAt), optMicros(t.QueuedAt),
+			optMicros(t.StartDate), optMicros(t.EndDate), t.Reason, t.Hostname, t.PID, pk, c.Before.Version)
+	}
+	return tx.s.exec(updateTask, t.ID, string(t.State), t.TryNumber, t.MaxTries, t.InfraRetries, t.AttemptID,
+		optMicros(t.ScheduledAt), optMicros(t.QueuedAt), optMicros(t.StartDate), optMicros(t.EndDate), optMicros(t.NextAt),
+		t.Reason, t.Note, t.RenderedMapIndex, t.RescheduleCount, t.NextMethod, optText(t.NextKwargs), t.Hostname, t.PID,
+		pk, c.Before.Version)
+}
+
+// onlyMoves reports whether nothing differs but the columns moveTask writes.
+func onlyMoves(a, b *run.TaskInstance) bool {
+	return a.ID == b.ID && a.MaxTries == b.MaxTries && a.InfraRetries == b.InfraRetries && a.NextAt == b.NextAt &&
+		a.Note == b.Note && a.RenderedMapIndex == b.RenderedMapIndex && a.RescheduleCount == b.RescheduleCount &&
+		a.NextMethod == b.NextMethod && bytes.Equal(a.NextKwargs, b.NextKwargs)
 }
 
 // emitTask writes the event of a change: of state, of the note, or, for a mere update of fields, task.changed.

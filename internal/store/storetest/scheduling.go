@@ -139,7 +139,7 @@ func testAttempts(f *fixture) {
 	f.must(err)
 	f.same("attempt by token", a, byToken)
 
-	end := run.Attempt{Key: a.Key, ID: "at-1", TryNumber: 1, State: run.Failed, EndedAt: ptr(f.now), ExitCode: ptr(3), Signal: "KILL",
+	end := run.Attempt{ID: "at-1", TryNumber: 1, State: run.Failed, EndedAt: ptr(f.now), ExitCode: ptr(3), Signal: "KILL",
 		Reason: "out of memory", Infra: true, Notices: []string{"no GPU here"}, MaxRSS: 9, CPUTime: 7 * time.Millisecond,
 		Rendered: json.RawMessage(`{"x":"y"}`)}
 	f.update(func(tx *store.Tx) error { return tx.EndAttempt(end) })
@@ -152,6 +152,7 @@ func testAttempts(f *fixture) {
 	f.same("events", []string{"attempt.queued", "attempt.started", "attempt.ended"}, f.eventsSince(since))
 
 	want := end
+	want.Key = a.Key
 	want.Instance, want.Executor, want.QueuedAt = a.Instance, a.Executor, a.QueuedAt
 	want.StartedAt, want.PID, want.Hostname, want.Isolation, want.IsolationReason = a.StartedAt, 11, "h", "spawn", "threads"
 	got, err := f.db.Attempt(f.ctx, "at-1")

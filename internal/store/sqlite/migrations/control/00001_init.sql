@@ -1,6 +1,7 @@
 -- +goose Up
 
 -- Times are integers: microseconds since 1970 in UTC. Truth values are 0 and 1. Surrogate keys never leave the store.
+-- Conditions on states are chains of OR: SQLite builds a temporary b-tree for a long IN list each time a row is written.
 
 CREATE TABLE meta (
     key   TEXT NOT NULL PRIMARY KEY,
@@ -63,13 +64,17 @@ CREATE TABLE import_errors (
 ) STRICT;
 CREATE INDEX import_errors_file ON import_errors (bundle, file);
 
+-- AUTOINCREMENT: the writer remembers keys of runs, and another process may have deleted one (ostro db clean).
 CREATE TABLE runs (
-    run_pk              INTEGER PRIMARY KEY,
+    run_pk              INTEGER PRIMARY KEY AUTOINCREMENT,
     dag_pk              INTEGER NOT NULL REFERENCES dags (dag_pk) ON DELETE CASCADE,
     run_id              TEXT    NOT NULL,
     type                TEXT    NOT NULL
-        CHECK (type IN ('scheduled', 'manual', 'backfill', 'asset_triggered', 'asset_materialization')),
-    state               TEXT    NOT NULL CHECK (state IN ('queued', 'running', 'success', 'failed')),
+        CHECK (
+            type = 'scheduled' OR type = 'manual' OR type = 'backfill' OR type = 'asset_triggered'
+            OR type = 'asset_materialization'),
+    state               TEXT    NOT NULL
+        CHECK (state = 'running' OR state = 'success' OR state = 'queued' OR state = 'failed'),
     logical_date        INTEGER,
     data_interval_start INTEGER,
     data_interval_end   INTEGER,
@@ -93,8 +98,8 @@ CREATE INDEX runs_dag_start ON runs (dag_pk, start_date);
 CREATE INDEX runs_dag_state ON runs (dag_pk, state);
 CREATE INDEX runs_run_after ON runs (run_after);
 CREATE INDEX runs_start ON runs (start_date);
-CREATE INDEX runs_live ON runs (run_pk) WHERE state IN ('queued', 'running');
-CREATE INDEX runs_ended ON runs (end_date) WHERE state IN ('success', 'failed');
+CREATE INDEX runs_live ON runs (run_pk) WHERE state = 'queued' OR state = 'running';
+CREATE INDEX runs_ended ON runs (end_date) WHERE state = 'success' OR state = 'failed';
 
 CREATE TABLE task_instances (
     ti_pk              INTEGER PRIMARY KEY,
@@ -102,9 +107,11 @@ CREATE TABLE task_instances (
     task_id            TEXT    NOT NULL,
     map_index          INTEGER NOT NULL CHECK (map_index >= -1),
     id                 TEXT    NOT NULL,
-    state              TEXT    NOT NULL CHECK (state IN (
-        '', 'scheduled', 'queued', 'running', 'success', 'failed', 'skipped', 'upstream_failed', 'up_for_retry',
-        'up_for_reschedule', 'deferred', 'awaiting_input', 'restarting', 'removed')),
+    state              TEXT    NOT NULL CHECK (
+        state = 'success' OR state = 'queued' OR state = 'running' OR state = 'scheduled' OR state = ''
+        OR state = 'failed' OR state = 'skipped' OR state = 'upstream_failed' OR state = 'up_for_retry'
+        OR state = 'up_for_reschedule' OR state = 'deferred' OR state = 'awaiting_input' OR state = 'restarting'
+        OR state = 'removed'),
     try_number         INTEGER NOT NULL,
     max_tries          INTEGER NOT NULL,
     infra_retries      INTEGER NOT NULL,
@@ -125,17 +132,16 @@ CREATE TABLE task_instances (
     version            INTEGER NOT NULL CHECK (version > 0),
     UNIQUE (run_pk, task_id, map_index)
 ) STRICT;
-CREATE INDEX task_instances_live ON task_instances (state) WHERE state IN (
-    'scheduled', 'queued', 'running', 'up_for_retry', 'up_for_reschedule', 'deferred', 'awaiting_input', 'restarting');
 
 CREATE TABLE attempts (
     attempt_pk       INTEGER PRIMARY KEY,
     attempt_id       TEXT    NOT NULL UNIQUE,
     ti_pk            INTEGER NOT NULL REFERENCES task_instances (ti_pk) ON DELETE CASCADE,
     try_number       INTEGER NOT NULL,
-    state            TEXT    NOT NULL CHECK (state IN (
-        'queued', 'running', 'success', 'failed', 'skipped', 'upstream_failed', 'up_for_retry', 'up_for_reschedule',
-        'deferred', 'awaiting_input', 'restarting', 'removed')),
+    state            TEXT    NOT NULL CHECK (
+        state = 'queued' OR state = 'running' OR state = 'success' OR state = 'failed' OR state = 'skipped'
+        OR state = 'upstream_failed' OR state = 'up_for_retry' OR state = 'up_for_reschedule' OR state = 'deferred'
+        OR state = 'awaiting_input' OR state = 'restarting' OR state = 'removed'),
     instance         TEXT    NOT NULL,
     executor         TEXT    NOT NULL,
     queued_at        INTEGER NOT NULL,
@@ -146,7 +152,7 @@ CREATE TABLE attempts (
     exit_code        INTEGER,
     signal           TEXT    NOT NULL,
     reason           TEXT    NOT NULL,
-    infra            INTEGER NOT NULL CHECK (infra IN (0, 1)),
+    infra            INTEGER NOT NULL CHECK (infra = 0 OR infra = 1),
     isolation        TEXT    NOT NULL,
     isolation_reason TEXT    NOT NULL,
     notices          TEXT, -- a JSON array of strings
@@ -154,7 +160,7 @@ CREATE TABLE attempts (
     cpu_us           INTEGER NOT NULL,
     rendered         TEXT,
     token_hash       BLOB,
-    CHECK ((ended_at IS NULL) = (state IN ('queued', 'running'))),
+    CHECK ((ended_at IS NULL) = (state = 'queued' OR state = 'running')),
     CHECK (ended_at IS NULL OR token_hash IS NULL)
 ) STRICT;
 CREATE INDEX attempts_ti ON attempts (ti_pk, try_number);
@@ -221,9 +227,11 @@ CREATE TABLE pools (
 ) STRICT;
 INSERT INTO pools (name, description, slots, include_deferred) VALUES ('default_pool', 'Default pool', 128, 0);
 
--- The log. AUTOINCREMENT: a number is never given twice, also when the newest lines have been cleaned away.
+-- The log. The writer numbers the lines itself, in commit order: cheaper than AUTOINCREMENT, which writes a page of its
+-- own in each transaction, and the same on every engine. The newest line is never cleaned away, so that no number is
+-- given twice.
 CREATE TABLE events (
-    seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq        INTEGER PRIMARY KEY,
     at         INTEGER NOT NULL,
     actor      TEXT    NOT NULL,
     kind       TEXT    NOT NULL,
