@@ -1,0 +1,160 @@
+"""Real S3 clients against the development endpoint; the environment holds the endpoint and its keys."""
+
+import io
+import os
+import sys
+import urllib.error
+import urllib.request
+
+import boto3
+import botocore.config
+import botocore.exceptions
+import pandas as pd
+from boto3.s3.transfer import TransferConfig
+
+
+def refused(call, *codes):
+    try:
+        call()
+    except botocore.exceptions.ClientError as error:
+        code = error.response["Error"]["Code"]
+        assert code in codes, (code, codes, error)
+        return
+    raise AssertionError("was not refused")
+
+
+def client(**changes):
+    config = botocore.config.Config(retries={"max_attempts": 1})
+    return boto3.client("s3", config=config, **changes)
+
+
+def basics(s3):
+    s3.put_object(Bucket="bucket", Key="features/2024-01-01/a.txt", Body=b"hello world", Metadata={"who": "me"},
+                  ContentType="text/plain")
+    got = s3.get_object(Bucket="bucket", Key="features/2024-01-01/a.txt")
+    assert got["Body"].read() == b"hello world"
+    assert got["Metadata"] == {"who": "me"} and got["ContentType"] == "text/plain"
+    part = s3.get_object(Bucket="bucket", Key="features/2024-01-01/a.txt", Range="bytes=6-8")
+    assert part["Body"].read() == b"wor" and part["ContentRange"] == "bytes 6-8/11"
+    tail = s3.get_object(Bucket="bucket", Key="features/2024-01-01/a.txt", Range="bytes=-5")
+    assert tail["Body"].read() == b"world"
+    refused(lambda: s3.get_object(Bucket="bucket", Key="features/2024-01-01/a.txt", Range="bytes=99-"), "InvalidRange")
+    refused(lambda: s3.get_object(Bucket="bucket", Key="missing"), "NoSuchKey")
+    refused(lambda: s3.get_object(Bucket="bucket", Key="features"), "NoSuchKey")
+    refused(lambda: s3.head_object(Bucket="bucket", Key="missing"), "404")
+    s3.copy_object(Bucket="bucket", Key="copy/ä b+c&d.txt", CopySource={"Bucket": "bucket", "Key": "features/2024-01-01/a.txt"})
+    assert s3.get_object(Bucket="bucket", Key="copy/ä b+c&d.txt")["Body"].read() == b"hello world"
+    s3.put_object(Bucket="bucket", Key="empty", Body=b"")
+    assert s3.head_object(Bucket="bucket", Key="empty")["ContentLength"] == 0
+    assert [b["Name"] for b in s3.list_buckets()["Buckets"]] == ["bucket"]
+    s3.put_object(Bucket="bucket", Key="if/absent", Body=b"1", IfNoneMatch="*")
+    refused(lambda: s3.put_object(Bucket="bucket", Key="if/absent", Body=b"2", IfNoneMatch="*"), "PreconditionFailed")
+
+
+def listing(s3):
+    names = ["l/a-b", "l/a/1", "l/a/2", "l/a0", "l/b/c/d", "l/ü"]
+    for name in names:
+        s3.put_object(Bucket="listing", Key=name, Body=b"x")
+    pages = list(s3.get_paginator("list_objects_v2").paginate(Bucket="listing", Prefix="l/", PaginationConfig={"PageSize": 2}))
+    assert len(pages) == 3, len(pages)
+    assert [o["Key"] for page in pages for o in page["Contents"]] == sorted(names)
+    for size in (1, 2, 3, 10):
+        keys, prefixes = [], []
+        for page in s3.get_paginator("list_objects_v2").paginate(
+                Bucket="listing", Prefix="l/", Delimiter="/", PaginationConfig={"PageSize": size}):
+            keys += [o["Key"] for o in page.get("Contents", [])]
+            prefixes += [p["Prefix"] for p in page.get("CommonPrefixes", [])]
+        assert keys == ["l/a-b", "l/a0", "l/ü"], (size, keys)
+        assert prefixes == ["l/a/", "l/b/"], (size, prefixes)
+    old = s3.list_objects(Bucket="listing", Prefix="l/a", MaxKeys=2)
+    assert old["IsTruncated"] and [o["Key"] for o in old["Contents"]] == ["l/a-b", "l/a/1"]
+    assert "Contents" not in s3.list_objects_v2(Bucket="listing", Prefix="nothing/here/")
+    assert "Contents" not in s3.list_objects_v2(Bucket="listing", Prefix="../")
+    done = s3.delete_objects(Bucket="listing", Delete={"Objects": [{"Key": n} for n in names] + [{"Key": "never/was"}]})
+    assert "Errors" not in done, done
+    s3.delete_bucket(Bucket="listing")
+
+
+def large(s3):
+    body = os.urandom(1 << 20) * 19
+    config = TransferConfig(multipart_threshold=8 << 20, multipart_chunksize=8 << 20, max_concurrency=4)
+    s3.upload_fileobj(io.BytesIO(body), "bucket", "models/large.bin", Config=config)
+    out = io.BytesIO()
+    s3.download_fileobj("bucket", "models/large.bin", out, Config=config)
+    assert out.getvalue() == body
+    upload = s3.create_multipart_upload(Bucket="bucket", Key="models/given-up")["UploadId"]
+    s3.upload_part(Bucket="bucket", Key="models/given-up", UploadId=upload, PartNumber=1, Body=b"x" * (5 << 20))
+    s3.abort_multipart_upload(Bucket="bucket", Key="models/given-up", UploadId=upload)
+    refused(lambda: s3.get_object(Bucket="bucket", Key="models/given-up"), "NoSuchKey")
+    upload = s3.create_multipart_upload(Bucket="bucket", Key="models/bad")["UploadId"]
+    s3.upload_part(Bucket="bucket", Key="models/bad", UploadId=upload, PartNumber=1, Body=b"x")
+    refused(lambda: s3.complete_multipart_upload(
+        Bucket="bucket", Key="models/bad", UploadId=upload,
+        MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": '"00000000000000000000000000000000"'}]}), "InvalidPart")
+
+
+def escapes(s3):
+    for key in ("../up", "a/../../../up", "a/./b", "a//b", ".", "a/.."):
+        refused(lambda: s3.put_object(Bucket="bucket", Key=key, Body=b"x"), "InvalidArgument", "InvalidURI")
+        refused(lambda: s3.get_object(Bucket="bucket", Key=key), "InvalidArgument", "NoSuchKey", "InvalidURI")
+    s3.put_object(Bucket="bucket", Key="file", Body=b"x")
+    refused(lambda: s3.put_object(Bucket="bucket", Key="file/below", Body=b"x"), "InvalidArgument")
+    refused(lambda: s3.put_object(Bucket="bucket", Key="models", Body=b"x"), "InvalidArgument")
+
+
+def keys():
+    refused(lambda: client(aws_access_key_id="AKIAWRONG", aws_secret_access_key="x").list_buckets(), "InvalidAccessKeyId")
+    refused(lambda: client(aws_secret_access_key="wrong", aws_access_key_id=os.environ["AWS_ACCESS_KEY_ID"])
+            .put_object(Bucket="bucket", Key="k", Body=b"x"), "SignatureDoesNotMatch")
+    unsigned = boto3.client("s3", config=botocore.config.Config(signature_version=botocore.UNSIGNED))
+    refused(lambda: unsigned.get_object(Bucket="bucket", Key="file"), "AccessDenied")
+    refused(lambda: unsigned.list_buckets(), "AccessDenied")
+    v4 = client()
+    url = v4.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "file"}, ExpiresIn=60)
+    if "X-Amz-Signature" not in url:  # boto3 presigns the old way unless told otherwise
+        try:
+            urllib.request.urlopen(url)
+            raise AssertionError("an old signature was taken")
+        except urllib.error.HTTPError as error:
+            assert error.code in (400, 403), error.code
+        v4 = boto3.client("s3", config=botocore.config.Config(signature_version="s3v4"))
+        url = v4.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "file"}, ExpiresIn=60)
+    assert urllib.request.urlopen(url).read() == b"x"
+    try:
+        urllib.request.urlopen(url.replace("file", "empty", 1))
+        raise AssertionError("a presigned URL opens another object")
+    except urllib.error.HTTPError as error:
+        assert error.code == 403, error.code
+
+
+def frames():
+    frame = pd.DataFrame({"x": range(1000), "y": ["a", "b"] * 500})
+    frame.to_parquet("s3://bucket/features/frame.parquet")
+    frame.to_csv("s3://other-bucket/features/frame.csv", index=False)
+    pd.testing.assert_frame_equal(pd.read_parquet("s3://bucket/features/frame.parquet"), frame)
+    pd.testing.assert_frame_equal(pd.read_csv("s3://other-bucket/features/frame.csv"), frame)
+    import s3fs
+    fs = s3fs.S3FileSystem()
+    assert sorted(fs.ls("bucket/features")) == ["bucket/features/2024-01-01", "bucket/features/frame.parquet"]
+    fs.rm("other-bucket", recursive=True)
+    assert not fs.exists("other-bucket/features/frame.csv")
+
+
+def survived(s3):
+    assert s3.get_object(Bucket="bucket", Key="features/2024-01-01/a.txt")["Metadata"] == {"who": "me"}
+    assert s3.head_object(Bucket="bucket", Key="models/large.bin")["ContentLength"] == 19 << 20
+    assert s3.get_object(Bucket="bucket", Key="by-hand.txt")["Body"].read() == b"put there by a person"
+
+
+if __name__ == "__main__":
+    s3 = client()
+    if sys.argv[1:] == ["survived"]:
+        survived(s3)
+    else:
+        basics(s3)
+        listing(s3)
+        large(s3)
+        escapes(s3)
+        keys()
+        frames()
+    print("ok")
