@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,6 +33,7 @@ type Store interface {
 	XComsOfTask(ctx context.Context, dagID, runID, taskID, key string) ([]store.XCom, error)
 	Attempt(ctx context.Context, id string) (run.Attempt, error)
 	Pools(ctx context.Context) ([]store.Pool, error)
+	StageXCom(value json.RawMessage) error
 }
 
 // Config is what the scheduler is told about the installation. The zero value of every field has a default.

@@ -20,6 +20,9 @@ func (s *Scheduler) Started(e executor.Started) {
 
 // Finished reports the end of an attempt. It is acknowledged once it is committed.
 func (s *Scheduler) Finished(r executor.Result) {
+	for _, x := range r.XComs { // large ones are written here, not in the writer's time; it reports what is wrong
+		_ = s.store.StageXCom(x.Value)
+	}
 	s.box.put(message{
 		actor: actorScheduler,
 		fold:  func(b *batch) error { return s.foldFinished(b, r) },
