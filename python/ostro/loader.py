@@ -1,13 +1,268 @@
-"""Imports a DAG file and collects the DAGs it declares."""
+"""Imports a DAG file and collects the DAGs it declares. A file is the author's: whatever it does becomes a sentence."""
+
+import os
+import sys
+
+from . import context_stack, finder, settings
 
 
 class LoadResult:
-    """What one file declared: ``dags`` by id, import ``errors`` and ``warnings``, and the bundle's files it read."""
+    """What one file declared: ``dags`` by id, import ``errors`` and ``warnings``, and the bundle's files it read.
+
+    Errors are dicts with the fields of ImportError on the wire.
+    """
 
     def __init__(self):
         self.dags, self.errors, self.warnings, self.modules = {}, [], [], []
 
+    def warm(self):
+        """Import now what the tasks of these DAGs will need: Jinja2 where there are templates, pendulum for dates.
+
+        A host calls this before it forks tasks, so that no task pays for the import.
+        """
+        from .template import has_template
+
+        def templated(value):
+            if isinstance(value, str):
+                return has_template(value)
+            if isinstance(value, dict):
+                return any(map(templated, value.values()))
+            return isinstance(value, (list, tuple)) and any(map(templated, value))
+
+        tasks = [task for dag in self.dags.values() for task in dag.tasks]
+        if any(templated(task.__dict__.get(name)) for task in tasks for name in task.operator_class.template_fields):
+            try:
+                import jinja2.sandbox  # noqa: F401
+            except ImportError:
+                pass
+        if tasks:
+            from . import dates, runner  # noqa: F401
+
+            dates.shown_class()
+
+
+class _Place:
+    """Where a file really is and where people know it to be."""
+
+    def __init__(self, bundle_path, file, shown_path):
+        self.root = os.path.abspath(bundle_path)
+        self.file = file.replace("\\", "/")
+        self.path = os.path.join(self.root, *self.file.split("/"))
+        self.shown_root = shown_path or self.root
+
+    def relative(self, path):
+        """Return a path relative to the bundle, or None if it is not inside."""
+        for root in (self.root, os.path.realpath(self.root)):
+            if path and path.startswith(root + os.sep):
+                return path[len(root) + 1:].replace(os.sep, "/")
+        return None
+
+    def show(self, text):
+        for root in (os.path.realpath(self.root), self.root):
+            text = text.replace(root + os.sep, self.shown_root.rstrip(os.sep) + os.sep)
+        return text
+
 
 def load_file(bundle_path, file, shown_path=None, compat="airflow3", defaults=None):
     """Import ``file`` (relative to ``bundle_path``) and return a LoadResult. Never raises for what the file does."""
-    return LoadResult()
+    place, result = _Place(bundle_path, file, shown_path), LoadResult()
+    finder.install()
+    finder.evict()
+    settings.configure(compat, defaults)
+    context_stack.reset()
+    if place.root in sys.path:
+        sys.path.remove(place.root)
+    sys.path.insert(0, place.root)
+    touched = {place.file}
+    try:
+        module = _execute(place)
+    except _Refused as refused:
+        result.errors.append(refused.error)
+    except BaseException as fault:
+        result.errors.append(_import_error(fault, place, touched))
+    else:
+        _collect(module, place, result)
+    result.modules = sorted(touched | _modules_of(place))
+    result.warnings = [place.show(text) for text in settings.warnings]
+    return result
+
+
+class _Refused(Exception):
+    """The file could not even be compiled; carries the finished error."""
+
+    def __init__(self, error):
+        super().__init__(error["message"])
+        self.error = error
+
+
+def _error(place, message, line=0, traceback="", dag_id=""):
+    out = {"file": place.file, "message": message}
+    if dag_id:
+        out["dag_id"] = dag_id
+    if line:
+        out["line"] = line
+    if traceback:
+        out["traceback"] = traceback
+    return out
+
+
+def _execute(place):
+    import types
+
+    try:
+        with open(place.path, "rb") as handle:
+            data = handle.read()
+    except OSError as fault:
+        raise _Refused(_error(place, "cannot read the file: %s" % (fault.strerror or fault))) from None
+    code = _compile(data, place)
+    name = module_name(place.file)
+    module = types.ModuleType(name)
+    module.__file__ = place.path
+    sys.modules[name] = module
+    try:
+        exec(code, module.__dict__)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return module
+
+
+def module_name(file):
+    """Return a module name no other file of the bundle has, so that equal file names do not meet in sys.modules."""
+    from zlib import crc32
+
+    stem = "".join(ch if ch.isalnum() else "_" for ch in file.rpartition("/")[2].rpartition(".")[0])
+    return "ostro_dag_%08x_%s" % (crc32(file.encode()), stem)
+
+
+def _compile(data, place):
+    try:
+        source = data.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        if b"coding" not in b"\n".join(data.split(b"\n", 2)[:2]):
+            before = data[:fault.start]
+            line = before.count(b"\n") + 1
+            column = fault.start - (before.rfind(b"\n") + 1) + 1
+            raise _Refused(_error(place, "the file is not UTF-8: byte 0x%02x at line %d, column %d"
+                                  % (data[fault.start], line, column), line)) from None
+        source = data
+    try:
+        return compile(source, place.path, "exec", dont_inherit=True)
+    except SyntaxError as fault:
+        raise _Refused(_syntax_error(fault, place)) from None
+    except ValueError as fault:
+        raise _Refused(_error(place, "the file cannot be compiled: %s" % fault)) from None
+
+
+def _syntax_error(fault, place):
+    import traceback
+
+    inside = place.relative(fault.filename) if fault.filename else place.file
+    where = "" if inside in (None, place.file) else " in %s" % (inside,)
+    message = "%s: %s%s (line %s, column %s)" % (type(fault).__name__, fault.msg, where, fault.lineno, fault.offset)
+    text = "".join(traceback.format_exception_only(type(fault), fault)).rstrip()
+    return _error(place, message, fault.lineno or 0, place.show(text))
+
+
+def _import_error(fault, place, touched):
+    """Turn whatever the import raised into an error with the author's line."""
+    from .trace import format_exception, last_line, one_line
+
+    tb = fault.__traceback__
+    while tb is not None:
+        inside = place.relative(tb.tb_frame.f_code.co_filename)
+        if inside:
+            touched.add(inside)
+        tb = tb.tb_next
+    if isinstance(fault, SyntaxError) and fault.filename:
+        inside = place.relative(fault.filename)
+        if inside:
+            touched.add(inside)
+        out = _syntax_error(fault, place)
+        out["line"] = _line_in(fault, place) or out.get("line", 0)
+        out["traceback"] = place.show(format_exception(fault))
+        return out
+    line = _line_in(fault, place)
+    if isinstance(fault, SystemExit):
+        given = "" if fault.code is None else repr(fault.code) if not isinstance(fault.code, int) else str(fault.code)
+        message = "the file calls sys.exit(%s) at import, line %d" % (given, line or last_line(fault)[1])
+    elif isinstance(fault, KeyboardInterrupt):
+        message = "the import was interrupted (KeyboardInterrupt), line %d" % line
+    else:
+        message = one_line(fault) + _hint(fault)
+    return _error(place, place.show(message), line, place.show(format_exception(fault)))
+
+
+def _line_in(fault, place):
+    """Return the line of the DAG file itself that led to the error; the innermost one."""
+    line, tb = 0, fault.__traceback__
+    while tb is not None:
+        if tb.tb_frame.f_code.co_filename == place.path:
+            line = tb.tb_lineno
+        tb = tb.tb_next
+    return line
+
+
+def _hint(fault):
+    """Say what is nearest when a name of the import surface is misspelt, and what to install when a package is missing."""
+    text = str(fault)
+    if isinstance(fault, ImportError) and text.startswith("cannot import name") and (fault.name or "").startswith(
+            "airflow"):
+        from . import surface
+
+        wanted = text.split("'")[1]
+        if fault.name in surface.MODULES:
+            return settings.nearest(wanted, surface.names(fault.name))
+    if isinstance(fault, ModuleNotFoundError) and fault.name and not fault.name.startswith("airflow"):
+        return " (not installed in this Python, %s)" % sys.executable
+    return ""
+
+
+def _modules_of(place):
+    """Return the bundle's files that are imported now, relative to its root."""
+    out = set()
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        inside = place.relative(path) if isinstance(path, str) else None
+        if inside and inside.endswith(".py"):
+            out.add(inside)
+    return out
+
+
+def _collect(module, place, result):
+    from .dag import DAG
+
+    found = []
+    for value in list(module.__dict__.values()) + context_stack.registered:
+        if isinstance(value, DAG) and not any(value is one for one in found):
+            found.append(value)
+    for dag in found:
+        first = result.dags.get(dag.dag_id)
+        if first is not None:
+            result.errors.append(_error(
+                place, "two DAGs of this file have the id %r: line %d and line %d"
+                % (dag.dag_id, min(first.lineno, dag.lineno), max(first.lineno, dag.lineno)), dag.lineno,
+                dag_id=dag.dag_id))
+            continue
+        dag.bundle_path, dag.relative_file = place.root, place.file
+        fault = _describe_fault(dag)
+        if fault is not None:
+            result.errors.append(_dag_error(fault, dag, place))
+            continue
+        result.dags[dag.dag_id] = dag
+
+
+def _describe_fault(dag):
+    from .serialize import describe
+
+    try:
+        describe(dag)
+    except Exception as fault:
+        return fault
+    return None
+
+
+def _dag_error(fault, dag, place):
+    from .trace import format_exception, one_line
+
+    return _error(place, place.show(one_line(fault)), dag.lineno, place.show(format_exception(fault)), dag.dag_id)

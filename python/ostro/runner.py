@@ -1,9 +1,322 @@
-"""Runs one attempt of a task, or one callback, in the process that calls it."""
+"""Runs one attempt of a task, or one callback, in the process that calls it.
+
+Everything that is known about the outcome goes into one terminal message; the callbacks it announces run afterwards and
+are confirmed by CallbacksDone, so that whoever reads the messages knows what is still owed if this process dies.
+"""
+
+import datetime
+import signal
+import sys
+import threading
+
+from . import callbacks, context as contexts, dates, live
+from .exceptions import (AirflowException, AirflowFailException, AirflowRescheduleException, AirflowSensorTimeout,
+                         AirflowSkipException, AirflowTaskTerminated, AirflowTaskTimeout, DownstreamTasksSkipped,
+                         TaskDeferred)
+from .ti import TaskInstance
+from .trace import one_line
+from .xcom import decode, encode, map_length
+from .xcomarg import RETURN_KEY
 
 
 def run_task(startup, comms, dag):
     """Run the attempt that ``startup`` (StartupDetails) describes; report through ``comms``; never raises."""
+    before = live.comms
+    live.comms = comms
+    try:
+        _Attempt(startup, comms, dag).run()
+    except BaseException as fault:  # nothing of the author's gets here
+        comms.send({"type": "RetryTask", "end_date": _now(), "reason": "in the runtime: " + one_line(fault)})
+        _log().error("The runtime failed", exc_info=(type(fault), fault, fault.__traceback__))
+    finally:
+        live.comms = before
+        _flush()
 
 
 def run_callback(startup, comms, dag):
     """Run the callback that ``startup["callback"]`` names; confirm with CallbacksDone; never raises."""
+    before = live.comms
+    live.comms = comms
+    errors = []
+    try:
+        errors = _run_callback(startup, dag)
+    except BaseException as fault:
+        _log().error("The callback could not be run", exc_info=(type(fault), fault, fault.__traceback__))
+        errors = [one_line(fault)]
+    finally:
+        comms.send({"type": "CallbacksDone", **({"errors": errors} if errors else {})})
+        live.comms = before
+        _flush()
+
+
+def _run_callback(startup, dag):
+    ask = startup["callback"]
+    kind, reason = ask["kind"], ask.get("reason") or ""
+    if ask.get("dag"):
+        task = dag.task_dict.get(startup["ti"].get("task_id") or "") or next(iter(dag.task_dict.values()))
+        owner = dag
+    else:
+        task = owner = dag.get_task(startup["ti"]["task_id"])
+    ti = TaskInstance(startup, task)
+    if not startup["ti"].get("task_id"):
+        ti.task_id = task.task_id
+    ti.state = {"on_success_callback": "success", "on_failure_callback": "failed", "on_retry_callback": "up_for_retry",
+                "on_skipped_callback": "skipped"}.get(kind, ti.state)
+    ti.end_date = dates.plain(_now())
+    context = contexts.build(task, ti, (startup.get("ti_context") or {}).get("dag_run") or {}, ti.startup_context)
+    context["reason"] = reason
+    if kind in ("on_failure_callback", "on_retry_callback"):
+        # The exception died with its process; its words are left.
+        context["exception"] = AirflowException(reason) if reason else None
+    return callbacks.run(kind, getattr(owner, kind, None), context)
+
+
+def _now():
+    return dates.wire(datetime.datetime.now(dates.utc))
+
+
+def _log():
+    import logging
+
+    return logging.getLogger("airflow.task")
+
+
+def _flush():
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass
+
+
+class _Attempt:
+    """One attempt from its context to its last callback."""
+
+    def __init__(self, startup, comms, dag):
+        self.startup, self.comms, self.dag = startup, comms, dag
+        self.task = self.ti = self.context = None
+        self.terminated = False
+
+    def run(self):
+        task_id = self.startup["ti"]["task_id"]
+        if self.dag is None or task_id not in self.dag.task_dict:
+            self._end("TaskState", state="removed", reason="the DAG has no task %r any more" % task_id)
+            return
+        declared = self.dag.task_dict[task_id]
+        self.task = declared.prepare_for_execution()
+        self.ti = TaskInstance(self.startup, self.task)
+        self.context = contexts.build(self.task, self.ti, self.ti.startup_context.get("dag_run") or {},
+                                      self.ti.startup_context)
+        live.contexts.append(self.context)
+        restore = self._on_term()
+        try:
+            try:
+                result = self._work()
+            except BaseException as fault:
+                ending = self._ending_of(fault)
+            else:
+                ending = self._ending_of_result(result)
+            restore()
+            self._finish(*ending)
+        finally:
+            restore()
+            live.contexts.remove(self.context)
+
+    # ---- the work ----
+
+    def _work(self):
+        context = self.context
+        following = self.ti.startup_context.get("next_method")
+        if following:
+            self.task = self.ti.task = self._instance(context)
+            kwargs = decode(self.ti.startup_context.get("next_kwargs") or {})
+            return self._timed(lambda: self.task.resume_execution(following, kwargs, context))
+        self._render()
+        task = self.task
+        errors = callbacks.run("on_execute_callback", task.on_execute_callback, context)
+        if errors:
+            live.send({"type": "AddNotice", "text": "; ".join(errors)})
+        if task._pre_execute_hook is not None:
+            task._pre_execute_hook(context)
+        task.pre_execute(context)
+        result = self._timed(lambda: task.execute(context))
+        if task._post_execute_hook is not None:
+            task._post_execute_hook(context, result)
+        task.post_execute(context, result)
+        return result
+
+    def _instance(self, context):
+        """Return the operator that runs: of a mapped task, the instance with its arguments resolved."""
+        task = self.task
+        if not task.is_mapped:
+            return task
+        resolved = task.mapping.resolve_at(context, self.ti.map_index)
+        made = task.unmap(resolved)
+        made.__dict__["_resolved"] = resolved
+        return made
+
+    def _render(self):
+        from .template import Renderer
+
+        task = self.task = self.ti.task = self._instance(self.context)
+        renderer = Renderer(task, self.context)
+        if "_resolved" in task.__dict__:
+            literal = getattr(task.__dict__["_unmapped_from"].mapping, "values", None) or {}
+            renderer.keep = {id(value) for name, value in task._resolved.items()
+                             if not isinstance(value, (str, int, float)) and not isinstance(literal.get(name), list)}
+        renderer.render_fields(task)
+        task.prepare_template()
+        self.ti.send_rendered_fields(task)
+
+    def _timed(self, work):
+        seconds = self.startup.get("execution_timeout") or 0
+        if not seconds and self.task.execution_timeout is not None:
+            seconds = self.task.execution_timeout.total_seconds()
+        if not seconds or threading.current_thread() is not threading.main_thread():
+            return work()
+
+        def alarm(number, frame):
+            raise AirflowTaskTimeout("the task ran longer than its execution_timeout of %s"
+                                     % datetime.timedelta(seconds=seconds))
+
+        former = signal.signal(signal.SIGALRM, alarm)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            return work()
+        except AirflowTaskTimeout:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._kill()
+            raise
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, former)
+
+    def _on_term(self):
+        """Make SIGTERM stop the task's own children and end the attempt; return how to undo it."""
+        if threading.current_thread() is not threading.main_thread():
+            return lambda: None
+
+        def term(number, frame):
+            if not self.terminated:
+                self.terminated = True
+                self._kill()
+                raise AirflowTaskTerminated("the task was asked to end (SIGTERM)")
+
+        former = signal.signal(signal.SIGTERM, term)
+        return lambda: signal.signal(signal.SIGTERM, former)
+
+    def _kill(self):
+        try:
+            self.task.on_kill()
+        except Exception as fault:
+            _log().error("on_kill failed", exc_info=(type(fault), fault, fault.__traceback__))
+
+    # ---- how it ended: (message type, fields, callback kind or None) ----
+
+    def _ending_of_result(self, result):
+        try:
+            fields = {"xcoms": self._xcoms(result)}
+            self._map_index()
+            if self.task.outlets:
+                fields["outlet_events"] = encode(self.context["outlet_events"].dump(self.task.outlets),
+                                                 "the extra of an asset event")
+        except BaseException as fault:
+            return self._ending_of(fault)
+        return "SucceedTask", fields, "on_success_callback"
+
+    def _xcoms(self, result):
+        out = self.ti.pending_xcoms()
+        self.ti._pending.clear()
+        if result is None or not self.task.do_xcom_push:
+            return out
+        what = "what task %r returned" % self.task.task_id
+        if self.task.multiple_outputs:
+            if not isinstance(result, dict):
+                raise TypeError("task %r has multiple_outputs, so it must return a dict, not %s"
+                                % (self.task.task_id, type(result).__name__))
+            for key, value in result.items():
+                if not isinstance(key, str):
+                    raise TypeError("task %r has multiple_outputs, so the keys it returns must be text, not %r"
+                                    % (self.task.task_id, key))
+                out.append({"key": key, "value": encode(value, "%s under %r" % (what, key)),
+                            "map_length": map_length(value)})
+        out.append({"key": RETURN_KEY, "value": encode(result, what), "map_length": map_length(result)})
+        return out
+
+    def _map_index(self):
+        template = self.task.map_index_template
+        if template and self.ti.map_index >= 0:
+            text = str(self.task.render_template(template, self.context))
+            self.ti.rendered_map_index = text
+            live.send({"type": "SetRenderedMapIndex", "rendered_map_index": text})
+
+    def _ending_of(self, fault):
+        if isinstance(fault, DownstreamTasksSkipped):
+            from .operators.skipping import send_skips
+
+            send_skips(self.ti, [getattr(task, "task_id", task) for task in fault.tasks])
+            return self._ending_of_result(None)
+        if isinstance(fault, AirflowSkipException):
+            self.context["exception"] = fault
+            _log().info("Task is skipped: %s", fault)
+            return "TaskState", {"state": "skipped", "reason": str(fault)}, "on_skipped_callback"
+        if isinstance(fault, AirflowRescheduleException):
+            return "RescheduleTask", {"reschedule_date": dates.wire(fault.reschedule_date)}, None
+        if isinstance(fault, TaskDeferred):
+            return self._deferral(fault)
+        if isinstance(fault, SystemExit) and fault.code in (None, 0):
+            return self._ending_of_result(None)
+        return self._failure(fault)
+
+    def _deferral(self, fault):
+        trigger = fault.trigger
+        classpath, kwargs = trigger.serialize() if hasattr(trigger, "serialize") else (type(trigger).__qualname__, {})
+        fields = {"classpath": classpath, "trigger_kwargs": encode(kwargs, "the trigger's arguments"),
+                  "next_method": fault.method_name, "next_kwargs": encode(fault.kwargs or {}, "next_kwargs")}
+        if fault.timeout is not None:
+            fields["trigger_timeout"] = fault.timeout.total_seconds()
+        return "DeferTask", fields, None
+
+    def _failure(self, fault):
+        self.context["exception"] = fault
+        if isinstance(fault, SystemExit):
+            reason = "the task called sys.exit(%r)" % (fault.code,)
+        else:
+            reason = one_line(fault)
+        self.context["reason"] = reason
+        _log().error("Task failed with exception", exc_info=(type(fault), fault, fault.__traceback__))
+        fields = {"reason": reason}
+        try:
+            pending = self.ti.pending_xcoms()
+        except Exception:
+            pending = []
+        if pending:
+            fields["xcoms"] = pending
+        final = isinstance(fault, (AirflowFailException, AirflowSensorTimeout))
+        if final:
+            fields["state"] = "failed"
+        retry = self.ti.should_retry and not final
+        return ("TaskState" if final else "RetryTask"), fields, (
+            "on_retry_callback" if retry else "on_failure_callback")
+
+    def _finish(self, kind, fields, callback):
+        given = callbacks.as_list(getattr(self.task, callback, None)) if callback else []
+        if given:
+            fields["callbacks"] = [callback]
+        self.ti.state = {"SucceedTask": "success", "RescheduleTask": "up_for_reschedule", "DeferTask": "deferred"}.get(
+            kind, "up_for_retry" if callback == "on_retry_callback" else fields.get("state", "failed"))
+        _flush()
+        self.ti.end_date = dates.plain(self._end(kind, **fields))
+        if given:
+            errors = callbacks.run(callback, given, self.context)
+            _flush()
+            self.comms.send({"type": "CallbacksDone", **({"errors": errors} if errors else {})})
+
+    def _end(self, kind, **fields):
+        when = _now()
+        message = {"type": kind, **fields}
+        if kind != "DeferTask":
+            message["end_date"] = when
+        self.comms.send({name: value for name, value in message.items() if value not in (None, [], "")
+                         or name in ("type",)})
+        return when

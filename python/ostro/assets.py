@@ -1,0 +1,234 @@
+"""Assets: names for data that tasks read and write, and boolean expressions over them that schedule DAGs."""
+
+
+class BaseAsset:
+    """What may stand in ``schedule=`` and be combined with ``&`` and ``|``."""
+
+    def __or__(self, other):
+        return AssetAny(self, other) if isinstance(other, BaseAsset) else NotImplemented
+
+    def __and__(self, other):
+        return AssetAll(self, other) if isinstance(other, BaseAsset) else NotImplemented
+
+    def expr(self):
+        raise NotImplementedError
+
+    def iter_assets(self):
+        return iter(())
+
+
+class Asset(BaseAsset):
+    """One asset. One positional argument is both name and URI, as in Airflow."""
+
+    asset_type = "asset"
+
+    def __init__(self, name=None, uri=None, *, group=None, extra=None, watchers=None):
+        if name is None and uri is None:
+            raise TypeError("Asset() requires either 'name' or 'uri'")
+        name = uri if name is None else name
+        uri = name if uri is None else uri
+        for word, value in (("name", name), ("uri", uri)):
+            if not isinstance(value, str) or not value.strip() or not value.isascii():
+                raise ValueError("the %s of an asset must be non-empty ASCII text, not %r" % (word, value))
+        self.name, self.uri, self.group = name, uri, group or self.asset_type
+        self.extra, self.watchers = dict(extra or {}), list(watchers or [])
+
+    def __repr__(self):
+        return "%s(name=%r, uri=%r)" % (type(self).__name__, self.name, self.uri)
+
+    def __eq__(self, other):
+        return isinstance(other, Asset) and (self.name, self.uri, self.group) == (other.name, other.uri, other.group)
+
+    def __hash__(self):
+        return hash((self.name, self.uri))
+
+    def __fspath__(self):
+        return self.uri
+
+    @staticmethod
+    def ref(name=None, uri=None):
+        """Refer to an asset declared elsewhere, by exactly one of its name and its URI."""
+        if (name is None) == (uri is None):
+            raise TypeError("Asset.ref() takes exactly one of name= and uri=")
+        return AssetUriRef(uri) if name is None else AssetNameRef(name)
+
+    def wire(self):
+        out = {"name": self.name, "uri": self.uri, "group": self.group}
+        if self.extra:
+            out["extra"] = self.extra
+        return out
+
+    def expr(self):
+        return {"asset": self.wire()}
+
+    def iter_assets(self):
+        yield self
+
+
+class Dataset(Asset):
+    """Airflow 2's name for an asset; its first argument is the URI."""
+
+    def __init__(self, uri=None, extra=None, *, name=None, group=None, watchers=None):
+        super().__init__(name, uri, group=group, extra=extra, watchers=watchers)
+
+
+class Model(Asset):
+    """An asset that is a machine-learning model."""
+
+    asset_type = "model"
+
+
+class AssetAlias(BaseAsset):
+    """A name that a task resolves to assets while it runs."""
+
+    def __init__(self, name, group="asset"):
+        self.name, self.group = name, group
+
+    def __repr__(self):
+        return "AssetAlias(%r)" % (self.name,)
+
+    def __eq__(self, other):
+        return isinstance(other, AssetAlias) and self.name == other.name
+
+    def __hash__(self):
+        return hash(("alias", self.name))
+
+    def wire(self):
+        return {"name": self.name, "group": self.group, "alias": True}
+
+    def expr(self):
+        return {"alias": self.name}
+
+
+class AssetNameRef(BaseAsset):
+    """A reference to an asset by its name alone."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def wire(self):
+        return {"name": self.name}
+
+    def expr(self):
+        return {"asset": self.wire()}
+
+
+class AssetUriRef(BaseAsset):
+    """A reference to an asset by its URI alone."""
+
+    def __init__(self, uri):
+        self.uri = uri
+
+    def wire(self):
+        return {"name": "", "uri": self.uri}
+
+    def expr(self):
+        return {"asset": self.wire()}
+
+
+class _Condition(BaseAsset):
+    word = ""
+
+    def __init__(self, *parts):
+        for part in parts:
+            if not isinstance(part, BaseAsset):
+                raise TypeError("expect asset expressions in condition, not %r" % (part,))
+        self.objects = []
+        for part in parts:
+            self.objects += part.objects if type(part) is type(self) else [part]
+
+    def __repr__(self):
+        return "%s(%s)" % (type(self).__name__, ", ".join(map(repr, self.objects)))
+
+    def expr(self):
+        return {self.word: [part.expr() for part in self.objects]}
+
+    def iter_assets(self):
+        for part in self.objects:
+            yield from part.iter_assets()
+
+
+class AssetAll(_Condition):
+    """All of these must have been updated."""
+
+    word = "all"
+
+
+class AssetAny(_Condition):
+    """Any of these must have been updated."""
+
+    word = "any"
+
+
+class AssetWatcher:
+    """A trigger whose events update an asset."""
+
+    def __init__(self, name, trigger):
+        self.name, self.trigger = name, trigger
+
+
+class Metadata:
+    """Yielded by a task to attach ``extra`` to an asset's event."""
+
+    def __init__(self, asset, extra=None, alias=None):
+        self.asset, self.extra = asset, dict(extra or {})
+        self.alias = alias.name if isinstance(alias, AssetAlias) else alias
+
+
+def as_condition(schedule):
+    """Return the asset expression of ``schedule=``: one, a list or tuple (all of them), or an expression."""
+    if isinstance(schedule, BaseAsset):
+        return schedule
+    parts = list(schedule)
+    return parts[0] if len(parts) == 1 else AssetAll(*parts)
+
+
+class OutletEventAccessor:
+    """What ``outlet_events[asset]`` gives: a dict ``extra`` to fill, and ``add`` for aliases."""
+
+    def __init__(self, key):
+        self.key, self.extra, self.asset_alias_events = key, {}, []
+
+    def add(self, asset, extra=None):
+        self.asset_alias_events.append((asset, dict(extra or {})))
+
+
+class OutletEventAccessors:
+    """The ``outlet_events`` of a task's context."""
+
+    def __init__(self):
+        self._events = {}
+
+    def __getitem__(self, key):
+        key = Asset(uri=key) if isinstance(key, str) else key
+        if key not in self._events:
+            self._events[key] = OutletEventAccessor(key)
+        return self._events[key]
+
+    def __iter__(self):
+        return iter(self._events)
+
+    def __len__(self):
+        return len(self._events)
+
+    def __contains__(self, key):
+        return key in self._events
+
+    def for_alias(self, name):
+        return self[AssetAlias(name)]
+
+    def dump(self, outlets):
+        """Return one wire event per outlet asset, with extras, and those added to aliases."""
+        out = []
+        for outlet in outlets:
+            if isinstance(outlet, AssetAlias):
+                accessor = self._events.get(outlet)
+                for asset, extra in accessor.asset_alias_events if accessor else ():
+                    asset = Asset(uri=asset) if isinstance(asset, str) else asset
+                    out.append({"name": asset.name, "uri": asset.uri, "extra": extra, "alias": outlet.name})
+            elif isinstance(outlet, (Asset, AssetNameRef, AssetUriRef)):
+                accessor = self._events.get(outlet)
+                out.append(dict(outlet.wire(), extra=accessor.extra if accessor else {}))
+        for event in out:
+            event.pop("group", None)
+        return out

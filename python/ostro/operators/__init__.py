@@ -1,0 +1,1 @@
+"""The operators of Airflow's standard provider, and KubernetesPodOperator."""

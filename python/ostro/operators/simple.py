@@ -1,0 +1,131 @@
+"""EmptyOperator, LatestOnlyOperator and TriggerDagRunOperator."""
+
+import time
+
+from .. import dates, live
+from ..baseoperator import BaseOperator
+from ..exceptions import AirflowException, AirflowSkipException, CommsError
+from ..params import NOTSET
+from .skipping import SkipMixin
+
+
+class EmptyOperator(BaseOperator):
+    """Does nothing; it stands for a point in the graph."""
+
+    ui_color = "#e8f7e4"
+    inherits_from_empty_operator = True
+    shown_module = "airflow.providers.standard.operators.empty"
+    work_kind = "empty"
+
+    def execute(self, context):
+        """Nothing."""
+
+    execute.empty = True
+
+
+class DummyOperator(EmptyOperator):
+    """Airflow 1's name for EmptyOperator."""
+
+
+class SmoothOperator(BaseOperator):
+    """Sings; a joke of Airflow's that some tutorials use."""
+
+    ui_color = "#e8f7e4"
+    shown_module = "airflow.providers.standard.operators.smooth"
+
+    def execute(self, context):
+        self.log.info("Enjoy Sade - Smooth Operator: https://www.youtube.com/watch?v=4TYv2PhG89A")
+
+
+class LatestOnlyOperator(BaseOperator, SkipMixin):
+    """Skips what is directly downstream unless this is the newest run; a run by hand always goes on."""
+
+    ui_color = "#e9ffdb"
+    shown_module = "airflow.providers.standard.operators.latest_only"
+
+    def execute(self, context):
+        if str(context["dag_run"].run_type) == "manual":
+            self.log.info("Externally triggered DagRun: allowing execution to proceed.")
+            return
+        following = context["ti"].startup_context.get("next_data_interval_end")
+        if following is not None and dates.now() > dates.plain(following):
+            self.log.info("Not latest execution, skipping downstream.")
+            self.skip(context["ti"], context["task"].downstream_list)
+        else:
+            self.log.info("Latest, allowing execution to proceed.")
+
+
+class TriggerDagRunOperator(BaseOperator):
+    """Triggers a run of another DAG and, if asked, waits for its end."""
+
+    template_fields = ("trigger_dag_id", "trigger_run_id", "logical_date", "conf", "wait_for_completion",
+                       "skip_when_already_exists")
+    template_fields_renderers = {"conf": "py"}
+    ui_color = "#ffefeb"
+    shown_module = "airflow.providers.standard.operators.trigger_dagrun"
+
+    def __init__(self, *, trigger_dag_id, trigger_run_id=None, conf=None, logical_date=NOTSET, execution_date=NOTSET,
+                 reset_dag_run=False, wait_for_completion=False, poke_interval=60, allowed_states=None,
+                 failed_states=None, skip_when_already_exists=False, fail_when_dag_is_paused=False, note=None,
+                 deferrable=False, **kwargs):
+        super().__init__(**kwargs)
+        self.trigger_dag_id, self.trigger_run_id, self.conf = trigger_dag_id, trigger_run_id, conf
+        self.logical_date = execution_date if logical_date is NOTSET else logical_date
+        if self.logical_date is NOTSET:
+            self.logical_date = None
+        self.reset_dag_run, self.wait_for_completion, self.poke_interval = (reset_dag_run, wait_for_completion,
+                                                                            poke_interval)
+        self.allowed_states = [str(getattr(one, "value", one)) for one in allowed_states or ["success"]]
+        self.failed_states = [str(getattr(one, "value", one)) for one in
+                              (["failed"] if failed_states is None else failed_states)]
+        self.skip_when_already_exists, self.fail_when_dag_is_paused = skip_when_already_exists, fail_when_dag_is_paused
+        self.note, self.deferrable = note, deferrable
+
+    def execute(self, context):
+        from ..xcom import check_json
+
+        conf = self.conf or {}
+        fault = check_json(conf)
+        if fault:
+            raise AirflowException("conf of TriggerDagRunOperator (task %r) must be JSON: %s" % (self.task_id, fault))
+        ask = {"type": "TriggerDagRun", "dag_id": self.trigger_dag_id, "conf": conf}
+        if self.trigger_run_id:
+            ask["run_id"] = str(self.trigger_run_id)
+        if self.logical_date:
+            ask["logical_date"] = dates.wire(self.logical_date)
+        if self.reset_dag_run:
+            ask["reset_dag_run"] = True
+        if self.note:
+            ask["note"] = self.note
+        if self.fail_when_dag_is_paused and live.request({"type": "GetDag", "dag_id": self.trigger_dag_id}).get(
+                "is_paused"):
+            raise AirflowException("DAG %s is paused" % self.trigger_dag_id)
+        run_id = self._trigger(ask, context)
+        context["ti"].add_xcom("trigger_run_id", run_id)
+        self.log.info("Triggered DAG %s, run %s", self.trigger_dag_id, run_id)
+        if self.wait_for_completion:
+            self._wait(run_id)
+
+    def _trigger(self, ask, context):
+        try:
+            return live.request(ask).get("run_id") or ask.get("run_id")
+        except CommsError as fault:
+            if fault.code == "DAGRUN_ALREADY_EXISTS" and self.skip_when_already_exists:
+                raise AirflowSkipException("Skipping due to skip_when_already_exists is set to True and DagRun "
+                                           "already exists: %s" % fault) from None
+            if fault.code == "NOT_FOUND":
+                raise AirflowException("there is no DAG %r to trigger" % self.trigger_dag_id) from None
+            raise
+
+    def _wait(self, run_id):
+        while True:
+            self.log.info("Waiting for %s on %s to become allowed state %s ...", self.trigger_dag_id, run_id,
+                          self.allowed_states)
+            answer = live.request({"type": "GetDagRunState", "dag_id": self.trigger_dag_id, "run_id": run_id})
+            state = answer.get("state")
+            if state in self.failed_states:
+                raise AirflowException("%s failed with failed states %s" % (self.trigger_dag_id, state))
+            if state in self.allowed_states:
+                self.log.info("%s finished with allowed state %s", self.trigger_dag_id, state)
+                return
+            time.sleep(self.poke_interval)

@@ -1,0 +1,279 @@
+"""Jinja templates. Jinja2 comes from the author's environment and is imported only when a value has a template in it."""
+
+import os
+from collections.abc import MutableMapping
+
+from .exceptions import AirflowException
+from .params import DagParam
+from .xcomarg import Reference
+
+_MARKS = ("{{", "{%", "{#")
+
+
+def has_template(text):
+    return any(mark in text for mark in _MARKS)
+
+
+class LiteralValue:
+    """Text that is not to be rendered."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __repr__(self):
+        return "literal(%r)" % (self.value,)
+
+    def iter_references(self):
+        return iter(())
+
+    def resolve(self, context=None):
+        return self.value
+
+
+def literal(value):
+    """Keep a value from being rendered."""
+    return LiteralValue(value)
+
+
+def _jinja(owner):
+    try:
+        import jinja2
+        import jinja2.sandbox
+
+        return jinja2
+    except ImportError:
+        raise AirflowException("%s and Jinja2 is not installed in this Python: pip install jinja2" % owner) from None
+
+
+def _filters():
+    def strftime(pattern):
+        return lambda value: value.strftime(pattern) if value is not None else None
+
+    return {
+        "ds": strftime("%Y-%m-%d"), "ds_nodash": strftime("%Y%m%d"),
+        "ts": lambda value: value.isoformat() if value is not None else None,
+        "ts_nodash": strftime("%Y%m%dT%H%M%S"),
+        "ts_nodash_with_tz": lambda value: value.isoformat().replace("-", "").replace(":", "")
+        if value is not None else None,
+    }
+
+
+_environments = {}
+
+
+def _classes(jinja2, native):
+    """Airflow's environments: sandboxed, except that attributes with one leading underscore may be read."""
+    if native in _environments:
+        return _environments[native]
+    from jinja2.sandbox import SandboxedEnvironment
+
+    class Sandboxed(SandboxedEnvironment):
+        def is_safe_attribute(self, obj, attr, value):
+            return not attr.startswith("__")
+
+    if native:
+        from jinja2.nativetypes import NativeEnvironment
+
+        class Native(NativeEnvironment):
+            pass
+
+        _environments[True] = Native
+    _environments[False] = Sandboxed
+    return _environments[native]
+
+
+def make_environment(dag, native=False, searchpath=(), owner="a template is used"):
+    """Return the Jinja environment of a DAG: its folder and template_searchpath, macros, filters."""
+    jinja2 = _jinja(owner)
+    paths = [str(path) for path in searchpath]
+    options = {
+        "loader": jinja2.FileSystemLoader(paths), "undefined": jinja2.StrictUndefined,
+        "extensions": ["jinja2.ext.do"], "cache_size": 0,
+    }
+    if dag is not None:
+        if dag.template_undefined is not None:
+            options["undefined"] = dag.template_undefined
+        options.update(dag.jinja_environment_kwargs or {})
+    env = _classes(jinja2, native)(**options)
+    env.filters.update(_filters())
+    if dag is not None:
+        env.globals.update(dag.user_defined_macros or {})
+        env.filters.update(dag.user_defined_filters or {})
+    return env
+
+
+def search_paths(dag):
+    """Return where templates are looked for: the DAG file's folder, template_searchpath, the bundle."""
+    if dag is None:
+        return []
+    paths = [os.path.dirname(dag.fileloc)] + list(dag.template_searchpath or ())
+    bundle = getattr(dag, "bundle_path", None)
+    return paths + ([bundle] if bundle else [])
+
+
+def environment(task, dag, owner="a template is used"):
+    native = task.render_template_as_native_obj
+    if native is None:
+        native = dag.render_template_as_native_obj if dag is not None else False
+    return make_environment(dag, bool(native), search_paths(dag), owner)
+
+
+def dag_environment(dag):
+    return make_environment(dag, dag.render_template_as_native_obj, search_paths(dag))
+
+
+class _Variables(MutableMapping):
+    """Context in front of the environment's globals, without computing what the template does not use."""
+
+    def __init__(self, context, env_globals):
+        self._context, self._globals = context, env_globals
+
+    def __getitem__(self, name):
+        return self._context[name] if name in self._context else self._globals[name]
+
+    def __contains__(self, name):
+        return name in self._context or name in self._globals
+
+    def __iter__(self):
+        return iter(dict.fromkeys(list(self._context) + list(self._globals)))
+
+    def __len__(self):
+        return len(list(iter(self)))
+
+    def __setitem__(self, name, value):
+        self._globals[name] = value
+
+    def __delitem__(self, name):
+        del self._globals[name]
+
+
+def _expand(template, context, native):
+    env = template.environment
+    scope = env.context_class(env, _Variables(context, dict(env.globals)), template.name, template.blocks)
+    try:
+        parts = list(template.root_render_func(scope))
+    except Exception:
+        env.handle_exception()
+        raise
+    if native:
+        from jinja2.nativetypes import native_concat
+
+        return native_concat(parts)
+    return "".join(parts)
+
+
+class Renderer:
+    """Renders one task's arguments."""
+
+    def __init__(self, task, context, env=None):
+        self.task, self.context, self._env = task, context, env
+        self.field = ""
+        self.keep = set()
+        self._seen = set()
+
+    @property
+    def env(self):
+        if self._env is None:
+            self._env = environment(self.task, self.task.dag, "%r of task %r has a template"
+                                    % (self.field, self.task.task_id))
+        return self._env
+
+    @property
+    def native(self):
+        return type(self.env).__name__ == "Native"
+
+    def render_fields(self, parent, fields=None):
+        """Replace the templated attributes of a task, or of an object that names its own, by their values."""
+        for name in type(parent).template_fields if fields is None else fields:
+            if not hasattr(parent, name):
+                raise AttributeError("%r is named in template_fields of %s but the %s has no such attribute; set it "
+                                     "in __init__" % (name, type(parent).__name__, type(parent).__name__))
+            value = getattr(parent, name)
+            if not value:
+                continue
+            rendered = self.render(value, name)
+            if rendered is not value:
+                setattr(parent, name, rendered)
+
+    def render(self, value, field=None):
+        if field is not None:
+            self.field = field
+        if isinstance(value, str):
+            return self._text(value)
+        if id(value) in self.keep:
+            return value
+        if isinstance(value, (Reference, DagParam, LiteralValue)):
+            return value.resolve(self.context)
+        if value is None or isinstance(value, (int, float, bytes)):
+            return value
+        if isinstance(value, tuple):
+            parts = [self.render(item) for item in value]
+            return tuple(parts) if type(value) is tuple else type(value)(*parts)
+        if isinstance(value, list):
+            return [self.render(item) for item in value]
+        if isinstance(value, dict):
+            return {key: self.render(item) for key, item in value.items()}
+        if isinstance(value, set):
+            return {self.render(item) for item in value}
+        return self._object(value)
+
+    def _object(self, value):
+        nested = getattr(type(value), "template_fields", None)
+        if nested is None:
+            nested = nested_fields(value)
+        if nested and id(value) not in self._seen:
+            import copy
+
+            self._seen.add(id(value))
+            value = copy.copy(value)
+            self.render_fields(value, [name for name in nested if getattr(value, name, None) is not None])
+        return value
+
+    def _text(self, text):
+        if type(text) is not str:
+            text = str(text)
+        if self.task.template_ext and text.endswith(tuple(self.task.template_ext)):
+            return self._file(text)
+        if not has_template(text):
+            # Jinja drops one newline at the end; so that a value means the same with and without a template, so do we.
+            return text[:-1] if text.endswith("\n") else text
+        try:
+            return _expand(self.env.from_string(text), self.context, self.native)
+        except AirflowException:
+            raise
+        except Exception as fault:
+            raise self._explained(fault, text) from fault
+
+    def _file(self, name):
+        try:
+            return _expand(self.env.get_template(name), self.context, self.native)
+        except Exception as fault:
+            if type(fault).__name__ == "TemplateNotFound":
+                raise AirflowException(
+                    "%r of task %r names a file to read, %s, which is not in %s (end the text with a space if it is "
+                    "a command)" % (self.field, self.task.task_id, name, ", ".join(search_paths(self.task.dag)))
+                ) from fault
+            raise
+
+    def _explained(self, fault, text):
+        if not type(fault).__module__.startswith("jinja2"):
+            return fault
+        line = text.strip().splitlines()[0][:120] if text.strip() else ""
+        try:
+            return type(fault)("%s, in %r of task %r: %s" % (fault, self.field, self.task.task_id, line))
+        except TypeError:
+            return fault
+
+
+# The parts of Kubernetes objects that the KubernetesPodOperator renders.
+_KUBERNETES = {
+    "V1EnvVar": ("value", "name"), "V1EnvFromSource": ("config_map_ref", "secret_ref"),
+    "V1SecretEnvSource": ("name",), "V1ConfigMapEnvSource": ("name",), "V1ResourceRequirements": ("limits", "requests"),
+    "V1Volume": ("name", "persistent_volume_claim", "config_map"), "V1VolumeMount": ("name", "sub_path"),
+    "V1PersistentVolumeClaimVolumeSource": ("claim_name",), "V1ConfigMapVolumeSource": ("name",),
+    "V1VolumeResourceRequirements": ("limits", "requests"),
+}
+
+
+def nested_fields(value):
+    return _KUBERNETES.get(type(value).__name__)

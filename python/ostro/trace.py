@@ -1,0 +1,74 @@
+"""Tracebacks for people: the author's frames only, with the paths they know."""
+
+import os
+import sys
+
+_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_SURFACE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "airflow") + os.sep
+
+
+def is_ours(filename):
+    """Say whether a file is part of this runtime (or of Python's import machinery)."""
+    return filename.startswith((_OURS, _SURFACE, "<frozen ")) or filename == "<string>"
+
+
+def _kept(tb):
+    """Return the first frame that is the author's; the runtime's own frames above it are left out."""
+    while tb is not None and is_ours(tb.tb_frame.f_code.co_filename):
+        tb = tb.tb_next
+    return tb
+
+
+def format_exception(fault, replace=()):
+    """Return the traceback as text, cut to the author's frames; ``replace`` is pairs of path prefixes."""
+    import traceback
+
+    report = traceback.TracebackException(type(fault), fault, fault.__traceback__)
+    seen = set()
+    _trim(report, seen)
+    text = "".join(report.format())
+    for old, new in replace:
+        if old and new and old != new:
+            text = text.replace(old.rstrip(os.sep) + os.sep, new.rstrip(os.sep) + os.sep)
+    return text.rstrip("\n")
+
+
+def _trim(report, seen):
+    if report is None or id(report) in seen:
+        return
+    seen.add(id(report))
+    mine = [frame for frame in report.stack if not is_ours(frame.filename)]
+    if mine:
+        report.stack[:] = mine
+    else:
+        # Nothing of the author's: the innermost of ours says at least where.
+        report.stack[:] = report.stack[-1:]
+    _trim(report.__cause__, seen)
+    _trim(report.__context__, seen)
+
+
+def one_line(fault):
+    """Return "ValueError: Model quality too low" for an exception."""
+    name = type(fault).__name__
+    try:
+        text = str(fault)
+    except Exception:
+        text = "<its message cannot be written>"
+    first = text.strip().splitlines()
+    return "%s: %s" % (name, first[0]) if first else name
+
+
+def last_line(fault, inside=None):
+    """Return (file, line) of the innermost frame that is the author's, or inside ``inside``; (None, 0) if none."""
+    where, tb = (None, 0), fault.__traceback__
+    while tb is not None:
+        filename = tb.tb_frame.f_code.co_filename
+        if (filename.startswith(inside) if inside else not is_ours(filename)):
+            where = (filename, tb.tb_lineno)
+        tb = tb.tb_next
+    return where
+
+
+def hook(kind, fault, tb):
+    """A sys.excepthook that prints what format_exception returns."""
+    sys.stderr.write(format_exception(fault.with_traceback(_kept(tb) or tb)) + "\n")
