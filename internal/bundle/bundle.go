@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ostro.dev/ostro/internal/store"
@@ -81,6 +82,7 @@ type Watcher struct {
 	loaded bool                  // owners were read from the store
 	ready  chan struct{}
 	once   sync.Once
+	turned atomic.Int64 // when the folder was last looked at, in nanoseconds since 1970
 }
 
 // New returns a Watcher. changed is called after every publication; it must not block.
@@ -115,6 +117,14 @@ func New(cfg Config, st Store, parser Parser, changed func(), logger *slog.Logge
 // Ready is closed after the first successful publication.
 func (w *Watcher) Ready() <-chan struct{} { return w.ready }
 
+// LastTurn is when the folder was last looked at; zero before the first time.
+func (w *Watcher) LastTurn() time.Time {
+	if n := w.turned.Load(); n != 0 {
+		return time.Unix(0, n)
+	}
+	return time.Time{}
+}
+
 // SnapshotPath is the folder of a bundle version below snapshots.
 func SnapshotPath(snapshots, version string) string { return snapshotPath(snapshots, version) }
 
@@ -125,6 +135,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	backoff := time.Duration(0)
 	for {
 		err := w.Refresh(ctx)
+		w.turned.Store(time.Now().UnixNano())
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -84,6 +85,9 @@ type Scheduler struct {
 	lastFull  time.Time
 	idlers    []func()
 
+	turned  atomic.Int64           // when the loop last turned, in nanoseconds since 1970
+	problem atomic.Pointer[string] // why nothing can be committed now
+
 	ready     chan struct{}
 	done      chan struct{}
 	readyOnce sync.Once
@@ -125,6 +129,22 @@ func New(cfg Config, st Store, execs []executor.Executor, logger *slog.Logger) *
 // Ready is closed once the state has been read and commands are folded.
 func (s *Scheduler) Ready() <-chan struct{} { return s.ready }
 
+// LastTurn is when the scheduler's loop last turned; zero before the first time.
+func (s *Scheduler) LastTurn() time.Time {
+	if n := s.turned.Load(); n != 0 {
+		return time.Unix(0, n)
+	}
+	return time.Time{}
+}
+
+// Problem says in words why nothing can be scheduled now; empty when all is well.
+func (s *Scheduler) Problem() string {
+	if p := s.problem.Load(); p != nil {
+		return *p
+	}
+	return ""
+}
+
 // Run schedules until ctx ends. What was committed stays; what was not is answered with an error.
 func (s *Scheduler) Run(ctx context.Context) error {
 	defer close(s.done)
@@ -146,6 +166,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	s.apply(ctx, []message{{actor: actorScheduler, fold: s.recover}})
 	s.readyOnce.Do(func() { close(s.ready) })
 	for ctx.Err() == nil {
+		s.turned.Store(time.Now().UnixNano())
 		msgs := s.box.take()
 		if len(msgs) == 0 {
 			now := s.now()
@@ -253,10 +274,13 @@ func (s *Scheduler) commit(ctx context.Context, b *batch) error {
 			if failing && err == nil {
 				s.log.Info("the database can be written again")
 			}
+			s.problem.Store(nil)
 			return err
 		}
 		if !failing {
 			failing = true
+			text := "the database cannot be written: " + err.Error()
+			s.problem.Store(&text)
 			s.log.Error("the database cannot be written; nothing is lost, scheduling waits and tries again",
 				"error", err, "hint", "free disk space, or see whether another program holds the file: ostro db check")
 		}

@@ -1,0 +1,316 @@
+// Package app is the composition root: it makes the parts of a server from a configuration, starts them in order and
+// stops them in order. The command line and tests use it; nothing else knows all the parts.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"ostro.dev/ostro/internal/api"
+	v2 "ostro.dev/ostro/internal/api/v2"
+	"ostro.dev/ostro/internal/bundle"
+	"ostro.dev/ostro/internal/config"
+	"ostro.dev/ostro/internal/devs3"
+	"ostro.dev/ostro/internal/executor"
+	"ostro.dev/ostro/internal/executor/local"
+	"ostro.dev/ostro/internal/scheduler"
+	"ostro.dev/ostro/internal/secret"
+	"ostro.dev/ostro/internal/store"
+	"ostro.dev/ostro/internal/taskapi"
+	"ostro.dev/ostro/python"
+)
+
+// Options are what New needs beside the configuration. The zero value is what the program itself uses.
+type Options struct {
+	// Version and Revision are what the program says it is.
+	Version, Revision string
+	// WorkerBinary is the program that runs `worker --home HOME`; empty: this one.
+	WorkerBinary string
+	// Spawn starts a worker instead of WorkerBinary, for tests.
+	Spawn func(ctx context.Context) (ended <-chan struct{}, err error)
+}
+
+// An App is a whole server. Create it with New, then call Run once, or Close if Run is never called.
+type App struct {
+	cfg  config.Config
+	opts Options
+	log  *slog.Logger
+	home home
+
+	lock     *os.File
+	listener net.Listener
+	token    string
+	store    *store.DB
+	s3       *devs3.Server
+	exec     *local.Executor
+	sched    *scheduler.Scheduler
+	bundle   *bundle.Watcher
+	http     *http.Server
+
+	streams context.CancelFunc // ends the requests under way
+	ready   chan struct{}
+	report  StopReport
+}
+
+// StopReport says what a clean stop did.
+type StopReport struct {
+	// Ended and Killed count the tasks that ended after being asked to, and those that had to be killed.
+	Ended, Killed int
+	// Stored is true when the results of all of them are in the database; the rest waits in the spool.
+	Stored bool
+}
+
+// String is the report in words.
+func (r StopReport) String() string {
+	results := "results stored"
+	switch {
+	case r.Ended+r.Killed == 0:
+		results = "nothing was running"
+	case !r.Stored:
+		results = "some results wait in the spool for the next start"
+	}
+	tasks := "tasks"
+	if r.Ended == 1 {
+		tasks = "task"
+	}
+	return fmt.Sprintf("stopped: %d %s ended, %d killed, %s", r.Ended, tasks, r.Killed, results)
+}
+
+// New takes the home folder and the port and wires everything; nothing runs yet.
+func New(cfg config.Config, logger *slog.Logger, opts Options) (_ *App, err error) {
+	abs, err := filepath.Abs(cfg.Home)
+	if err != nil || cfg.Home == "" {
+		return nil, fmt.Errorf("the home folder %q cannot be used: %w", cfg.Home, errors.Join(err, os.ErrInvalid))
+	}
+	a := &App{cfg: cfg, opts: opts, log: logger, home: home(abs), ready: make(chan struct{}), streams: func() {}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	if err := a.home.prepare(); err != nil {
+		return nil, err
+	}
+	if a.lock, err = a.home.lock(); err != nil {
+		return nil, err
+	}
+	if a.listener, err = listen(cfg.Host, cfg.Port); err != nil {
+		return nil, err
+	}
+	if a.token, err = a.home.token(); err != nil {
+		return nil, err
+	}
+	if err := a.openStore(); err != nil {
+		return nil, err
+	}
+	if err := a.wire(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// openStore opens the control database with secrets sealed by the key in the home folder.
+func (a *App) openStore() error {
+	box, err := secret.OpenBox(a.home.path("secret.key"))
+	if err != nil {
+		return err
+	}
+	const place = "control.db"
+	a.store, err = store.Open(context.Background(), store.Options{
+		Path: a.home.path("control.db"), BlobDir: a.home.path("blobs"),
+		Seal: func(b []byte) ([]byte, error) {
+			text, err := box.Seal(place, b)
+			return []byte(text), err
+		},
+		Open: func(b []byte) ([]byte, error) { return box.Open(place, string(b)) },
+	})
+	return err
+}
+
+// wire makes the parts that need each other.
+func (a *App) wire() error {
+	if err := os.MkdirAll(a.cfg.DAGs, 0o755); err != nil {
+		return fmt.Errorf("make the DAG folder: %w", err)
+	}
+	runtime, err := python.Extract(a.home.path("runtime"))
+	if err != nil {
+		return err
+	}
+	if dev := a.cfg.S3.Dev; dev != nil && *dev {
+		addr := net.JoinHostPort("127.0.0.1", fmt.Sprint(a.cfg.S3.Port))
+		if a.s3, err = devs3.Start(context.Background(), devs3.Options{
+			Dir: a.home.path("s3"), Addr: addr, Region: a.cfg.S3.Region, Logger: a.log.With("part", "s3"),
+		}); err != nil {
+			return fmt.Errorf("start the S3 endpoint for tasks: %w", err)
+		}
+	}
+	a.exec = local.New(local.Options{
+		Home: string(a.home), Settings: a.workerSettings(runtime), Logger: a.log.With("part", "executor"),
+		Binary: a.opts.WorkerBinary, Spawn: a.opts.Spawn,
+	})
+	key, err := a.home.tokenKey()
+	if err != nil {
+		return err
+	}
+	a.sched = scheduler.New(a.schedulerConfig(key), a.store, []executor.Executor{a.exec}, a.log.With("part", "scheduler"))
+	if a.bundle, err = bundle.New(a.bundleConfig(), a.store, a.exec, a.sched.DAGsChanged, a.log.With("part", "bundle")); err != nil {
+		return err
+	}
+	return a.wireHTTP()
+}
+
+func (a *App) wireHTTP() error {
+	shown, err := filepath.Abs(a.cfg.DAGs)
+	if err != nil {
+		return err
+	}
+	ip := net.ParseIP(a.cfg.Host)
+	handler, err := api.New(api.Options{
+		Options: v2.Options{
+			Store: a.store, Scheduler: a.sched, LogRoot: a.home.path("logs"), DAGsRoot: shown,
+			Version: a.opts.Version, Revision: a.opts.Revision, Health: a.health, Encrypted: true,
+			MaxActiveTasks: a.cfg.Scheduler.MaxActiveTasksPerDAG, MaxActiveRuns: a.cfg.Scheduler.MaxActiveRunsPerDAG,
+			Log: a.log.With("part", "api"),
+		},
+		Token: a.token, Loopback: a.cfg.Host == "localhost" || (ip != nil && ip.IsLoopback()),
+		Home: string(a.home), DAGs: shown,
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a.streams = cancel
+	a.http = api.NewServer(ctx, handler, a.log.With("part", "api"))
+	return nil
+}
+
+func (a *App) health() v2.Health {
+	return v2.Health{
+		Scheduler: a.sched.LastTurn(), DagProcessor: a.bundle.LastTurn(), WorkerInstance: a.exec.Instance(),
+		Problem: a.sched.Problem(),
+	}
+}
+
+// sink is what executors report to: the scheduler, and the task API for tasks' calls.
+type sink struct {
+	*scheduler.Scheduler
+	*taskapi.Service
+}
+
+// URL is where the server answers.
+func (a *App) URL() string {
+	if a.cfg.BaseURL != "" {
+		return a.cfg.BaseURL
+	}
+	return "http://" + a.listener.Addr().String()
+}
+
+// Token is what requests must carry.
+func (a *App) Token() string { return a.token }
+
+// Ready is closed when the server answers requests and folds commands. The DAG folder may still be being read:
+// see Published.
+func (a *App) Ready() <-chan struct{} { return a.ready }
+
+// Published is closed when the DAG folder has been read for the first time.
+func (a *App) Published() <-chan struct{} { return a.bundle.Ready() }
+
+// Report says what the stop did; it is complete when Run has returned.
+func (a *App) Report() StopReport { return a.report }
+
+// Run serves until ctx ends, then stops everything in order. An error is one that made it stop early, or not well.
+func (a *App) Run(ctx context.Context) error {
+	run := &running{app: a, failed: make(chan error, 8)}
+	run.start("scheduler", &run.scheduler, a.sched.Run)
+	select {
+	case <-a.sched.Ready():
+	case err := <-run.failed:
+		return errors.Join(err, run.stop())
+	case <-ctx.Done():
+		return run.stop()
+	}
+	calls := taskapi.New(a.store, a.sched, a.log.With("part", "taskapi"))
+	run.start("executor", &run.executor, func(ctx context.Context) error { return a.exec.Run(ctx, sink{a.sched, calls}) })
+	run.start("bundle", &run.bundle, a.bundle.Run)
+	run.start("http", &run.http, func(context.Context) error {
+		if err := a.http.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	a.log.Info("the server is ready", "url", a.URL(), "home", string(a.home), "dags", a.cfg.DAGs)
+	close(a.ready)
+	var failure error
+	select {
+	case <-ctx.Done():
+	case failure = <-run.failed:
+	}
+	return errors.Join(failure, run.stop())
+}
+
+// Close gives back what New took. Run does it by itself.
+func (a *App) Close() error {
+	var errs []error
+	a.streams()
+	if a.listener != nil {
+		if err := a.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if a.s3 != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		errs = append(errs, a.s3.Close(ctx))
+		cancel()
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	if a.lock != nil {
+		errs = append(errs, a.lock.Close())
+	}
+	a.listener, a.s3, a.store, a.lock = nil, nil, nil, nil
+	return errors.Join(errs...)
+}
+
+// part is one goroutine of the server.
+type part struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// running is a server that runs.
+type running struct {
+	app                               *App
+	failed                            chan error
+	scheduler, executor, bundle, http part
+	once                              sync.Once
+}
+
+func (r *running) start(name string, p *part, f func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel, p.done = cancel, make(chan struct{})
+	go func() {
+		defer close(p.done)
+		if err := f(ctx); err != nil {
+			select {
+			case r.failed <- fmt.Errorf("%s: %w", name, err):
+			default:
+			}
+		}
+	}()
+}
+
+func (p *part) end() {
+	if p.cancel != nil {
+		p.cancel()
+		<-p.done
+	}
+}

@@ -1,0 +1,142 @@
+package app
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// home is the folder that holds all state.
+type home string
+
+func (h home) path(parts ...string) string {
+	return filepath.Join(append([]string{string(h)}, parts...)...)
+}
+
+// prepare makes the folders, readable by their owner only.
+func (h home) prepare() error {
+	for _, dir := range []string{"", "run", "logs", "spool", "bundles", "runtime", "blobs"} {
+		if err := os.MkdirAll(h.path(dir), 0o700); err != nil {
+			return fmt.Errorf("make the home folder %s: %w", h, err)
+		}
+	}
+	return nil
+}
+
+// lock takes the home for this process until the returned file is closed: two servers on one home would both schedule.
+func (h home) lock() (*os.File, error) {
+	path := h.path("run", "server.lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the home folder: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		defer f.Close()
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		by := "another process"
+		if b, err := os.ReadFile(path); err == nil && len(bytes.TrimSpace(b)) > 0 {
+			by = "process " + string(bytes.TrimSpace(b))
+		}
+		return nil, fmt.Errorf("%w: %s serves %s; stop it, or use another --home", ErrHomeInUse, by, h)
+	}
+	err = f.Truncate(0)
+	if err == nil {
+		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("write %s: %w", path, err), f.Close())
+	}
+	return f, nil
+}
+
+// ErrHomeInUse: another server runs on the same home folder.
+var ErrHomeInUse = errors.New("the home folder is in use")
+
+// ErrPortInUse: another program listens on the port.
+var ErrPortInUse = errors.New("the port is in use")
+
+// token reads the token that local users authenticate with, or makes it.
+func (h home) token() (string, error) {
+	path := h.path("token")
+	for range 2 {
+		b, err := os.ReadFile(path)
+		if err == nil {
+			if t := strings.TrimSpace(string(b)); t != "" {
+				return t, nil
+			}
+			return "", fmt.Errorf("%s is empty: delete it, and the next start makes a new token", path)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("read the token: %w", err)
+		}
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("make the token: %w", err)
+		}
+		_, err = f.WriteString(rand.Text() + rand.Text() + "\n")
+		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+			return "", fmt.Errorf("write the token: %w", err)
+		}
+	}
+	return "", fmt.Errorf("read the token: %s comes and goes", path)
+}
+
+// listen takes the port, or says who has it.
+func listen(host string, port int) (net.Listener, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%w: port %d is in use by %s, use --port", ErrPortInUse, port, ownerOf(port))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on port %d of %s: %w", port, host, err)
+	}
+	return l, nil
+}
+
+// ownerOf names the process that listens on a port, as far as this user may know.
+func ownerOf(port int) string {
+	inodes := listeners(port)
+	procs, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, fd := range procs {
+		target, err := os.Readlink(fd)
+		if err != nil || !inodes[target] {
+			continue
+		}
+		pid := strings.Split(fd, "/")[2]
+		name, _ := os.ReadFile("/proc/" + pid + "/comm")
+		return fmt.Sprintf("%s (process %s)", strings.TrimSpace(string(name)), pid)
+	}
+	return "another program"
+}
+
+// listeners are the sockets that listen on a port, as links in /proc/PID/fd show them.
+func listeners(port int) map[string]bool {
+	out := map[string]bool{}
+	suffix := fmt.Sprintf(":%04X", port)
+	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(b)) {
+			f := strings.Fields(line)
+			if len(f) > 9 && strings.HasSuffix(f[1], suffix) && f[3] == "0A" {
+				out["socket:["+f[9]+"]"] = true
+			}
+		}
+	}
+	return out
+}
