@@ -126,6 +126,8 @@ func taskMessage(name string) any {
 		return new(DeferTask)
 	case "CallbacksDone":
 		return new(CallbacksDone)
+	case "ImportedModules":
+		return new(ImportedModules)
 	}
 	return nil
 }

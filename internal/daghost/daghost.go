@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ostro.dev/ostro/protocol"
 )
 
@@ -48,6 +50,7 @@ type Host struct {
 	child  *Child
 	conn   *protocol.Conn
 	exited func(protocol.Exited)
+	out    *os.File
 	output *tail
 	reads  sync.WaitGroup
 
@@ -86,7 +89,7 @@ func Start(ctx context.Context, l *Launcher, s Spec, exited func(protocol.Exited
 		return nil, fmt.Errorf("start DAG host: %w", err)
 	}
 	h := &Host{
-		child: child, conn: protocol.NewConn(ours), exited: exited, output: &tail{limit: outputLimit},
+		child: child, conn: protocol.NewConn(ours), exited: exited, out: outR, output: &tail{limit: outputLimit},
 		waiting: map[uint64]chan protocol.Frame{}, done: make(chan struct{}),
 	}
 	h.reads.Go(func() { h.output.readFrom(outR) })
@@ -302,8 +305,23 @@ func (h *Host) Done() <-chan struct{} { return h.done }
 // Output returns what the host itself printed since the last TakeOutput, its end if it is long.
 func (h *Host) Output() string { return h.output.String() }
 
-// TakeOutput returns the output and forgets it.
-func (h *Host) TakeOutput() string { return h.output.take() }
+// TakeOutput returns the output and forgets it. What the host printed before the answer it gave last is in it.
+func (h *Host) TakeOutput() string {
+	for deadline := time.Now().Add(100 * time.Millisecond); time.Now().Before(deadline) && unreadIn(h.out) > 0; {
+		time.Sleep(time.Millisecond)
+	}
+	return h.output.take()
+}
+
+// unreadIn returns how many bytes wait in a pipe, 0 when it is closed.
+func unreadIn(f *os.File) (n int) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	return n
+}
 
 // explain adds how the process ended, and what it said last, to an error.
 func (h *Host) explain(err error) error {

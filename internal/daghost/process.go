@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -288,6 +289,21 @@ func HoldersOf(f *os.File) []int {
 		}
 	}
 	return holders
+}
+
+// Unread returns how much of what was written to a socket the other side has not read yet, at least roughly: zero means
+// that it has read all.
+func Unread(c *net.UnixConn) (int, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var n int
+	var failed error
+	if err := raw.Control(func(fd uintptr) { n, failed = unix.IoctlGetInt(int(fd), unix.TIOCOUTQ) }); err != nil {
+		return 0, err
+	}
+	return n, failed
 }
 
 // SetSubreaper makes this process the parent of orphans below it.

@@ -17,6 +17,7 @@ import (
 
 	"ostro.dev/ostro/internal/daghost"
 	"ostro.dev/ostro/internal/executor"
+	"ostro.dev/ostro/internal/secret"
 	"ostro.dev/ostro/internal/workerapi"
 	"ostro.dev/ostro/protocol"
 )
@@ -39,7 +40,7 @@ type attempt struct {
 	order    executor.Attempt
 	settings workerapi.Settings
 	startup  protocol.StartupDetails
-	mask     masker
+	mask     secret.Masker
 	log      *logFile
 	report   report
 	key      hostKey
@@ -140,6 +141,7 @@ func (c *channels) closeOurs() {
 
 // A process is the process of an attempt, whatever started it.
 type process struct {
+	task   *net.UnixConn // our end of the task channel
 	id     daghost.ProcessID
 	exited <-chan protocol.Exited
 	host   *host           // nil: spawned
@@ -186,6 +188,7 @@ func (a *attempt) run() executor.Result {
 		a.log.System("error", "%s", firstOf(a.killWords(), bad.unhappy, bad.hung))
 		return a.judge(bad)
 	}
+	p.task = ch.task
 	if p.host != nil {
 		defer a.w.pool.Release(p.host)
 	}
@@ -216,7 +219,7 @@ func firstOf(words ...string) string {
 // start brings the process up, by fork where that is possible. Without a process the ending says why.
 func (a *attempt) start(ch *channels) (*process, ending) {
 	pool, s := a.w.pool, &a.startup
-	a.key = pool.Key(a.order.Interpreter, s.Bundle.Version, s.Bundle.Path, s.DagRelPath, a.order.Compat)
+	a.key = pool.Key(a.order.Interpreter, s.Bundle.Version, s.Bundle.Path, s.DagRelPath, s.Compat)
 	if a.order.Isolation == "spawn" {
 		return a.spawn(ch, "isolation: spawn is configured")
 	}
@@ -236,7 +239,7 @@ func (a *attempt) start(ch *channels) (*process, ending) {
 	}()
 	h, err := pool.Acquire(ctx, a.key, protocol.Describe{
 		BundleName: s.Bundle.Name, BundlePath: s.Bundle.Path, File: s.DagRelPath, ShownPath: s.Bundle.Shown,
-		Compat: a.order.Compat,
+		Compat: s.Compat, Defaults: s.Defaults,
 	})
 	if err != nil {
 		return nil, ending{unhappy: err.Error(), infra: errors.Is(err, errStopping)}
@@ -437,6 +440,10 @@ func (a *attempt) diedEarly(x protocol.Exited) string {
 	if !ws.Signaled() {
 		return ""
 	}
+	switch ws.Signal() {
+	case syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP: // somebody's will, not the fork's fault
+		return ""
+	}
 	reason := "a forked task process died before the task's code: " + daghost.EndingOf(ws)
 	a.w.pool.Demote(a.key, reason)
 	return reason + "; the file's tasks are spawned from now on"
@@ -489,7 +496,7 @@ func (a *attempt) message(ctx context.Context, conn *protocol.Conn, f protocol.F
 	}
 	switch m := m.(type) {
 	case *protocol.MaskSecret:
-		a.mask.Add(m.Value)
+		a.mask.AddExplicit(m.Value)
 	case *protocol.LogRecord:
 		a.logRecord(m)
 	default:

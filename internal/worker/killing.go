@@ -94,6 +94,9 @@ func (k *killing) checkHang() {
 	if k.a.spoke.Load() || k.killed == nil {
 		return
 	}
+	if unread, err := daghost.Unread(k.p.task); err != nil || unread == 0 {
+		return // it has read what to do: what it waits for now is its own affair
+	}
 	const again = 2 * time.Second
 	ticks := daghost.CPUTicks(k.p.id.PID)
 	k.waited += again
@@ -102,7 +105,7 @@ func (k *killing) checkHang() {
 		k.after(&k.hang, again)
 		return
 	}
-	reason := fmt.Sprintf("a forked task process did nothing for %v and never reached the task's code", hangLimit)
+	reason := fmt.Sprintf("a forked task process did nothing for %v and never read what to do", hangLimit)
 	k.a.w.pool.Demote(k.a.key, reason)
 	k.hung = reason + "; the file's tasks are spawned from now on"
 	k.force()

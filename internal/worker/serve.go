@@ -203,6 +203,7 @@ func (w *Worker) acknowledge(ids []string) {
 // stopFor ends all tasks, says how, and has the worker end.
 func (w *Worker) stopFor(in workerapi.Inbound, m workerapi.Stop) {
 	ended, killed := w.endTasks(w.graceOf(m.GraceSeconds), "the server was stopped")
+	w.awaitAcknowledged(append(slices.Clone(ended), killed...), 2*time.Second)
 	in.Reply(workerapi.Stopped{Type: "Stopped", Ended: ended, Killed: killed})
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -210,5 +211,15 @@ func (w *Worker) stopFor(in workerapi.Inbound, m workerapi.Stop) {
 	case <-w.stop:
 	default:
 		close(w.stop)
+	}
+}
+
+// awaitAcknowledged gives the server time to commit the last results while it can still say so. What it does not
+// acknowledge stays in the spool.
+func (w *Worker) awaitAcknowledged(ids []string, limit time.Duration) {
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		if !slices.ContainsFunc(ids, w.spool.Has) {
+			return
+		}
 	}
 }

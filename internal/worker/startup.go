@@ -27,6 +27,9 @@ func complete(o executor.Attempt, s workerapi.Settings, hostname, home string) p
 	if d.Pods == nil {
 		d.Pods = s.Pods
 	}
+	if d.Compat == "" {
+		d.Compat = o.Compat
+	}
 	if d.ExecutionTimeout == 0 {
 		d.ExecutionTimeout = o.ExecutionTimeout.Seconds()
 	}

@@ -1,0 +1,382 @@
+// Package local hands attempts to the machine's worker process over a Unix socket, and starts that process when none
+// answers.
+//
+// It promises that orders reach the worker in the order they were given and that what the worker reports reaches the
+// sink in the order it was reported, across any number of reconnections. It must not know what an attempt does.
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"ostro.dev/ostro/internal/executor"
+	"ostro.dev/ostro/internal/workerapi"
+	"ostro.dev/ostro/protocol"
+)
+
+// Name is how tasks ask for this executor.
+const Name = "local"
+
+// ErrNotConnected: no worker can be reached now; the order was not passed on. A queued attempt is handed over again
+// after the next Connected.
+var ErrNotConnected = errors.New("no worker can be reached")
+
+// Options say how to reach the worker.
+type Options struct {
+	Home     string
+	Settings workerapi.Settings
+	Logger   *slog.Logger
+	// Binary is the program that runs `worker --home HOME`; empty: this one.
+	Binary string
+	// Spawn starts a worker process; nil: Binary, in its own session, writing to HOME/logs/worker.log. It returns when
+	// the process runs; the channel is closed when it has ended.
+	Spawn func(ctx context.Context) (ended <-chan struct{}, err error)
+	// Dial connects to the worker; nil: HOME/run/worker.sock.
+	Dial func(ctx context.Context) (net.Conn, error)
+}
+
+// An Executor is the server's side of the conversation with a worker. It implements executor.Executor.
+type Executor struct {
+	o        Options
+	log      *slog.Logger
+	serverID string
+
+	mu       sync.Mutex
+	peer     *workerapi.Peer // nil: not connected
+	instance string
+	ready    chan struct{} // closed while connected
+	stopped  bool          // Stop was called: no worker is started any more
+	worker   <-chan struct{}
+	spawnErr error
+}
+
+var _ executor.Executor = (*Executor)(nil)
+
+// New returns an executor; Run connects it.
+func New(o Options) *Executor {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	e := &Executor{o: o, log: o.Logger, serverID: uuid.NewString(), ready: make(chan struct{})}
+	if e.o.Spawn == nil {
+		e.o.Spawn = e.spawn
+	}
+	if e.o.Dial == nil {
+		path := filepath.Join(o.Home, "run", "worker.sock")
+		e.o.Dial = func(ctx context.Context) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", path)
+		}
+	}
+	return e
+}
+
+// Name is "local".
+func (e *Executor) Name() string { return Name }
+
+// Instance identifies the worker process that is connected; empty while none is.
+func (e *Executor) Instance() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.peer == nil {
+		return ""
+	}
+	return e.instance
+}
+
+// Launch passes an attempt on. It does not wait for the worker's answer.
+func (e *Executor) Launch(_ context.Context, a executor.Attempt) error {
+	if err := e.post(workerapi.Launch{Type: "Launch", Attempts: []executor.Attempt{a}}); err != nil {
+		return fmt.Errorf("launch attempt %s: %w", a.ID, err)
+	}
+	return nil
+}
+
+// LaunchAll passes several attempts on in one message.
+func (e *Executor) LaunchAll(_ context.Context, as []executor.Attempt) error {
+	if err := e.post(workerapi.Launch{Type: "Launch", Attempts: as}); err != nil {
+		return fmt.Errorf("launch %d attempts: %w", len(as), err)
+	}
+	return nil
+}
+
+// Kill passes the order on.
+func (e *Executor) Kill(_ context.Context, attemptID, reason string) error {
+	if err := e.post(workerapi.Kill{Type: "Kill", AttemptID: attemptID, Reason: reason}); err != nil {
+		return fmt.Errorf("kill attempt %s: %w", attemptID, err)
+	}
+	return nil
+}
+
+// Acknowledge passes the ids on. When the connection is lost the worker reports their results again.
+func (e *Executor) Acknowledge(_ context.Context, ids ...string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	if err := e.post(workerapi.Acknowledge{Type: "Acknowledge", AttemptIDs: ids}); err != nil {
+		return fmt.Errorf("acknowledge %d attempts: %w", len(ids), err)
+	}
+	return nil
+}
+
+func (e *Executor) post(order any) error {
+	e.mu.Lock()
+	peer := e.peer
+	e.mu.Unlock()
+	if peer == nil {
+		return ErrNotConnected
+	}
+	if err := peer.Post(order); err != nil {
+		if errors.Is(err, workerapi.ErrClosed) {
+			return ErrNotConnected
+		}
+		return err
+	}
+	return nil
+}
+
+// Parse has the worker import a DAG file and says what it declares. It waits for a worker to be connected; a connection
+// lost meanwhile is waited for again, since a parse changes nothing.
+func (e *Executor) Parse(ctx context.Context, r workerapi.Parse) (*workerapi.Parsed, error) {
+	r.Type = "Parse"
+	for {
+		e.mu.Lock()
+		peer, ready := e.peer, e.ready
+		e.mu.Unlock()
+		if peer == nil {
+			select {
+			case <-ready:
+				continue
+			case <-ctx.Done():
+				return nil, fmt.Errorf("parse %s: %w (%w)", r.Describe.File, ctx.Err(), e.why())
+			}
+		}
+		var parsed workerapi.Parsed
+		err := peer.Call(ctx, r, &parsed)
+		var refused *protocol.Error
+		switch {
+		case err == nil:
+			return &parsed, nil
+		case errors.As(err, &refused) && refused.Code == protocol.CodePermission: // taken over; a new connection comes or not
+		case errors.Is(err, workerapi.ErrClosed):
+		default:
+			return nil, fmt.Errorf("parse %s: %w", r.Describe.File, err)
+		}
+		select {
+		case <-peer.Done():
+		case <-ctx.Done():
+			return nil, fmt.Errorf("parse %s: %w", r.Describe.File, ctx.Err())
+		}
+		e.drop(peer)
+	}
+}
+
+// why says why no worker is connected.
+func (e *Executor) why() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.spawnErr != nil {
+		return e.spawnErr
+	}
+	return ErrNotConnected
+}
+
+// Stop ends the worker in order: tasks get TERM, the grace period, then KILL. It returns what the worker did; nil when
+// there was none to stop. Run keeps reporting results until its own context ends, and starts no worker any more.
+func (e *Executor) Stop(ctx context.Context, grace time.Duration) (*workerapi.Stopped, error) {
+	e.mu.Lock()
+	e.stopped = true
+	peer, ended := e.peer, e.worker
+	e.mu.Unlock()
+	if peer == nil {
+		return nil, nil
+	}
+	var s workerapi.Stopped
+	if err := peer.Call(ctx, workerapi.Stop{Type: "Stop", GraceSeconds: grace.Seconds()}, &s); err != nil {
+		return nil, fmt.Errorf("stop the worker: %w", err)
+	}
+	select {
+	case <-peer.Done():
+	case <-ctx.Done():
+		return &s, ctx.Err()
+	}
+	if ended != nil { // ours: wait until the process is gone
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return &s, ctx.Err()
+		}
+	}
+	return &s, nil
+}
+
+// Run connects, reconnects and reports to sink until ctx ends.
+func (e *Executor) Run(ctx context.Context, sink executor.Sink) error {
+	q := newQueue()
+	var delivering sync.WaitGroup
+	delivering.Go(q.deliver)
+	defer delivering.Wait()
+	defer q.close()
+	const least, most = 5 * time.Millisecond, 250 * time.Millisecond
+	pause := least
+	for ctx.Err() == nil {
+		connected, err := e.connect(ctx, sink, q)
+		if connected {
+			pause = least
+		}
+		if err != nil && ctx.Err() == nil {
+			e.log.Error("the worker", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+			pause = min(pause+pause/4, most)
+		}
+	}
+	return nil
+}
+
+// connect dials and, when a worker answers, serves the connection to its end.
+func (e *Executor) connect(ctx context.Context, sink executor.Sink, q *queue) (connected bool, err error) {
+	c, err := e.o.Dial(ctx)
+	if err != nil {
+		return false, e.ensureWorker(ctx)
+	}
+	var calls sync.WaitGroup
+	peer := workerapi.NewPeer(c, func(ctx context.Context, in workerapi.Inbound) { e.receive(ctx, in, sink, q, &calls) })
+	attached := make(chan error, 1)
+	var attaching sync.WaitGroup
+	attaching.Go(func() { attached <- e.attach(ctx, peer, sink, q) })
+	if err := peer.Run(ctx); err != nil && ctx.Err() == nil {
+		e.log.Warn("the connection to the worker broke", "err", err)
+	}
+	e.drop(peer)
+	attaching.Wait()
+	calls.Wait()
+	if err := <-attached; err != nil {
+		if errors.Is(err, workerapi.ErrClosed) || ctx.Err() != nil {
+			return false, nil
+		}
+		return false, err
+	}
+	return true, nil
+}
+
+// attach becomes the worker's server. Between the answer and the first report nothing overtakes: reports are queued
+// behind Connected.
+func (e *Executor) attach(ctx context.Context, peer *workerapi.Peer, sink executor.Sink, q *queue) error {
+	q.hold()
+	var a workerapi.Attached
+	err := peer.Call(ctx, workerapi.Attach{
+		Type: "Attach", Protocol: protocol.Version, ServerID: e.serverID, Settings: e.o.Settings,
+	}, &a)
+	if err != nil {
+		q.release(nil)
+		peer.Close()
+		return fmt.Errorf("attach to the worker: %w", err)
+	}
+	e.mu.Lock()
+	e.peer, e.instance, e.spawnErr = peer, a.Instance, nil
+	close(e.ready)
+	e.mu.Unlock()
+	e.log.Info("connected to the worker", "instance", a.Instance, "pid", a.PID, "known", len(a.Known))
+	q.release(func() { sink.Connected(Name, a.Instance, a.Known) })
+	return nil
+}
+
+// drop forgets a connection that has ended.
+func (e *Executor) drop(peer *workerapi.Peer) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.peer == peer {
+		e.peer = nil
+		e.ready = make(chan struct{})
+	}
+}
+
+// receive takes one message of the worker.
+func (e *Executor) receive(ctx context.Context, in workerapi.Inbound, sink executor.Sink, q *queue, calls *sync.WaitGroup) {
+	switch in.Type {
+	case "Started":
+		var m workerapi.Started
+		if err := json.Unmarshal(in.Body, &m); err != nil {
+			e.log.Error("cannot read a report of the worker", "type", in.Type, "err", err)
+			return
+		}
+		q.add(func() { sink.Started(m.Started) })
+	case "Finished":
+		var m workerapi.Finished
+		if err := json.Unmarshal(in.Body, &m); err != nil {
+			e.log.Error("cannot read a report of the worker", "type", in.Type, "err", err)
+			return
+		}
+		q.add(func() { sink.Finished(m.Result) })
+	case "Call":
+		var m workerapi.Call
+		if err := json.Unmarshal(in.Body, &m); err != nil {
+			in.Fail(&protocol.Error{Code: protocol.CodeInvalid, Message: err.Error()})
+			return
+		}
+		calls.Go(func() {
+			answer, err := sink.Call(ctx, m.AttemptID, m.Token, m.Request)
+			switch {
+			case err != nil && ctx.Err() != nil: // this server ends; the worker asks the next one
+			case err != nil:
+				in.Fail(err)
+			default:
+				in.Reply(answer)
+			}
+		})
+	default:
+		in.Fail(&protocol.Error{Code: protocol.CodeNotSupported, Message: fmt.Sprintf("a server does not know %q", in.Type)})
+	}
+}
+
+// ensureWorker starts a worker process unless one that we started is still coming up.
+func (e *Executor) ensureWorker(ctx context.Context) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopped {
+		return nil
+	}
+	if e.worker != nil {
+		select {
+		case <-e.worker:
+			e.worker = nil
+		default:
+			return nil
+		}
+	}
+	ended, err := e.o.Spawn(ctx)
+	if err != nil {
+		if e.spawnErr == nil || e.spawnErr.Error() != err.Error() {
+			e.spawnErr = err
+			return fmt.Errorf("start a worker: %w", err)
+		}
+		return nil // said before
+	}
+	e.worker = ended
+	return nil
+}
+
+// spawn starts the worker process.
+func (e *Executor) spawn(context.Context) (<-chan struct{}, error) {
+	binary := e.o.Binary
+	if binary == "" {
+		var err error
+		if binary, err = os.Executable(); err != nil {
+			return nil, err
+		}
+	}
+	return StartProcess(e.o.Home, binary, "worker", "--home", e.o.Home)
+}
