@@ -27,6 +27,7 @@ PROTOCOL = 1
 EXIT_GONE = 75
 """The status a task process ends with when its worker is gone."""
 
+_SMALL_READ, _LARGE_READ = 1 << 14, 1 << 20  # a small buffer first: a fresh fork pays for every page it touches
 _HEADER = struct.Struct(">I")
 _dump = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode
 _dump_ascii = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -99,15 +100,15 @@ class Decoder:
 class Comms:
     """The task's end of its channel to the worker. Every method may be called from any thread.
 
-    ``on_gone`` is called when the worker is gone; it must not return. By default the process ends at once: its result
-    can no longer be delivered, and a replacement may be about to start.
+    ``channel`` is a connected stream socket or its descriptor; a host makes the object before it forks and attaches the
+    channel in the child. ``on_gone`` is called when the worker is gone; it must not return. By default the process ends
+    at once: its result can no longer be delivered, and a replacement may be about to start.
     """
 
-    def __init__(self, sock, on_gone=None):
-        sock.setblocking(True)
-        self._sock = sock
+    def __init__(self, channel=None, on_gone=None):
+        self._channel = self._fd = None
+        self._owner = 0
         self._on_gone = on_gone or (lambda: os._exit(EXIT_GONE))
-        self._owner = os.getpid()
         self._decoder = Decoder()
         self._send_lock = threading.Lock()
         self._last_id = 0
@@ -119,14 +120,20 @@ class Comms:
         self._main = threading.get_ident()
         self._critical = 0  # of the main thread: above zero, signal handlers must wait
         self._deferred = []
+        if channel is not None:
+            self.attach(channel)
+
+    def attach(self, channel):
+        """Make ``channel`` the one this process talks through, from now on and from this thread."""
+        self._channel = channel  # keeps a socket object, and so its descriptor, alive
+        self._fd = channel if isinstance(channel, int) else channel.fileno()
+        os.set_blocking(self._fd, True)
+        self._owner = os.getpid()
+        self._main = threading.get_ident()
 
     def fileno(self):
         """Return the channel's descriptor."""
-        return self._sock.fileno()
-
-    def close(self):
-        """Close the channel."""
-        self._sock.close()
+        return self._fd
 
     # ---- sending ----
 
@@ -170,7 +177,9 @@ class Comms:
         self._enter()
         try:
             with self._send_lock:
-                self._sock.sendall(data)
+                sent = os.write(self._fd, data)
+                while sent < len(data):
+                    sent += os.write(self._fd, memoryview(data)[sent:])
         except OSError:
             self._on_gone()
             raise
@@ -222,12 +231,12 @@ class Comms:
     def _read_some(self):
         """Wait for bytes (interruptible), then read and distribute what is there (not interruptible)."""
         poll = select.poll()
-        poll.register(self._sock.fileno(), select.POLLIN)
+        poll.register(self._fd, select.POLLIN)
         poll.poll()
         self._enter()
         try:
             try:
-                data = self._sock.recv(1 << 18)
+                data = os.read(self._fd, _LARGE_READ if self._decoder.pending() else _SMALL_READ)
             except OSError:
                 data = b""
             if not data:

@@ -69,6 +69,9 @@ class Environment:
 class NativeThreads:
     """The thread numbers of native libraries: one while the file is imported, the user's in every task.
 
+    OpenBLAS ends its threads before a fork and starts them again when there is work, so ``settle`` tells it the user's
+    number already; told in the child, it would start threads at once that wait for work with a busy loop.
+
     OpenMP keeps its idle threads in a pool; a fork copies the pool without the threads, and the next parallel region
     waits for them for ever. So the import runs with one thread, and ``settle`` dissolves a pool that a library has
     built in spite of that.
@@ -78,10 +81,11 @@ class NativeThreads:
         self._environment = environment
         self._setters = []  # (function, number)
         self._pausers = []
+        self._lazy = []  # (function, number), for libraries with a fork handler that brings threads back when needed
 
     def settle(self):
         """Find the libraries the process has loaded and dissolve their idle pools. Call in the host before forking."""
-        self._setters, self._pausers = [], []
+        self._setters, self._pausers, self._lazy = [], [], []
         for path in _loaded_libraries():
             name = os.path.basename(path)
             for part, functions, variables in _THREAD_SETTERS:
@@ -90,6 +94,8 @@ class NativeThreads:
         self._add_torch()
         for pause in self._pausers:
             pause(_OMP_PAUSE_HARD)
+        for setter, number in self._lazy:
+            setter(number)
 
     def restore(self):
         """Set every library's thread number to what it would have been without us. Call in the child."""
@@ -105,7 +111,7 @@ class NativeThreads:
             setter = getattr(library, name, None)
             if setter is not None:
                 setter.argtypes, setter.restype = [ctypes.c_int], None
-                self._setters.append((setter, number))
+                (self._lazy if "openblas" in name else self._setters).append((setter, number))
         pause = getattr(library, "omp_pause_resource_all", None)
         if pause is not None:
             pause.argtypes, pause.restype = [ctypes.c_int], ctypes.c_int
@@ -151,15 +157,14 @@ class RandomStates:
         self._restorers = []
         state = self._random.getstate()
         if state != self._fresh and not _descends_from(self._fresh, state):
-            self._restorers.append(lambda: self._random.setstate(state))
-        else:
-            self._restorers.append(self._random.seed)
+            self._restorers.append(lambda: self._random.setstate(state))  # else: module random reseeds every fork itself
         numpy_random = sys.modules.get("numpy.random")
         generator = getattr(getattr(numpy_random, "mtrand", None), "_rand", None)
         if generator is not None:
             bits = getattr(generator, "_bit_generator", None)
             if getattr(bits, "_seed_seq", True) is not None:
-                self._restorers.append(numpy_random.seed)
+                frombuffer = sys.modules["numpy"].frombuffer  # seed() without an argument takes twenty times as long
+                self._restorers.append(lambda: numpy_random.seed(frombuffer(os.urandom(32), dtype="uint32")))
         torch = sys.modules.get("torch")
         generator = getattr(torch, "default_generator", None)
         if generator is not None and generator.initial_seed() >> 32:  # people choose smaller ones

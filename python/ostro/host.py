@@ -16,6 +16,7 @@ import platform
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 import traceback
@@ -27,6 +28,8 @@ from ostro import forksafe, forkstate, kernel, preload, proctree, task
 _PARENT_DIED = signal.SIGRTMIN
 _OURS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, _PARENT_DIED)
 _STRAY_PATIENCE = 5.0  # seconds an end is held back for processes that do not die of SIGKILL
+_SPARE_IDLE = 10.0  # seconds after the last Fork during which one fork is kept waiting
+_SPARE_DELAY = 0.005  # seconds a task may have ended in, before one is made beside it
 _TERM_GRACE = 5.0  # seconds for tasks when somebody sends the host a SIGTERM
 
 
@@ -60,6 +63,9 @@ class Host:
         self._tasks = {}  # pid → _Task
         self._held = []  # tasks that have ended and wait for their strays
         self._strays = {}  # pid → the _Task it is attributed to, or None
+        self._spare = None  # (pid, line) of a fork that waits for a task
+        self._spare_at = self._spare_until = 0.0  # when to make it, when to let it go
+        self._discarded = set()  # pids of forks that never got a task
         self._own = set()  # children that are not tasks and stay
         self._closing = None  # when Shutdown turns into KILL
         self._parent_died = self._asked_to_end = False
@@ -90,14 +96,18 @@ class Host:
                 self._shut_down(_TERM_GRACE)
             if self._closing is not None and self._close():
                 return None
+            self._keep_spare()
 
     def _timeout(self):
         moments = [one.held_until for one in self._held]
         if self._closing is not None:
             moments.append(self._closing)
+        now = time.monotonic()
+        if now < self._spare_until:
+            moments.append(self._spare_until if self._spare is not None else self._spare_at)
         if not moments:
             return None
-        return max(0, min(moments) - time.monotonic()) * 1000 + 1
+        return max(0, min(moments) - now) * 1000 + 1
 
     def _read(self):
         try:
@@ -148,6 +158,7 @@ class Host:
         wanted = (body["bundle_path"], body["file"])
         if self._file not in (None, wanted):
             raise wire.RemoteError("INVALID_REQUEST", "this host serves %s, not %s" % (self._file[1], body["file"]))
+        self._drop_spare()
         self._forget_signals()
         kernel.set_parent_death_signal(signal.SIGKILL)
         try:
@@ -212,6 +223,7 @@ class Host:
     # ---- forking ----
 
     def _fork(self, body):
+        """Give the three descriptors that came with the request to a fresh fork."""
         fds, self._fds = self._fds[:3], self._fds[3:]
         try:
             if len(fds) != 3:
@@ -219,40 +231,96 @@ class Host:
             if self._described is None or self._closing is not None:
                 state = "is shutting down" if self._closing is not None else "has not imported a file"
                 raise wire.RemoteError("INVALID_REQUEST", "cannot fork: this host %s" % state)
-            self._files.flush()
-            signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
-            try:
-                pid = os.fork()
-            except OSError as err:
-                raise wire.RemoteError("UNAVAILABLE", "cannot fork: %s" % err)
+            pid = self._hand_to_fork(fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
+        self._tasks[pid] = _Task(body["attempt_id"])
+        self._spare_at = time.monotonic() + _SPARE_DELAY
+        self._spare_until = self._spare_at + _SPARE_IDLE
+        return {"type": "Forked", "pid": pid}
+
+    def _hand_to_fork(self, fds):
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("3i", *fds))]
+        for _ in range(2):  # the waiting one may have been killed in the meantime
+            pid, line = self._spare or self._new_fork()
+            self._spare = None
+            with line:
+                try:
+                    line.sendmsg([b"F"], rights)
+                    return pid
+                except OSError:
+                    self._discarded.add(pid)
+        raise wire.RemoteError("UNAVAILABLE", "cannot fork: forks of this host die at once")
+
+    def _new_fork(self):
+        """Fork; the child sets itself up and waits for its descriptors. Return its pid and the line to it."""
+        ours, theirs = socket.socketpair()
+        process = task.Process(wire.Comms(), self._files)
+        self._files.flush()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+        try:
+            pid = os.fork()
             if pid == 0:
-                self._become_task(fds)
+                self._become_task(process, theirs)
+        except OSError as err:
+            ours.close()
+            raise wire.RemoteError("UNAVAILABLE", "cannot fork: %s" % err)
         finally:
             if os.getpid() == self._pid:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, _OURS)
-                for fd in fds:
-                    os.close(fd)
-        self._tasks[pid] = _Task(body["attempt_id"])
-        return {"type": "Forked", "pid": pid}
+                theirs.close()
+        return pid, ours
 
-    def _become_task(self, fds):
-        """Turn this fresh fork into a task process and run it to its end. Does not return."""
+    def _keep_spare(self):
+        """Keep one fork ready while tasks come: the next one starts without waiting for a copy of this process.
+
+        It is made when a task has ended or runs for a while, not at the moment when one starts or a short one ends.
+        """
+        now = time.monotonic()
+        if self._spare is None and self._spare_at <= now < self._spare_until and self._closing is None:
+            try:
+                self._spare = self._new_fork()
+            except wire.RemoteError:
+                self._spare_until = 0.0
+        elif self._spare is not None and now >= self._spare_until:
+            self._drop_spare()
+
+    def _drop_spare(self):
+        self._spare_until = 0.0
+        if self._spare is not None:
+            pid, line = self._spare
+            self._spare = None
+            self._discarded.add(pid)
+            line.close()  # it sees the end of the line and exits
+
+    def _become_task(self, process, line):
+        """Turn this fresh fork into a task process, wait for its task and run it to its end. Does not return."""
         try:
             signal.set_wakeup_fd(-1)
             for fd in (self._sock.detach(), *self._wake, *self._fds):
                 os.close(fd)
+            task.own_session()
+            if os.getppid() != self._pid:
+                os._exit(wire.EXIT_GONE)
+            for signum, handler in self._handlers.items():
+                signal.signal(signum, handler)
+            self._environment.restore()
+            self._threads.restore()
+            self._random.restore()
+            if self._gc_enabled:
+                gc.enable()
+            task.rehearse(self._files)
+            fds = wire.receive_with_fds(line)[1]
+            if not fds:
+                os._exit(0)
+            line.close()
             channel, out, err = fds
             os.dup2(out, 1)
             os.dup2(err, 2)
             os.close(out)
             os.close(err)
-            task.own_session()
-            if os.getppid() != self._pid:
-                os._exit(wire.EXIT_GONE)
-            process = task.Process(wire.Comms(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, channel)), self._files)
-            for signum, handler in self._handlers.items():
-                signal.signal(signum, handler)
-            process.install_signals()
+            process.attach(channel)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
         except BaseException:  # noqa: B902
             traceback.print_exc()
@@ -260,11 +328,6 @@ class Host:
         process.guard(lambda: self._run_task(process))
 
     def _run_task(self, process):
-        self._environment.restore()
-        self._threads.restore()
-        self._random.restore()
-        if self._gc_enabled:
-            gc.enable()
         startup = process.start()
         status = process.run(startup, self._dags)
         process.report_imports(self._modules, startup)
@@ -283,6 +346,11 @@ class Host:
                 break
             if pid == 0:
                 break
+            if self._spare is not None and pid == self._spare[0]:
+                self._drop_spare()
+            if pid in self._discarded:
+                self._discarded.remove(pid)
+                continue
             one = self._tasks.pop(pid, None)
             if one is not None:
                 one.end = {"type": "Exited", "attempt_id": one.attempt_id, "pid": pid, "status": status,
@@ -303,8 +371,10 @@ class Host:
     def _end_strays(self, suspects):
         """Kill every child that is neither a task nor our own, with its tree: its task is dead, so it is an orphan."""
         keep = self._own | forksafe.helper_processes()
+        if self._spare is not None:
+            keep.add(self._spare[0])
         for pid in proctree.children(self._pid):
-            if pid in self._tasks or pid in self._strays or pid in keep:
+            if pid in self._tasks or pid in self._strays or pid in self._discarded or pid in keep:
                 continue
             facts = proctree.stat(pid)
             owner = _owner_of(pid, facts, suspects)
@@ -322,6 +392,7 @@ class Host:
         for one in candidates:
             if one not in self._held:
                 self._say(one.end)
+                self._spare_at = 0.0
 
     # ---- ending ----
 
@@ -330,6 +401,7 @@ class Host:
 
     def _shut_down(self, grace):
         if self._closing is None:
+            self._drop_spare()
             self._closing = time.monotonic() + grace
             if grace > 0:
                 proctree.send(self._tasks, signal.SIGTERM)

@@ -36,6 +36,26 @@ def prepare():
     import ostro.runner  # noqa: F401
 
 
+def rehearse(files):
+    """Do once what every task does, so that a fork that waits for its task has its own copy of those pages by then.
+
+    A fork shares its parent's memory until it writes; in Python reading writes too (reference counts), and each page
+    first touched costs about two microseconds, some hundred of them a good part of a short task.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = Process(wire.Comms(ours), files)
+        theirs.sendall(wire.encode({"type": "StartupDetails", "ti": {"dag_id": "", "map_index": -1}, "env": {"OSTRO_ATTEMPT_ID": ""}}))
+        startup = process.comms.receive()
+        os.environ.update(startup["env"])
+        del os.environ["OSTRO_ATTEMPT_ID"]
+        process._log("info", "rehearsal")
+        process.comms.send({"type": "RetryTask", "end_date": _now(), "reason": ""})
+        process._flush()
+        proctree.reap()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 class Process:
     """One task process: its channel, its signals and its end."""
 
@@ -46,8 +66,10 @@ class Process:
         self._pid = os.getpid()
         self._terminated = False
 
-    def install_signals(self):
-        """Make SIGTERM run the operator's on_kill and raise AirflowTaskTerminated in the main thread, once."""
+    def attach(self, channel):
+        """Become the task process on ``channel``: from here on SIGTERM runs on_kill and raises AirflowTaskTerminated."""
+        self._pid = os.getpid()
+        self.comms.attach(channel)
         signal.signal(signal.SIGTERM, self._on_term)
         os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
@@ -128,12 +150,15 @@ class Process:
         try:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            _flush_standard_streams()
-            if self._files is not None:
-                self._files.flush_all()
+            self._flush()
             self._end_leftovers()
         finally:
             os._exit(status)
+
+    def _flush(self):
+        _flush_standard_streams()
+        if self._files is not None:
+            self._files.flush_all()
 
     def _overdue(self, status):
         self._log("warning", "the task's threads and atexit hooks took more than %g s after its end" % self._limit)
@@ -206,10 +231,10 @@ def main():
     null_stdin()
     fd = int(os.environ.pop("OSTRO_TASK_FD"))
     os.set_inheritable(fd, False)
-    process = Process(wire.Comms(socket.socket(fileno=fd)))
     if os.getppid() != parent:
         os._exit(wire.EXIT_GONE)
-    process.install_signals()
+    process = Process(wire.Comms())
+    process.attach(fd)
     prepare_streams()
     process.guard(lambda: _spawned(process))
 

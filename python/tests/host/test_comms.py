@@ -86,7 +86,7 @@ def test_frames_arrive_in_pieces_of_any_size():
 
 def test_a_large_frame_goes_through_a_small_socket_buffer():
     comms, worker = pair()
-    comms._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    comms._channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     text = "x" * (30 << 20)
     sender = threading.Thread(target=comms.send, args=({"type": "Big", "text": text},))
     sender.start()
@@ -214,7 +214,7 @@ def test_a_signal_handler_that_raises_never_breaks_a_frame():
                 return
             seen.append(frame["body"])
             if frame["id"]:
-                worker.send({"type": "R", "n": frame["body"]["n"], "fill": "y" * 50000}, id=frame["id"])
+                worker.send({"type": "R", "n": frame["body"]["n"], "fill": "y" * 5000}, id=frame["id"])
 
     def act():
         if armed[0]:
