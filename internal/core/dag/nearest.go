@@ -6,7 +6,7 @@ import "fmt"
 func Nearest(name string, candidates []string) string {
 	best, bestDistance := "", max(2, len(name)/3)+1
 	for _, c := range candidates {
-		if d := distance(name, c, bestDistance); d < bestDistance || d == bestDistance && best != "" && c < best {
+		if d := distance(name, c, bestDistance+1); d < bestDistance || d == bestDistance && best != "" && c < best {
 			best, bestDistance = c, d
 		}
 	}

@@ -135,28 +135,31 @@ func (l *lane) first() *waiter {
 // Admit returns what may start now, in order of priority, and takes it out of the queue. It leaves u as it was: the caller
 // decides Admitted for each, and Usage.Fold counts that.
 func (q *Queue) Admit(u *Usage, l Limits) []run.Key {
+	if u.allFull(&l) {
+		return nil
+	}
 	heads := make(lanes, 0, len(q.lanes))
 	for k, lane := range q.lanes {
-		switch {
-		case lane.first() == nil:
+		if lane.first() == nil {
 			delete(q.lanes, k)
-		case u.refusal(&lane.heap[0].Candidate, &l) == "":
+		} else {
 			heads = append(heads, lane)
 		}
 	}
 	heap.Init(&heads)
 	var started []*waiter
-	for len(heads) > 0 {
-		w := heads[0].first()
-		if w == nil || u.refusal(&w.Candidate, &l) != "" {
+	for len(heads) > 0 && !u.allFull(&l) {
+		lane := heads[0]
+		w := lane.first()
+		if u.refusal(&w.Candidate, &l) != "" {
 			heap.Pop(&heads)
 			continue
 		}
 		q.remove(w.Key)
-		heap.Pop(&heads[0].heap)
+		heap.Pop(&lane.heap)
 		u.take(&w.Candidate, 1)
 		started = append(started, w)
-		if heads[0].first() == nil {
+		if lane.first() == nil {
 			heap.Pop(&heads)
 		} else {
 			heap.Fix(&heads, 0)
@@ -214,11 +217,18 @@ func Admit(cands []Candidate, u *Usage, l Limits, _ time.Time) (start []run.Key,
 	return start, blocked
 }
 
+// compareWaiters orders candidates by urgency. The heaps call it often, so it compares no more than it must.
 func compareWaiters(a, b *waiter) int {
+	if a.Priority != b.Priority {
+		return cmp.Compare(b.Priority, a.Priority)
+	}
+	if c := a.LogicalDate.Compare(b.LogicalDate); c != 0 {
+		return c
+	}
+	if c := a.ScheduledAt.Compare(b.ScheduledAt); c != 0 {
+		return c
+	}
 	return cmp.Or(
-		cmp.Compare(b.Priority, a.Priority),
-		a.LogicalDate.Compare(b.LogicalDate),
-		a.ScheduledAt.Compare(b.ScheduledAt),
 		strings.Compare(a.Key.DAGID, b.Key.DAGID),
 		strings.Compare(a.Key.RunID, b.Key.RunID),
 		strings.Compare(a.Key.TaskID, b.Key.TaskID),

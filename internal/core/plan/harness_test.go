@@ -242,7 +242,7 @@ func over(sources ...string) *dag.Mapping {
 }
 
 // fingerprint is everything a Run derives from its rows, to compare one kept by increments with one built anew.
-func fingerprint(r *Run) string {
+func fingerprint(r *Run, now time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "unfinished %d waiting %d\n", r.unfinished, r.waiting)
 	for p := range r.tasks {
@@ -260,7 +260,10 @@ func fingerprint(r *Run) string {
 		}
 		b.WriteByte('\n')
 	}
-	next, ok := r.timers.next()
+	pending := slices.Clone(r.timers)
+	for pending.due(now) != nil { // what is due already is only kept by a run that does not run
+	}
+	next, ok := pending.next()
 	fmt.Fprintf(&b, "next %s %v\n", next, ok)
 	return b.String()
 }

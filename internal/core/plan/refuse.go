@@ -13,12 +13,16 @@ func (u *Usage) refusal(c *Candidate, l *Limits) string {
 	if c.DAGPaused {
 		return fmt.Sprintf("DAG %s is paused", c.Key.DAGID)
 	}
-	for _, check := range []func(*Candidate, *Limits) string{u.executorFull, u.poolFull, u.limitReached, u.resourcesTaken} {
-		if why := check(c, l); why != "" {
-			return why
-		}
+	if why := u.executorFull(c, l); why != "" {
+		return why
 	}
-	return ""
+	if why := u.poolFull(c, l); why != "" {
+		return why
+	}
+	if why := u.limitReached(c); why != "" {
+		return why
+	}
+	return u.resourcesTaken(c, l)
 }
 
 func (u *Usage) executorFull(c *Candidate, l *Limits) string {
@@ -30,6 +34,16 @@ func (u *Usage) executorFull(c *Candidate, l *Limits) string {
 		return fmt.Sprintf("executor %s is full: %d of %d slots used", c.Executor, used, slots)
 	}
 	return ""
+}
+
+// allFull tells whether no executor has a free slot, so that nothing can start.
+func (u *Usage) allFull(l *Limits) bool {
+	for name, slots := range l.Executors {
+		if u.executors[name] < slots {
+			return false
+		}
+	}
+	return true
 }
 
 func (u *Usage) poolFull(c *Candidate, l *Limits) string {
@@ -53,7 +67,7 @@ func (u *Usage) poolFull(c *Candidate, l *Limits) string {
 	}
 }
 
-func (u *Usage) limitReached(c *Candidate, _ *Limits) string {
+func (u *Usage) limitReached(c *Candidate) string {
 	active, where := u.runs[c.runKey()], "its DAG run"
 	if c.TasksScope == TaskScopeDAG {
 		active, where = u.dags[c.Key.DAGID], "its DAG"
