@@ -1,6 +1,9 @@
 package wire
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"fmt"
+)
 
 // DAGRun is one execution of a DAG.
 type DAGRun struct {
@@ -220,4 +223,12 @@ type Live struct {
 	Tasks []TaskInstance `json:"tasks,omitempty"`
 	// Logs holds the last lines of instances that failed or will be retried, by "task_id" or "task_id[map_index]".
 	Logs map[string][]string `json:"logs,omitempty"`
+}
+
+// InstanceName is how an instance is written for people: the task's id, with the map index in brackets when it has one.
+func InstanceName(taskID string, mapIndex int) string {
+	if mapIndex < 0 {
+		return taskID
+	}
+	return fmt.Sprintf("%s[%d]", taskID, mapIndex)
 }
