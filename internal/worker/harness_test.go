@@ -340,3 +340,10 @@ func kill(t testing.TB, pid int) {
 		t.Fatal(err)
 	}
 }
+
+// inFile has an attempt run from another file.
+func inFile(name string) func(*executor.Attempt) {
+	return func(a *executor.Attempt) { a.Startup.DagRelPath = name }
+}
+
+var notFound = protocol.Error{Code: protocol.CodeVariableNotFound, Message: "no such variable"}

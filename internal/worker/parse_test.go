@@ -1,0 +1,116 @@
+package worker
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/workerapi"
+	"ostro.dev/ostro/protocol"
+)
+
+func (f *fixture) parse(file string, change ...func(*workerapi.Parse)) *workerapi.Parsed {
+	f.t.Helper()
+	r := workerapi.Parse{Version: "v1", Describe: protocol.Describe{BundleName: "b", BundlePath: f.bundle, File: file}}
+	for _, c := range change {
+		c(&r)
+	}
+	p, err := f.server.Parse(f.t.(*testing.T).Context(), r)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return p
+}
+
+func TestAFileIsDescribedWithWhatItPrints(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.dagFile("dag.json", map[string]any{"dags": []string{"d"}, "at_import": "print('garbage at import')"})
+	f.connect()
+	p := f.parse("dag.json")
+	if len(p.Described.DAGs) != 1 || p.Described.DAGs[0].ID != "d" || p.Output != "garbage at import\n" {
+		t.Errorf("got %+v", p)
+	}
+}
+
+func TestAFileThatMisbehavesAtImportIsAnImportErrorInWords(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.connect()
+	for _, c := range []struct{ name, code, want string }{
+		{"hangs", "time.sleep(1000)", "the import took longer than 500ms and was ended"},
+		{"eats memory", "x = bytearray(300 << 20); time.sleep(1000)", "the import used more than 100 MiB of memory and was ended"},
+		{"exits", "print('bye', flush=True); os._exit(4)", "the DAG host has ended (exit code 4); it printed last: bye"},
+		{"crashes", "os.kill(os.getpid(), 11)", "killed by SIGSEGV"},
+	} {
+		f.dagFile("bad.json", map[string]any{"at_import": c.code})
+		p := f.parse("bad.json", func(r *workerapi.Parse) {
+			r.TimeoutSeconds, r.MemoryBytes = 30, 100<<20
+			if c.name == "hangs" {
+				r.TimeoutSeconds = 0.5
+			}
+		})
+		if len(p.Described.Errors) != 1 || p.Described.Errors[0].File != "bad.json" || !strings.Contains(p.Described.Errors[0].Message, c.want) {
+			t.Errorf("%s: %+v", c.name, p.Described.Errors)
+		}
+	}
+	eventually(t, "no host is left", func() bool { return len(marked(f.home)) == 0 })
+}
+
+func TestAnIdleWorkerKeepsNoHost(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.settings.HostIdle = 0.3
+	f.connect()
+	first := f.do(`print(os.getppid())`)
+	second := f.do(`print(os.getppid())`)
+	a, b := texts(readLog(t, f.logPath(first.AttemptID)), ""), texts(readLog(t, f.logPath(second.AttemptID)), "")
+	if a[0] != b[0] {
+		t.Errorf("two hosts, %v and %v, for one file", a, b)
+	}
+	eventually(t, "the idle host has ended", func() bool { return len(marked(f.home)) == 0 })
+	if r := f.do(``); r.State != run.Success {
+		t.Errorf("after that: %+v", r)
+	}
+}
+
+func TestAParsedFilesHostServesTheLaunchThatFollows(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.connect()
+	f.parse("dag.json")
+	before := marked(f.home)
+	r := f.do(`print(os.getppid())`)
+	after := texts(readLog(t, f.logPath(r.AttemptID)), "")
+	if len(before) != 1 || len(after) != 1 {
+		t.Errorf("hosts %v, then %v", before, after)
+	}
+}
+
+func TestIdleHostsBeyondTheMemoryBudgetEndTheOldestFirst(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.settings.HostMemory = 120 << 20
+	for _, name := range []string{"a.json", "b.json", "c.json"} {
+		f.dagFile(name, map[string]any{"dags": []string{"d"}, "at_import": "sys.keep = bytearray(50 << 20)"})
+	}
+	f.connect()
+	for _, name := range []string{"a.json", "b.json", "c.json"} {
+		f.do(``, inFile(name))
+	}
+	eventually(t, "two of three hosts are left", func() bool { return len(marked(f.home)) == 2 })
+}
+
+func TestLimitsAreWrittenForPeople(t *testing.T) {
+	for d, want := range map[time.Duration]string{30 * time.Second: "30s", 90 * time.Second: "1m30s", time.Hour: "1h", 500 * time.Millisecond: "500ms", 2 * time.Minute: "2m"} {
+		if got := shortDuration(d); got != want {
+			t.Errorf("%v: %q, want %q", d, got, want)
+		}
+	}
+	for n, want := range map[int64]string{1 << 30: "1 GiB", 100 << 20: "100 MiB", 1536 << 20: "1.5 GiB", 12: "12 bytes"} {
+		if got := shortBytes(n); got != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
+		}
+	}
+}
