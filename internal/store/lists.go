@@ -53,7 +53,11 @@ func (db *DB) Runs(ctx context.Context, f RunFilter) ([]run.DAGRun, int, error) 
 	between(&w, "r.start_date", f.StartDateGTE, f.StartDateLTE)
 	between(&w, "r.run_after", f.RunAfterGTE, f.RunAfterLTE)
 	w.equal("lower(r.run_id) LIKE lower(?)", f.RunIDPattern)
-	order, err := orderBy(f.OrderBy, runOrder(), "r.run_pk")
+	last := "r.run_pk"
+	if f.StartDateGTE != nil || f.RunAfterGTE != nil {
+		last = "r.run_pk + 0" // keeps the planner from walking all runs in this order instead of the dates asked for
+	}
+	order, err := orderBy(f.OrderBy, runOrder(), last)
 	if err != nil {
 		return nil, 0, fmt.Errorf("list DAG runs: %w", err)
 	}

@@ -71,7 +71,11 @@ func (db *DB) Check(ctx context.Context) (CheckReport, error) {
 	var r CheckReport
 	var err error
 	if r.Problems, err = db.eng.Check(ctx); err != nil {
-		return r, fmt.Errorf("check the database: %w", explain(err))
+		if err = explain(err); !errors.Is(err, ErrCorrupt) {
+			return r, fmt.Errorf("check the database: %w", err)
+		}
+		r.Problems = append(r.Problems, err.Error())
+		return r, nil
 	}
 	used, err := db.usedBlobs(ctx)
 	if err != nil {

@@ -127,8 +127,9 @@ func controlStatements() []string {
 			bundle_version = ?, clear_number = ?, backfill_id = ?, version = version + 1 WHERE run_pk = ? AND version = ?`,
 		deleteRun: `DELETE FROM runs WHERE run_pk = ? AND (state = 'success' OR state = 'failed')`,
 		liveRuns:  `SELECT r.run_pk, ` + runColumns + fromRuns + ` WHERE ` + isLive + ` ORDER BY r.run_pk`,
-		liveInstances: `SELECT t.run_pk, ` + taskColumns + fromTasks + ` WHERE ` + isLive +
-			` ORDER BY t.run_pk, t.ti_pk`,
+		// CROSS JOIN: the few live runs come first, whatever the planner thinks of the order.
+		liveInstances: `SELECT t.run_pk, ` + taskColumns + ` FROM runs r CROSS JOIN dags d CROSS JOIN task_instances t
+			WHERE ` + isLive + ` AND d.dag_pk = r.dag_pk AND t.run_pk = r.run_pk ORDER BY r.run_pk, t.ti_pk`,
 		getRun:        `SELECT ` + runColumns + fromRuns + ` WHERE d.dag_id = ? AND r.run_id = ?`,
 		countLiveRuns: `SELECT count(*) FROM runs r WHERE r.dag_pk = ? AND ` + isLive,
 		runStats:      `SELECT r.state, count(*)` + fromRuns + ` WHERE d.dag_id = ? GROUP BY r.state`,

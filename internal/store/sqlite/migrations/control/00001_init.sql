@@ -64,7 +64,8 @@ CREATE TABLE import_errors (
 ) STRICT;
 CREATE INDEX import_errors_file ON import_errors (bundle, file);
 
--- AUTOINCREMENT: the writer remembers keys of runs, and another process may have deleted one (ostro db clean).
+-- AUTOINCREMENT here and in task_instances: the writer remembers keys, and another process may delete what they stand
+-- for (ostro db clean). A key that is never given twice can then only miss.
 CREATE TABLE runs (
     run_pk              INTEGER PRIMARY KEY AUTOINCREMENT,
     dag_pk              INTEGER NOT NULL REFERENCES dags (dag_pk) ON DELETE CASCADE,
@@ -98,11 +99,11 @@ CREATE INDEX runs_dag_start ON runs (dag_pk, start_date);
 CREATE INDEX runs_dag_state ON runs (dag_pk, state);
 CREATE INDEX runs_run_after ON runs (run_after);
 CREATE INDEX runs_start ON runs (start_date);
-CREATE INDEX runs_live ON runs (run_pk) WHERE state = 'queued' OR state = 'running';
+CREATE INDEX runs_live ON runs (state) WHERE state = 'queued' OR state = 'running';
 CREATE INDEX runs_ended ON runs (end_date) WHERE state = 'success' OR state = 'failed';
 
 CREATE TABLE task_instances (
-    ti_pk              INTEGER PRIMARY KEY,
+    ti_pk              INTEGER PRIMARY KEY AUTOINCREMENT,
     run_pk             INTEGER NOT NULL REFERENCES runs (run_pk) ON DELETE CASCADE,
     task_id            TEXT    NOT NULL,
     map_index          INTEGER NOT NULL CHECK (map_index >= -1),
