@@ -58,18 +58,15 @@ def first_task(system, dag_id):
     return time.monotonic() - started
 
 
-def measure(system, cases, ledger, rounds, results):
-    for dag_id, tasks in cases.items():
-        system.unpause(dag_id)
-        system.run(dag_id)  # warm-up
-        for _ in range(rounds):
-            before = system.commits() if hasattr(system, "commits") else None
-            run_id, instances = system.run(dag_id)
-            if len(instances) != tasks:
-                sys.exit(f"{system.name}: {len(instances)} task instances, expected {tasks}")
-            results.setdefault((dag_id, system.name), []).append(overhead(instances, ledger / f"{dag_id}-{run_id}"))
-            if before is not None:
-                results.setdefault((dag_id, "commits"), []).append((system.commits() - before) / tasks)
+def measure(system, dag_id, tasks, ledger, results):
+    """One counted run of one DAG on one system."""
+    before = system.commits() if hasattr(system, "commits") else None
+    run_id, instances = system.run(dag_id)
+    if len(instances) != tasks:
+        sys.exit(f"{system.name}: {len(instances)} task instances, expected {tasks}")
+    results.setdefault((dag_id, system.name), []).append(overhead(instances, ledger / f"{dag_id}-{run_id}"))
+    if before is not None:
+        results.setdefault((dag_id, "commits"), []).append((system.commits() - before) / tasks)
 
 
 ONE = '''
@@ -128,10 +125,13 @@ def main():
                 time.sleep(args.idle)
                 idle[system.name] = system.pss() / 1e6
                 cases = dags.write(system.dags, ledger)
-            for dag_id in cases:
-                for round_ in range(args.rounds):
+            for dag_id, tasks in cases.items():
+                for system in subjects:
+                    system.unpause(dag_id)
+                    system.run(dag_id)  # warm-up, not counted
+                for _ in range(args.rounds):
                     for system in subjects:
-                        measure(system, {dag_id: cases[dag_id]}, ledger, 1, results)
+                        measure(system, dag_id, tasks, ledger, results)
         finally:
             for system in subjects:
                 system.stop()
