@@ -207,7 +207,7 @@ type sink struct {
 
 // URL is where the server answers.
 func (a *App) URL() string {
-	if a.cfg.BaseURL != "" {
+	if a.cfg.BaseURL != "" && a.cfg.Port != 0 { // with port 0 only the listener knows it
 		return a.cfg.BaseURL
 	}
 	return "http://" + a.listener.Addr().String()
