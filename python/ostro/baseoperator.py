@@ -6,7 +6,7 @@ from abc import ABCMeta
 from . import context_stack, dates, settings
 from .exceptions import AirflowException, DuplicateTaskIdFound, TaskDeferred
 from .graph import DependencyMixin, SetupTeardownScope
-from .params import NOTSET, ParamsDict
+from .params import ParamsDict
 from .rules import check_trigger_rule, check_weight_rule
 
 # Arguments of Airflow 2 under their names of today.

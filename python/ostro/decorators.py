@@ -5,8 +5,7 @@ from .baseoperator import BaseOperator, all_arguments
 from .callables import Parameters, call_with_context, returns_mapping
 from .exceptions import AirflowException, AirflowSkipException
 from .mapping import ExpandInput, ExpandKwargsInput, MappedOperator, OperatorPartial
-from .operators.python import (BranchPythonOperator, PythonOperator, ShortCircuitOperator, _Unbuilt, _VENV,
-                               _SUPPORTED)
+from .operators.python import _SUPPORTED, _VENV, BranchPythonOperator, PythonOperator, ShortCircuitOperator, _Unbuilt
 from .settings import nearest
 from .xcomarg import XComArg
 

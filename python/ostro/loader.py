@@ -3,7 +3,7 @@
 import os
 import sys
 
-from . import context_stack, finder, settings
+from . import context_stack, dates, finder, settings
 
 
 class LoadResult:
@@ -14,31 +14,6 @@ class LoadResult:
 
     def __init__(self):
         self.dags, self.errors, self.warnings, self.modules = {}, [], [], []
-
-    def warm(self):
-        """Import now what the tasks of these DAGs will need: Jinja2 where there are templates, pendulum for dates.
-
-        A host calls this before it forks tasks, so that no task pays for the import.
-        """
-        from .template import has_template
-
-        def templated(value):
-            if isinstance(value, str):
-                return has_template(value)
-            if isinstance(value, dict):
-                return any(map(templated, value.values()))
-            return isinstance(value, (list, tuple)) and any(map(templated, value))
-
-        tasks = [task for dag in self.dags.values() for task in dag.tasks]
-        if any(templated(task.__dict__.get(name)) for task in tasks for name in task.operator_class.template_fields):
-            try:
-                import jinja2.sandbox  # noqa: F401
-            except ImportError:
-                pass
-        if tasks:
-            from . import dates, runner  # noqa: F401
-
-            dates.shown_class()
 
 
 class _Place:
@@ -83,8 +58,25 @@ def load_file(bundle_path, file, shown_path=None, compat="airflow3", defaults=No
     else:
         _collect(module, place, result)
     result.modules = sorted(touched | _modules_of(place))
+    if any(_shows_dates(task) for dag in result.dags.values() for task in dag.tasks):
+        dates.shown_class()  # imports pendulum, if there is one, once for all tasks
     result.warnings = [place.show(text) for text in settings.warnings]
     return result
+
+
+# What in a template or a parameter list means that a task will see a date.
+_DATE_WORDS = ("execution_date", "logical_date", "data_interval", "start_date", "end_date", "run_after", "macros.")
+
+
+def _shows_dates(task):
+    function = task.__dict__.get("python_callable") or task.__dict__.get("partial_kwargs", {}).get("python_callable")
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
+        if code.co_flags & 0x08 or any(word in name for name in names for word in _DATE_WORDS):
+            return True
+    return any("{{" in text and word in text for text in map(repr, (
+        task.__dict__.get(name) for name in task.operator_class.template_fields)) for word in _DATE_WORDS)
 
 
 class _Refused(Exception):

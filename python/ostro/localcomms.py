@@ -11,6 +11,8 @@ class LocalComms:
     ``sent`` lists notifications and terminal messages in order; ``xcoms`` maps (dag, run, task, map index, key) to JSON.
     """
 
+    # Records of the logging framework go where the test or the terminal wants them, not through here.
+    takes_logs = False
     TERMINAL = ("SucceedTask", "TaskState", "RetryTask", "RescheduleTask", "DeferTask")
 
     def __init__(self, variables=None, connections=None, runs=None, shared=None):

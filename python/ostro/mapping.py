@@ -1,9 +1,8 @@
 """Dynamic mapping: ``partial(...).expand(...)`` for operators and @task, and what a mapped instance's arguments are."""
 
-from . import settings
+from . import context_stack, settings
 from .baseoperator import BaseOperator, all_arguments, merge_defaults
-from . import context_stack
-from .xcomarg import Reference, XComArg, MappedArgument, elements, find_references, resolve_any
+from .xcomarg import MappedArgument, Reference, XComArg, elements, find_references, resolve_any
 
 
 class ExpandInput:

@@ -9,34 +9,61 @@ import signal
 import sys
 import threading
 
-from . import callbacks, context as contexts, dates, live
-from .exceptions import (AirflowException, AirflowFailException, AirflowRescheduleException, AirflowSensorTimeout,
-                         AirflowSkipException, AirflowTaskTerminated, AirflowTaskTimeout, DownstreamTasksSkipped,
-                         TaskDeferred)
+from . import callbacks, dates, live, tasklog
+from . import context as contexts
+from .exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    DownstreamTasksSkipped,
+    TaskDeferred,
+)
 from .ti import TaskInstance
 from .trace import one_line
 from .xcom import decode, encode, map_length
 from .xcomarg import RETURN_KEY
 
+# The attempt that runs in this process.
+_running = None
+
 
 def run_task(startup, comms, dag):
     """Run the attempt that ``startup`` (StartupDetails) describes; report through ``comms``; never raises."""
-    before = live.comms
+    global _running
+    before = live.comms, _running
     live.comms = comms
+    _install_logging(comms)
+    attempt = _running = _Attempt(startup, comms, dag)
     try:
-        _Attempt(startup, comms, dag).run()
+        attempt.run()
     except BaseException as fault:  # nothing of the author's gets here
-        comms.send({"type": "RetryTask", "end_date": _now(), "reason": "in the runtime: " + one_line(fault)})
         _log().error("The runtime failed", exc_info=(type(fault), fault, fault.__traceback__))
+        if not attempt.ended:
+            comms.send({"type": "RetryTask", "end_date": _now(), "reason": "in the runtime: " + one_line(fault)})
     finally:
-        live.comms = before
+        live.comms, _running = before
         _flush()
+
+
+def on_term():
+    """Stop what the running task has started, because the process was asked to end; the caller raises afterwards."""
+    if _running is not None and _running.task is not None:
+        _running.kill()
+
+
+def _install_logging(comms):
+    if getattr(comms, "takes_logs", True):
+        tasklog.install(comms)
 
 
 def run_callback(startup, comms, dag):
     """Run the callback that ``startup["callback"]`` names; confirm with CallbacksDone; never raises."""
     before = live.comms
     live.comms = comms
+    _install_logging(comms)
     errors = []
     try:
         errors = _run_callback(startup, dag)
@@ -95,7 +122,7 @@ class _Attempt:
     def __init__(self, startup, comms, dag):
         self.startup, self.comms, self.dag = startup, comms, dag
         self.task = self.ti = self.context = None
-        self.terminated = False
+        self.ended = False
 
     def run(self):
         task_id = self.startup["ti"]["task_id"]
@@ -108,7 +135,6 @@ class _Attempt:
         self.context = contexts.build(self.task, self.ti, self.ti.startup_context.get("dag_run") or {},
                                       self.ti.startup_context)
         live.contexts.append(self.context)
-        restore = self._on_term()
         try:
             try:
                 result = self._work()
@@ -116,11 +142,9 @@ class _Attempt:
                 ending = self._ending_of(fault)
             else:
                 ending = self._ending_of_result(result)
-            restore()
             self._finish(*ending)
         finally:
-            restore()
-            live.contexts.remove(self.context)
+            live.contexts.pop()
 
     # ---- the work ----
 
@@ -175,37 +199,26 @@ class _Attempt:
         if not seconds or threading.current_thread() is not threading.main_thread():
             return work()
 
-        def alarm(number, frame):
+        def expire():
             raise AirflowTaskTimeout("the task ran longer than its execution_timeout of %s"
                                      % datetime.timedelta(seconds=seconds))
 
-        former = signal.signal(signal.SIGALRM, alarm)
+        # Never inside a frame on the channel: the channel decides when.
+        interrupt = getattr(self.comms, "interrupt", lambda handler: handler())
+        former = signal.signal(signal.SIGALRM, lambda number, frame: interrupt(expire))
         signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
             return work()
         except AirflowTaskTimeout:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            self._kill()
+            self.kill()
             raise
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, former)
 
-    def _on_term(self):
-        """Make SIGTERM stop the task's own children and end the attempt; return how to undo it."""
-        if threading.current_thread() is not threading.main_thread():
-            return lambda: None
-
-        def term(number, frame):
-            if not self.terminated:
-                self.terminated = True
-                self._kill()
-                raise AirflowTaskTerminated("the task was asked to end (SIGTERM)")
-
-        former = signal.signal(signal.SIGTERM, term)
-        return lambda: signal.signal(signal.SIGTERM, former)
-
-    def _kill(self):
+    def kill(self):
+        """Let the operator stop what it has started."""
         try:
             self.task.on_kill()
         except Exception as fault:
@@ -315,6 +328,7 @@ class _Attempt:
     def _end(self, kind, **fields):
         when = _now()
         message = {"type": kind, **fields}
+        self.ended = True
         if kind != "DeferTask":
             message["end_date"] = when
         self.comms.send({name: value for name, value in message.items() if value not in (None, [], "")

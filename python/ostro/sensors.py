@@ -6,8 +6,14 @@ import time
 
 from . import dates
 from .baseoperator import BaseOperator
-from .exceptions import (AirflowException, AirflowFailException, AirflowRescheduleException, AirflowSensorTimeout,
-                         AirflowSkipException, AirflowTaskTimeout)
+from .exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
 from .operators.python import PythonOperator
 from .operators.skipping import SkipMixin
 

@@ -3,7 +3,7 @@
 from ..baseoperator import BaseOperator
 from ..callables import Parameters, require_callable
 from ..exceptions import AirflowException
-from ..live import get_current_context  # noqa: F401  (imported from here by authors)
+from ..live import get_current_context
 from .skipping import SkipMixin
 
 SHOWN = "airflow.providers.standard.operators.python"

@@ -1,0 +1,389 @@
+"""Runs a whole DAG in one process, in order, without a server: ``dag.test()`` and ``python -m ostro.dagtest``.
+
+What the server would decide (trigger rules, skips, mapping) is decided here by a plain walk through the graph. Retries
+happen at once: their delays are for real runs.
+"""
+
+import datetime
+import json
+import os
+import sys
+import time
+
+from . import dates, live
+from .localcomms import LocalComms
+
+_DONE_WELL = ("success", "skipped")
+# The settings of `ostro dags test`: pods, variables, connections as JSON.
+SETTINGS = "OSTRO_DAGTEST_SETTINGS"
+
+
+class Instance:
+    """One instance of a task in a local run."""
+
+    def __init__(self, task, index=-1):
+        self.task, self.index = task, index
+        self.state, self.seconds, self.tries, self.reason = None, 0.0, 0, ""
+
+    @property
+    def name(self):
+        return self.task.task_id + ("" if self.index < 0 else "[%d]" % self.index)
+
+
+class LocalRun:
+    """One run of a DAG in this process; ``state`` and ``instances`` tell how it went."""
+
+    def __init__(self, dag, logical_date=None, conf=None, settings=None, out=None, mark_success=None):
+        settings = settings or {}
+        self.dag, self.conf, self.out = dag, conf or {}, out or sys.stdout
+        self.pods, self.mark_success = settings.get("pods"), mark_success
+        self.comms = LocalComms(settings.get("variables"), settings.get("connections"))
+        self.logical_date = dates.plain(logical_date) if logical_date else datetime.datetime.now(dates.utc)
+        self.run_id = "manual__" + self.logical_date.isoformat()
+        self.instances, self.skipped, self.state = {}, set(), "running"
+        self.dag_id = dag.dag_id
+        self.start_date = datetime.datetime.now(dates.utc)
+        self.end_date = None
+
+    def get_task_instances(self, **_):
+        return [one for several in self.instances.values() for one in several]
+
+    def get_task_instance(self, task_id, map_index=-1, **_):
+        return next((one for one in self.instances.get(task_id, ()) if one.index == map_index), None)
+
+    # ---- walking ----
+
+    def run(self):
+        """Run every task; return self."""
+        for task in self.dag.topological_sort():
+            self.instances[task.task_id] = several = self._instances_of(task)
+            for one in several:
+                verdict = one.state or self._verdict(task, one)
+                if verdict == "run":
+                    self._run(one)
+                else:
+                    one.state = verdict
+                self._report(one)
+        leaves = [one for task in self.dag.leaves for one in self.instances[task.task_id]
+                  if not task.is_teardown or task.on_failure_fail_dagrun]
+        if self.dag.leaves and all(task.is_teardown for task in self.dag.leaves):
+            leaves += [one for task in self.dag.leaves for up in task.upstream_list for one in
+                       self.instances[up.task_id]]
+        failed = any(one.state in ("failed", "upstream_failed") for one in leaves)
+        self.state = "failed" if failed else "success"
+        self.end_date = datetime.datetime.now(dates.utc)
+        self._dag_callback()
+        return self
+
+    def _mapping_of(self, task):
+        if task.is_mapped:
+            return task.mapping
+        group = task.get_closest_mapped_task_group()
+        return group.mapping if group is not None else None
+
+    def _instances_of(self, task):
+        mapping = self._mapping_of(task)
+        if mapping is None:
+            return [Instance(task)]
+        before = {one.state for up in mapping.iter_references() for one in self.instances[up.task_id]}
+        if before - {"success"}:
+            one = Instance(task)
+            one.state = "upstream_failed" if before & {"failed", "upstream_failed"} else "skipped"
+            return [one]
+        from . import context as contexts
+        from .ti import TaskInstance
+
+        live.comms = self.comms
+        try:
+            startup = self._startup(Instance(task))
+            ti = TaskInstance(startup, task)
+            count = mapping.length(contexts.build(task, ti, startup["ti_context"]["dag_run"], startup["ti_context"]))
+        except Exception as fault:
+            one = Instance(task)
+            one.state, one.reason = "failed", "cannot map: %s" % fault
+            return [one]
+        finally:
+            live.comms = None
+        if count:
+            return [Instance(task, index) for index in range(count)]
+        one = Instance(task)
+        one.state = "skipped"
+        return [one]
+
+    def _verdict(self, task, one):
+        if (task.task_id, one.index) in self.skipped or (task.task_id, -1) in self.skipped:
+            return "skipped"
+        states = []
+        for up in task.upstream_list:
+            theirs = self.instances[up.task_id]
+            same = [other for other in theirs if other.index == one.index]
+            if one.index >= 0 and same and up.get_closest_mapped_task_group() is task.get_closest_mapped_task_group() \
+                    and not task.is_mapped:
+                theirs = same
+            states += [(other.state, up) for other in theirs]
+        return decide(str(task.trigger_rule), states)
+
+    # ---- one instance ----
+
+    def _run(self, one):
+        from .runner import run_task
+
+        if self.mark_success is not None and __import__("re").search(self.mark_success, one.task.task_id):
+            one.state = "success"
+            return
+        if one.task.work_kind == "empty" and not one.task.is_mapped and not one.task.outlets \
+                and not one.task.on_success_callback:
+            one.state = "success"
+            return
+        self._say("→ %s" % one.name)
+        started = time.monotonic()
+        while True:
+            one.tries += 1
+            before = len(self.comms.sent)
+            run_task(self._startup(one), self.comms, self.dag)
+            ending = next(message for message in self.comms.sent[before:] if message["type"] in self.comms.TERMINAL)
+            if not self._again(one, ending):
+                break
+        one.seconds = time.monotonic() - started
+        for message in self.comms.sent[before:]:
+            if message["type"] == "AddNotice":
+                self._say("  note: " + message["text"])
+
+    def _again(self, one, ending):
+        """Take in how an attempt ended; say whether another follows."""
+        ref = self._ref(one)
+        self.comms.store(ref, ending.get("xcoms"))
+        kind = ending["type"]
+        one.reason = ending.get("reason", "")
+        if kind == "SucceedTask":
+            one.state = "success"
+            for message in self.comms.of("SkipDownstreamTasks"):
+                for name in message["tasks"]:
+                    self.skipped.add((name, -1) if isinstance(name, str) else (name[0], name[1]))
+        elif kind == "TaskState":
+            one.state = ending["state"]
+        elif kind == "RescheduleTask":
+            pause = (dates.plain(ending["reschedule_date"]) - datetime.datetime.now(dates.utc)).total_seconds()
+            time.sleep(max(0.0, pause))
+            one.tries -= 1
+            return True
+        elif kind == "DeferTask":
+            one.state, one.reason = "failed", "deferral needs a running server"
+        else:
+            if one.tries <= one.task.retries:
+                self._say("  try %d failed (%s); trying again at once" % (one.tries, one.reason))
+                return True
+            one.state = "failed"
+        return False
+
+    def _ref(self, one):
+        return {"id": "local", "attempt_id": "local-%s-%d" % (one.name, one.tries), "dag_id": self.dag.dag_id,
+                "run_id": self.run_id, "task_id": one.task.task_id, "map_index": one.index,
+                "try_number": max(one.tries, 1), "pool": one.task.pool, "queue": one.task.queue}
+
+    def _startup(self, one):
+        when = dates.wire(self.logical_date)
+        run = {"dag_id": self.dag.dag_id, "run_id": self.run_id, "run_type": "manual", "state": "running",
+               "logical_date": when, "data_interval_start": when, "data_interval_end": when, "run_after": when,
+               "start_date": dates.wire(self.start_date), "end_date": None, "clear_number": 0, "conf": self.conf}
+        mapping = self._mapping_of(one.task)
+        return {"type": "StartupDetails", "kind": "task", "ti": self._ref(one), "dag_rel_path": self.dag.fileloc,
+                "start_date": dates.wire(datetime.datetime.now(dates.utc)), "pods": self.pods,
+                "ti_context": {"dag_run": run, "max_tries": one.task.retries,
+                               "should_retry": one.tries <= one.task.retries, "task_reschedule_count": 0,
+                               **({"expanded_ti_count": 1} if mapping else {})}}
+
+    def _dag_callback(self):
+        kind = "on_success_callback" if self.state == "success" else "on_failure_callback"
+        if not getattr(self.dag, kind) or not self.dag.tasks:
+            return
+        from .runner import run_callback
+
+        startup = self._startup(Instance(self.dag.tasks[-1]))
+        startup["ti_context"]["dag_run"]["state"] = self.state
+        startup["callback"] = {"kind": kind, "dag": True,
+                               "reason": "success" if self.state == "success" else "task_failure"}
+        self._say("→ %s of the DAG" % kind)
+        run_callback(startup, self.comms, self.dag)
+
+    # ---- telling ----
+
+    def _say(self, text):
+        self.out.write(text + "\n")
+        self.out.flush()
+
+    def _report(self, one):
+        marks = {"success": "✓", "failed": "✗", "upstream_failed": "↯", "skipped": "–"}
+        text = "%s %s %s" % (marks.get(one.state, "?"), one.name, one.state)
+        if one.tries:
+            text += " in %.2f s" % one.seconds
+        if one.reason and one.state != "success":
+            text += ": " + one.reason
+        self._say(text)
+
+    def table(self):
+        """Return the result as a table."""
+        rows = [("TASK", "STATE", "TRIES", "SECONDS")]
+        rows += [(one.name, one.state or "none", str(one.tries), "%.2f" % one.seconds)
+                 for one in self.get_task_instances()]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+        return "\n".join(lines + ["", "DAG run %s: %s" % (self.run_id, self.state)])
+
+
+def decide(rule, states):
+    """Return "run", "skipped" or "upstream_failed" for a trigger rule, given (state, task) of everything upstream."""
+    if not states or rule == "always":
+        return "run"
+    failed = sum(state in ("failed", "upstream_failed") for state, _ in states)
+    skipped = sum(state == "skipped" for state, _ in states)
+    good = sum(state == "success" for state, _ in states)
+    total = len(states)
+    setups = [state for state, task in states if task.is_setup]
+
+    def otherwise():
+        return "upstream_failed" if failed else "skipped"
+
+    if rule == "all_success":
+        return "run" if good == total else otherwise()
+    if rule == "all_failed":
+        return "run" if failed == total else "skipped"
+    if rule == "all_done":
+        return "run"
+    if rule == "all_done_min_one_success":
+        return "run" if good else otherwise()
+    if rule == "all_done_setup_success":
+        if setups and not any(state == "success" for state in setups):
+            return "upstream_failed" if any(state in ("failed", "upstream_failed") for state in setups) else "skipped"
+        return "run"
+    if rule == "one_success":
+        return "run" if good else otherwise()
+    if rule == "one_failed":
+        return "run" if failed else "skipped"
+    if rule == "one_done":
+        return "run" if good or failed else "skipped"
+    if rule == "none_failed":
+        return "run" if not failed else "upstream_failed"
+    if rule == "none_failed_min_one_success":
+        return "upstream_failed" if failed else "run" if good else "skipped"
+    if rule == "none_skipped":
+        return "run" if not skipped else "skipped"
+    if rule == "all_skipped":
+        return "run" if skipped == total else ("upstream_failed" if failed else "skipped")
+    raise ValueError("unknown trigger rule %r" % rule)
+
+
+def run_dag(dag, logical_date=None, conf=None, settings=None, connections_file=None, variables_file=None, out=None,
+            mark_success=None):
+    """Run a DAG here and now and print how it goes; return the finished LocalRun."""
+    import logging
+
+    settings = dict(settings if settings is not None else _settings())
+    for name, path in (("connections", connections_file), ("variables", variables_file)):
+        if path:
+            settings[name] = _read(path)
+    if not logging.getLogger().handlers:
+        handler = logging.StreamHandler(out or sys.stdout)
+        handler.setFormatter(_formatter())
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
+    dag.validate()
+    if isinstance(conf, str):
+        conf = json.loads(conf)
+    run = LocalRun(dag, logical_date, conf, settings, out, mark_success).run()
+    run._say("\n" + run.table())
+    return run
+
+
+def _formatter():
+    import logging
+
+    from .trace import format_exception
+
+    class Formatter(logging.Formatter):
+        """Tracebacks of the author's frames only."""
+
+        def formatException(self, info):
+            return format_exception(info[1])
+
+    return Formatter("  %(levelname)s %(message)s")
+
+
+def _settings():
+    text = os.environ.get(SETTINGS)
+    return json.loads(text) if text else {}
+
+
+def _read(path):
+    with open(path, encoding="utf-8") as handle:
+        text = handle.read()
+    if path.endswith((".yaml", ".yml")):
+        import yaml
+
+        return yaml.safe_load(text)
+    if path.endswith(".env"):
+        return dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    return json.loads(text)
+
+
+def _arguments(argv):
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="python -m ostro.dagtest", description="Run a DAG in this process.")
+    parser.add_argument("--file", required=True, help="the DAG file, relative to --bundle or a path")
+    parser.add_argument("--dag-id", help="which DAG of the file; needed when it declares several")
+    parser.add_argument("--logical-date", help="the run's logical date, by default now")
+    parser.add_argument("--conf", help="the run's conf, a JSON object")
+    parser.add_argument("--bundle", help="the folder of the DAG files, by default the file's own")
+    parser.add_argument("--compat", default="airflow3", choices=("airflow3", "airflow2"))
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Entry of ``python -m ostro.dagtest``; 0 success, 1 failure, 2 wrong arguments."""
+    given = _arguments(argv)
+    path = os.path.abspath(given.file if os.path.isabs(given.file) or not given.bundle
+                           else os.path.join(given.bundle, given.file))
+    bundle = os.path.abspath(given.bundle or os.path.dirname(path))
+    from .loader import load_file
+
+    settings = _settings()
+    result = load_file(bundle, os.path.relpath(path, bundle), compat=given.compat, defaults=settings.get("defaults"))
+    for text in result.warnings:
+        print("warning: " + text, file=sys.stderr)
+    for error in result.errors:
+        print(error.get("traceback") or error["message"], file=sys.stderr)
+        print("import error in %s: %s" % (error["file"], error["message"]), file=sys.stderr)
+    if result.errors and (not result.dags or not given.dag_id):
+        return 1
+    dag = _pick(result.dags, given)
+    if dag is None:
+        return 2
+    try:
+        conf = json.loads(given.conf) if given.conf else {}
+        logical = dates.parse(given.logical_date) if given.logical_date else None
+    except ValueError as fault:
+        print("wrong argument: %s" % fault, file=sys.stderr)
+        return 2
+    if not isinstance(conf, dict):
+        print("wrong argument: --conf must be a JSON object", file=sys.stderr)
+        return 2
+    return 0 if run_dag(dag, logical, conf, settings).state == "success" else 1
+
+
+def _pick(dags, given):
+    if given.dag_id:
+        if given.dag_id in dags:
+            return dags[given.dag_id]
+        from .settings import nearest
+
+        print("%s declares no DAG %r%s" % (given.file, given.dag_id, nearest(given.dag_id, dags)), file=sys.stderr)
+        return None
+    if len(dags) == 1:
+        return next(iter(dags.values()))
+    print("%s declares %s; choose with --dag-id" % (given.file, "no DAG" if not dags else ", ".join(dags)),
+          file=sys.stderr)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
