@@ -4,9 +4,13 @@ import "fmt"
 
 // Nearest returns the candidate most like name, or "" when none is close enough to be a likely misspelling.
 func Nearest(name string, candidates []string) string {
-	best, bestDistance := "", max(2, len(name)/3)+1
+	best, bestDistance := "", max(1, (len(name)+1)/3)+1
 	for _, c := range candidates {
-		if d := distance(name, c, bestDistance+1); d < bestDistance || d == bestDistance && best != "" && c < best {
+		d := distance(name, c, bestDistance+1)
+		if d >= max(len(name), len(c)) { // nothing in common
+			continue
+		}
+		if d < bestDistance || d == bestDistance && best != "" && c < best {
 			best, bestDistance = c, d
 		}
 	}

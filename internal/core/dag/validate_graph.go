@@ -149,6 +149,7 @@ func (v *validator) mapping(name string, m *Mapping, before map[string]bool) {
 	}
 	for _, s := range m.Sources() {
 		switch {
+		case s.Task == "": // reported above
 		case v.tasks[s.Task] == nil:
 			v.fault("%sit is mapped over task %q, which does not exist%s", name, s.Task, didYouMean(s.Task, v.ids))
 		case !before[s.Task]:
