@@ -107,7 +107,6 @@ var impure = []string{"context", "os", "net", "log", "database/sql", "syscall", 
 type pkg struct {
 	ImportPath, Dir, Doc               string
 	Imports, TestImports, XTestImports []string
-	GoFiles, TestGoFiles, XTestGoFiles []string
 }
 
 func (p pkg) path() string { return strings.TrimPrefix(p.ImportPath, module) }
@@ -115,7 +114,7 @@ func (p pkg) path() string { return strings.TrimPrefix(p.ImportPath, module) }
 // packages asks the go command for the module's packages.
 func packages(t *testing.T) []pkg {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Dir,Doc,Imports,TestImports,XTestImports,GoFiles,TestGoFiles,XTestGoFiles", "./...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")
 	cmd.Dir = root(t)
 	out, err := cmd.Output()
 	if err != nil {
