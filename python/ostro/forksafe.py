@@ -34,10 +34,12 @@ class Watch:
         self._fds = _open_files()
         self._children = set(proctree.children(os.getpid()))
         self._native = _native_threads()
-        self._saved = ()
+        self._bare = []  # where threads were started with module _thread
+        self._patches = []
 
     def __enter__(self):
-        start, init, watch = threading.Thread.start, socket.socket.__init__, self
+        start, init, bare = threading.Thread.start, socket.socket.__init__, _thread.start_new_thread
+        watch = self
 
         def watched_start(thread, *args, **kwargs):
             watch._threads[id(thread)] = watch._where()
@@ -47,16 +49,23 @@ class Watch:
             init(sock, *args, **kwargs)
             watch._sockets[sock.fileno()] = watch._where()
 
-        self._saved = (start, watched_start, init, watched_init)
-        threading.Thread.start, socket.socket.__init__ = watched_start, watched_init
+        def watched_bare(*args, **kwargs):
+            watch._bare.append(watch._where())
+            return bare(*args, **kwargs)
+
+        self._patches = [
+            (threading.Thread, "start", start, watched_start),
+            (socket.socket, "__init__", init, watched_init),
+            (_thread, "start_new_thread", bare, watched_bare),
+        ]
+        for owner, name, _, watched in self._patches:
+            setattr(owner, name, watched)
         return self
 
     def __exit__(self, *exc):
-        start, watched_start, init, watched_init = self._saved
-        if threading.Thread.start is watched_start:
-            threading.Thread.start = start
-        if socket.socket.__init__ is watched_init:
-            socket.socket.__init__ = init
+        for owner, name, original, watched in self._patches:
+            if getattr(owner, name) is watched:
+                setattr(owner, name, original)
         return False
 
     def reasons(self):
@@ -75,9 +84,11 @@ class Watch:
         for thread in others:
             where = self._threads.get(id(thread)) or _body_of(thread)
             found.append("%s starts the thread %r at import%s" % (self._subject, thread.name, where))
-        bare = _bare_threads()
-        if bare > 0:
-            found.append("%s starts %d thread(s) at import with the _thread module" % (self._subject, bare))
+        if self._bare:
+            time.sleep(0.01)  # such a thread counts only once it runs
+        if _bare_threads() > 0:
+            where = self._bare[0] if self._bare else ""
+            found.append("%s starts a thread at import with the _thread module%s" % (self._subject, where))
         for name in _named_native_threads(self._native):
             found.append("%s leaves the native thread %r running after import" % (self._subject, name))
         return found

@@ -34,11 +34,19 @@ _OMP_PAUSE_HARD = 2
 _MAX_REGENERATIONS = 2000  # of the Mersenne twister: 624 words each, about 5 µs each
 
 
-class Environment:
-    """The variables the worker set for the import (OMP_NUM_THREADS=1, ...) and what they were before.
+_IMPOSED = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "BLIS_NUM_THREADS": "1",
+}
 
-    OSTRO_RESTORE_ENV holds the latter as a JSON object, null for a variable that was not set. A variable that the file
-    has changed itself keeps the file's value.
+
+class Environment:
+    """The variables that are other during the import than in a task: one native thread each.
+
+    A worker that has set them already says in OSTRO_RESTORE_ENV what they were before, as a JSON object, null for a
+    variable that was not set. A variable that the file changes itself keeps the file's value.
     """
 
     def __init__(self, environ):
@@ -47,6 +55,12 @@ class Environment:
         except (ValueError, TypeError):
             self._before = {}
         self._imposed = {name: environ.get(name) for name in self._before}
+
+    def impose(self):
+        """Set the variables for the import. Call before any library that reads them is loaded."""
+        for name, value in _IMPOSED.items():
+            self._before.setdefault(name, os.environ.get(name))
+            self._imposed[name] = os.environ[name] = value
 
     def get(self, name):
         """Return the value of a variable as the task will see it."""

@@ -49,6 +49,7 @@ class Host:
     def __init__(self, sock):
         self._sock = sock
         self._environment = forkstate.Environment(os.environ)
+        self._environment.impose()
         self._threads = forkstate.NativeThreads(self._environment)
         self._random = forkstate.RandomStates()
         self._files = forkstate.OpenFiles()

@@ -219,7 +219,7 @@ def prepare_streams():
     """Make what is printed appear line by line, in UTF-8, and never fail for a character."""
     for stream in (sys.stdout, sys.stderr):
         try:
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True, write_through=False)
         except (AttributeError, ValueError):
             pass
 

@@ -1,7 +1,6 @@
 """Plays the worker for real host and task processes."""
 
 import array
-import json
 import os
 import signal
 import socket
@@ -39,10 +38,8 @@ def alive(pid):
 
 
 def environment(**extra):
-    """Return the environment a worker gives a host: one native thread, and what to restore."""
+    """Return the environment of a host."""
     env = {name: value for name, value in os.environ.items() if name not in ONE_THREAD}
-    env["OSTRO_RESTORE_ENV"] = json.dumps({name: None for name in ONE_THREAD})
-    env.update({name: "1" for name in ONE_THREAD})
     env["PYTHONPATH"] = PYTHON_ROOT
     env.update(extra)
     return {name: value for name, value in env.items() if value is not None}
