@@ -87,6 +87,11 @@ func newFixture(t testing.TB) *fixture {
 	f.dagFile("dag.json", map[string]any{"dags": []string{"d"}})
 	t.Cleanup(func() {
 		if t.Failed() {
+			logs, _ := filepath.Glob(filepath.Join(f.settings.LogRoot, "dag_id=d", "*"))
+			for _, l := range logs {
+				data, _ := os.ReadFile(l)
+				t.Logf("%s:\n%.4000s", filepath.Base(l), data)
+			}
 			out, _ := os.ReadFile(filepath.Join(home, "logs", "worker.log"))
 			t.Logf("worker.log:\n%s", out)
 		}
@@ -259,12 +264,13 @@ type sink struct {
 	known    [][]executor.Known
 	started  map[string]executor.Started
 	results  map[string][]executor.Result
+	watched  map[string]chan struct{}
 	answer   func(attemptID, token string, request json.RawMessage) (json.RawMessage, error)
 	requests []json.RawMessage
 }
 
 func newSink() *sink {
-	return &sink{started: map[string]executor.Started{}, results: map[string][]executor.Result{}}
+	return &sink{started: map[string]executor.Started{}, results: map[string][]executor.Result{}, watched: map[string]chan struct{}{}}
 }
 
 func (s *sink) Connected(_, _ string, known []executor.Known) {
@@ -289,6 +295,19 @@ func (s *sink) Finished(r executor.Result) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.results[r.AttemptID] = append(s.results[r.AttemptID], r)
+	if ch := s.watched[r.AttemptID]; ch != nil {
+		close(ch)
+		delete(s.watched, r.AttemptID)
+	}
+}
+
+// watch returns a channel that is closed when an attempt's result comes.
+func (s *sink) watch(id string) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ch := make(chan struct{})
+	s.watched[id] = ch
+	return ch
 }
 
 func (s *sink) Call(ctx context.Context, id, token string, request json.RawMessage) (json.RawMessage, error) {
