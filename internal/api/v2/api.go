@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"ostro.dev/ostro/internal/core/plan"
@@ -73,6 +74,10 @@ type Options struct {
 type API struct {
 	Options
 	router *router
+
+	probe    sync.Mutex // guards what is known of the store's health
+	probed   error
+	probedAt time.Time
 }
 
 // New builds the API.

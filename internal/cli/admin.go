@@ -1,0 +1,391 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"ostro.dev/ostro/internal/api/v2/wire"
+	"ostro.dev/ostro/internal/client"
+)
+
+// thing is what variables, connections and pools have in common on the command line.
+type thing struct {
+	one, many, arg string // "variable", "variables", "KEY"
+	ids            func(context.Context, *client.Client) ([]string, error)
+}
+
+// missing turns a 404 into one that names the nearest thing there is.
+func (t thing) missing(ctx context.Context, cl *client.Client, id string, err error) error {
+	if client.StatusOf(err) != 404 {
+		return err
+	}
+	ids, listErr := t.ids(ctx, cl)
+	if listErr != nil {
+		return err
+	}
+	return &problem{code: exitNotFound, err: fmt.Errorf("there is no %s %q%s", t.one, id, didYouMean(id, ids)), hint: "see: ostro " + t.many + " list"}
+}
+
+func (c *command) deleteCommand(t thing) *cobra.Command {
+	return &cobra.Command{Use: "delete " + t.arg + "...", Short: "Delete " + t.many, Example: "  ostro " + t.many + " delete NAME", Args: args(1, -1),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			for _, id := range a {
+				if err := cl.Delete(cmd.Context(), client.Path(t.many, id)); err != nil {
+					return t.missing(cmd.Context(), cl, id, err)
+				}
+			}
+			return c.show(map[string][]string{"deleted": a}, func() { fmt.Fprintf(c.Out, "Deleted %d %s(s)\n", len(a), t.one) })
+		}}
+}
+
+// listCommand lists things as rows.
+func listCommand[T any](c *command, t thing, head []string, list func(context.Context, *client.Client) ([]T, error), row func(T) []string) *cobra.Command {
+	return &cobra.Command{Use: "list", Short: "List " + t.many, Example: "  ostro " + t.many + " list", Args: args(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			all, err := list(cmd.Context(), cl)
+			if err != nil {
+				return err
+			}
+			return c.show(all, func() {
+				rows := make([][]string, 0, len(all))
+				for _, x := range all {
+					rows = append(rows, row(x))
+				}
+				c.table(head, rows)
+			})
+		}}
+}
+
+// getCommand shows one thing.
+func getCommand[T any](c *command, t thing, table func(T)) *cobra.Command {
+	return &cobra.Command{Use: "get " + t.arg, Short: "Show a " + t.one, Example: "  ostro " + t.many + " get NAME", Args: args(1, 1),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			x, err := client.Get[T](cmd.Context(), cl, client.Path(t.many, a[0]), nil)
+			if err != nil {
+				return t.missing(cmd.Context(), cl, a[0], err)
+			}
+			return c.show(x, func() { table(x) })
+		}}
+}
+
+func (c *command) variables() *cobra.Command {
+	t := thing{one: "variable", many: "variables", arg: "KEY", ids: func(ctx context.Context, cl *client.Client) ([]string, error) {
+		all, err := cl.Variables(ctx)
+		return names(all, func(v wire.Variable) string { return v.Key }), err
+	}}
+	list := listCommand(c, t, []string{"KEY", "VALUE", "DESCRIPTION"}, func(ctx context.Context, cl *client.Client) ([]wire.Variable, error) { return cl.Variables(ctx) },
+		func(v wire.Variable) []string { return []string{v.Key, clip(oneLine(v.Value), 60), str(v.Description)} })
+	get := getCommand(c, t, func(v wire.Variable) { fmt.Fprintln(c.Out, v.Value) })
+	return c.parent("variables", "Read and write variables", "  ostro variables set threshold 0.9", list, get, c.variablesSet(), c.deleteCommand(t), c.variablesImport(), c.variablesExport())
+}
+
+func names[T any](list []T, name func(T) string) []string {
+	out := make([]string, 0, len(list))
+	for _, x := range list {
+		out = append(out, name(x))
+	}
+	return out
+}
+
+func (c *command) variablesSet() *cobra.Command {
+	var description string
+	cmd := &cobra.Command{Use: "set KEY VALUE", Short: "Create or change a variable", Example: "  ostro variables set threshold 0.9\n  ostro variables set settings '{\"depth\": 3}'\n  ostro variables set api_key - < key.txt", Args: args(2, 2),
+		Long: "Create or change a variable. The value - is read from standard input, which keeps a secret out of the shell's history.",
+		RunE: func(cmd *cobra.Command, a []string) error {
+			value, err := c.valueOf(a[1])
+			if err != nil {
+				return err
+			}
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			body := map[string]any{"key": a[0], "value": value}
+			if cmd.Flags().Changed("description") {
+				body["description"] = description
+			}
+			if err := putVariable(cmd.Context(), cl, body); err != nil {
+				return err
+			}
+			return c.show(map[string]string{"key": a[0]}, func() { fmt.Fprintf(c.Out, "Set variable %s\n", a[0]) })
+		}}
+	cmd.Flags().StringVar(&description, "description", "", "what it is for")
+	return cmd
+}
+
+func (c *command) valueOf(arg string) (string, error) {
+	if arg != "-" {
+		return arg, nil
+	}
+	b, err := io.ReadAll(c.In)
+	if err != nil {
+		return "", fmt.Errorf("read the value from standard input: %w", err)
+	}
+	if n := len(b); n > 0 && b[n-1] == '\n' {
+		b = b[:n-1]
+	}
+	return string(b), nil
+}
+
+// putVariable keeps the description of a variable that exists unless a new one is given.
+func putVariable(ctx context.Context, cl *client.Client, body map[string]any) error {
+	key := body["key"].(string)
+	_, err := client.Send[wire.Variable](ctx, cl, "POST", client.Path("variables"), nil, body)
+	if client.StatusOf(err) != 409 {
+		return err
+	}
+	mask := map[string][]string{"update_mask": {"value"}}
+	if _, ok := body["description"]; ok {
+		mask["update_mask"] = append(mask["update_mask"], "description")
+	}
+	_, err = client.Send[wire.Variable](ctx, cl, "PATCH", client.Path("variables", key), mask, body)
+	return err
+}
+
+func (c *command) variablesImport() *cobra.Command {
+	return &cobra.Command{Use: "import FILE", Short: "Set variables from a JSON object of keys and values", Example: "  ostro variables import variables.json", Args: args(1, 1),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			values, err := c.readObject(a[0])
+			if err != nil {
+				return err
+			}
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			keys := make([]string, 0, len(values))
+			for key := range values {
+				keys = append(keys, key)
+			}
+			slices.Sort(keys)
+			for _, key := range keys {
+				body := map[string]any{"key": key, "value": values[key]}
+				var long struct { // Airflow's form with a description
+					Value       json.RawMessage `json:"value"`
+					Description *string         `json:"description"`
+				}
+				if json.Unmarshal(values[key], &long) == nil && long.Value != nil && long.Description != nil {
+					body["value"], body["description"] = long.Value, *long.Description
+				}
+				if err := putVariable(cmd.Context(), cl, body); err != nil {
+					return fmt.Errorf("set variable %s: %w", key, err)
+				}
+			}
+			return c.show(map[string][]string{"imported": keys}, func() { fmt.Fprintf(c.Out, "Imported %d variable(s)\n", len(keys)) })
+		}}
+}
+
+// readObject reads a JSON object from a file, or from standard input for "-".
+func (c *command) readObject(path string) (map[string]json.RawMessage, error) {
+	var raw []byte
+	var err error
+	if path == "-" {
+		raw, err = io.ReadAll(c.In)
+	} else {
+		raw, err = os.ReadFile(path)
+	}
+	if os.IsNotExist(err) {
+		return nil, &problem{code: exitNotFound, err: fmt.Errorf("there is no file %s", path)}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	var out map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &out); err != nil {
+		return nil, usage("%s is not a JSON object: %v", path, err)
+	}
+	return out, nil
+}
+
+func (c *command) variablesExport() *cobra.Command {
+	return &cobra.Command{Use: "export [FILE]", Short: "Write variables as a JSON object of keys and values", Args: args(0, 1),
+		Long:    "Write variables as a JSON object of keys and values, to FILE or standard output. The API hides values whose name says\nthat they are secret; those are left out and named on standard error.",
+		Example: "  ostro variables export variables.json",
+		RunE: func(cmd *cobra.Command, a []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			all, err := cl.Variables(cmd.Context())
+			if err != nil {
+				return err
+			}
+			values := map[string]string{}
+			for _, v := range all {
+				if v.Value == "***" {
+					fmt.Fprintf(c.Err, "left out: %s (hidden by the API)\n", v.Key)
+					continue
+				}
+				values[v.Key] = v.Value
+			}
+			b, err := json.MarshalIndent(values, "", "  ")
+			if err != nil {
+				return fmt.Errorf("write JSON: %w", err)
+			}
+			b = append(b, '\n')
+			if len(a) == 0 || a[0] == "-" {
+				_, err = c.Out.Write(b)
+				return err
+			}
+			if err := os.WriteFile(a[0], b, 0o600); err != nil {
+				return fmt.Errorf("write %s: %w", a[0], err)
+			}
+			fmt.Fprintf(c.Err, "Exported %d variable(s) to %s\n", len(values), a[0])
+			return nil
+		}}
+}
+
+func (c *command) connections() *cobra.Command {
+	t := thing{one: "connection", many: "connections", arg: "CONN_ID", ids: func(ctx context.Context, cl *client.Client) ([]string, error) {
+		all, err := cl.Connections(ctx)
+		return names(all, func(x wire.Connection) string { return x.ID }), err
+	}}
+	head := []string{"CONNECTION", "TYPE", "HOST", "PORT", "SCHEMA", "LOGIN", "DESCRIPTION"}
+	row := func(x wire.Connection) []string {
+		port := ""
+		if x.Port != nil {
+			port = strconv.Itoa(*x.Port)
+		}
+		return []string{x.ID, x.Type, str(x.Host), port, str(x.Schema), str(x.Login), str(x.Description)}
+	}
+	list := listCommand(c, t, head, func(ctx context.Context, cl *client.Client) ([]wire.Connection, error) { return cl.Connections(ctx) }, row)
+	get := getCommand(c, t, func(x wire.Connection) {
+		for i, value := range row(x) {
+			fmt.Fprintf(c.Out, "%-12s %s\n", head[i], orDash(value))
+		}
+		fmt.Fprintf(c.Out, "%-12s %s\n%-12s %s\n", "PASSWORD", orDash(str(x.Password)), "EXTRA", orDash(str(x.Extra)))
+	})
+	return c.parent("connections", "Read and write connections", "  ostro connections set warehouse --type postgres --host db.example.com", list, get, c.connectionsSet(), c.deleteCommand(t))
+}
+
+func (c *command) connectionsSet() *cobra.Command {
+	texts := map[string]*string{}
+	port := 0
+	cmd := &cobra.Command{Use: "set CONN_ID", Short: "Create or change a connection", Args: args(1, 1),
+		Long:    "Create or change a connection. Only the fields given are changed; the password - is read from standard input.",
+		Example: "  ostro connections set warehouse --type postgres --host db.example.com --login me --password - < password.txt",
+		RunE: func(cmd *cobra.Command, a []string) error {
+			body := map[string]any{"connection_id": a[0]}
+			for flag, field := range connectionFields {
+				if !cmd.Flags().Changed(flag) {
+					continue
+				}
+				value := *texts[flag]
+				if flag == "password" {
+					var err error
+					if value, err = c.valueOf(value); err != nil {
+						return err
+					}
+				}
+				body[field] = value
+			}
+			if cmd.Flags().Changed("port-number") {
+				body["port"] = port
+			}
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			return c.putConnection(cmd.Context(), cl, a[0], body)
+		}}
+	for flag, field := range connectionFields {
+		texts[flag] = cmd.Flags().String(flag, "", "the connection's "+field)
+	}
+	cmd.Flags().IntVar(&port, "port-number", 0, "the connection's port")
+	return cmd
+}
+
+// connectionFields are the flags of `connections set` and the fields they set.
+var connectionFields = map[string]string{"type": "conn_type", "host": "host", "schema": "schema", "login": "login", "password": "password", "extra": "extra", "description": "description"}
+
+func (c *command) putConnection(ctx context.Context, cl *client.Client, id string, body map[string]any) error {
+	old, err := client.Get[wire.Connection](ctx, cl, client.Path("connections", id), nil)
+	method, path := "PATCH", client.Path("connections", id)
+	switch {
+	case client.StatusOf(err) == 404:
+		method, path = "POST", client.Path("connections")
+		if body["conn_type"] == nil {
+			return usage("a new connection needs --type")
+		}
+	case err != nil:
+		return err
+	case body["conn_type"] == nil:
+		body["conn_type"] = old.Type
+	}
+	x, err := client.Send[wire.Connection](ctx, cl, method, path, nil, body)
+	if err != nil {
+		return err
+	}
+	return c.show(x, func() { fmt.Fprintf(c.Out, "Set connection %s\n", id) })
+}
+
+func (c *command) pools() *cobra.Command {
+	t := thing{one: "pool", many: "pools", arg: "NAME", ids: func(ctx context.Context, cl *client.Client) ([]string, error) {
+		all, err := cl.Pools(ctx)
+		return names(all, func(x wire.Pool) string { return x.Name }), err
+	}}
+	head := []string{"POOL", "SLOTS", "RUNNING", "QUEUED", "SCHEDULED", "DEFERRED", "OPEN", "DESCRIPTION"}
+	row := func(p wire.Pool) []string {
+		slots, open := strconv.Itoa(p.Slots), strconv.Itoa(p.OpenSlots)
+		if p.Slots < 0 {
+			slots, open = "unlimited", "unlimited"
+		}
+		return []string{p.Name, slots, strconv.Itoa(p.RunningSlots), strconv.Itoa(p.QueuedSlots), strconv.Itoa(p.ScheduledSlots), strconv.Itoa(p.DeferredSlots), open, str(p.Description)}
+	}
+	list := listCommand(c, t, head, func(ctx context.Context, cl *client.Client) ([]wire.Pool, error) { return cl.Pools(ctx) }, row)
+	get := getCommand(c, t, func(p wire.Pool) { c.table(head, [][]string{row(p)}) })
+	return c.parent("pools", "Read and write pools", "  ostro pools set gpu 2", list, get, c.poolsSet(), c.deleteCommand(t))
+}
+
+func (c *command) poolsSet() *cobra.Command {
+	var description string
+	var deferred bool
+	cmd := &cobra.Command{Use: "set NAME SLOTS", Short: "Create or change a pool (slots: a number, or unlimited)", Example: "  ostro pools set gpu 2 --description 'GPUs of this machine'", Args: args(2, 2),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			slots, err := strconv.Atoi(a[1])
+			if a[1] == "unlimited" {
+				slots, err = -1, nil
+			}
+			if err != nil || slots < -1 {
+				return usage("%q is not a number of slots, nor unlimited", a[1])
+			}
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			create := map[string]any{"name": a[0], "slots": slots, "include_deferred": deferred}
+			change := map[string]any{"pool": a[0], "slots": slots}
+			if cmd.Flags().Changed("include-deferred") {
+				change["include_deferred"] = deferred
+			}
+			if cmd.Flags().Changed("description") {
+				create["description"], change["description"] = description, description
+			}
+			if err := cl.Put(cmd.Context(), "pools", a[0], create, change); err != nil {
+				return err
+			}
+			return c.show(map[string]any{"name": a[0], "slots": slots}, func() { fmt.Fprintf(c.Out, "Set pool %s to %d slots\n", a[0], slots) })
+		}}
+	cmd.Flags().StringVar(&description, "description", "", "what it is for")
+	cmd.Flags().BoolVar(&deferred, "include-deferred", false, "deferred tasks hold their slots")
+	return cmd
+}

@@ -1,0 +1,162 @@
+// Package cli is the command line. Commands reach a running server over HTTP only; `standalone` and `worker` are the
+// server and the worker, and only `dags test` and `db …` touch files.
+//
+// It promises documented exit codes (docs/exit-codes.md), tables for people, JSON and YAML for programs, and errors that
+// name what, where and the nearest right spelling. It must not know how the server works inside.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ostro.dev/ostro/internal/config"
+)
+
+// Streams are what a command reads and writes.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// command is what all subcommands share.
+type command struct {
+	Streams
+	home, output string
+	port         int
+	portGiven    bool
+	environ      map[string]string
+}
+
+// Run runs a command line (without the program's name) and returns its exit code.
+func Run(ctx context.Context, args []string, s Streams) int {
+	c := &command{Streams: s, environ: map[string]string{}}
+	for _, kv := range config.Environ() {
+		if k, v, ok := strings.Cut(kv, "="); ok {
+			c.environ[k] = v
+		}
+	}
+	root := c.root()
+	root.SetArgs(args)
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var p *problem
+	if errors.As(err, &p) && p.err == nil { // shown already
+		return p.code
+	}
+	code, hint := codeOf(err)
+	fmt.Fprintln(s.Err, "ostro: "+err.Error())
+	if hint != "" {
+		fmt.Fprintln(s.Err, "  "+hint)
+	}
+	return code
+}
+
+func (c *command) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ostro",
+		Short: "Run machine-learning pipelines: Airflow DAG files, one binary",
+		Long: `Ostro runs pipelines written as Airflow DAG files, without Airflow.
+
+Start everything on this machine with "ostro standalone", put DAG files into the DAG folder, and
+trigger them. The other commands speak to the running server.`,
+		Example: `  ostro standalone --home ~/.ostro --dags ./dags
+  ostro dags list
+  ostro dags trigger fraud_detection_training --wait
+  ostro runs watch fraud_detection_training
+  ostro tasks logs fraud_detection_training train_model`,
+		SilenceErrors: true, SilenceUsage: true, SuggestionsMinimumDistance: 3,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error { return c.group(cmd, args) },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			c.portGiven = cmd.Flags().Changed("port")
+			switch c.output {
+			case "table", "json", "yaml":
+				return nil
+			}
+			return usage("unknown output format %q%s", c.output, didYouMean(c.output, []string{"table", "json", "yaml"}))
+		},
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&c.home, "home", "", "home folder with all state (OSTRO_HOME; default ~/.ostro)")
+	f.IntVar(&c.port, "port", 0, "port of the server (OSTRO_PORT; default the running server's, else 8080)")
+	f.StringVarP(&c.output, "output", "o", "table", "output: table, json or yaml")
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(c.dags(), c.tasks(), c.runs(), c.variables(), c.connections(), c.pools(), c.configCommand(), c.versionCommand(),
+		c.standalone(), c.worker(), c.db())
+	root.InitDefaultCompletionCmd()
+	root.SetHelpCommand(helpCommand(root))
+	return root
+}
+
+// helpCommand is cobra's, apart from an exit code for an unknown topic.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{Use: "help [command]", Short: "Help about any command", Example: "  ostro help dags trigger",
+		RunE: func(_ *cobra.Command, args []string) error {
+			found, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usage("unknown help topic %q", strings.Join(args, " "))
+			}
+			return found.Help()
+		}}
+}
+
+// group is what a command with subcommands does when none is named, or an unknown one.
+func (c *command) group(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	return &problem{code: exitUsage, err: fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), didYouMean(args[0], names)),
+		hint: "see: " + cmd.CommandPath() + " --help"}
+}
+
+// parent makes a command that only holds subcommands.
+func (c *command) parent(use, short, example string, subs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Example: example, Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error { return c.group(cmd, args) }}
+	cmd.AddCommand(subs...)
+	return cmd
+}
+
+// args checks the number of arguments and says which are missing, by the names in the usage line.
+func args(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, given []string) error {
+		if len(given) >= least && (most < 0 || len(given) <= most) {
+			return nil
+		}
+		what := "too many arguments"
+		if len(given) < least {
+			what = "an argument is missing"
+		}
+		return &problem{code: exitUsage, err: errors.New(what), hint: "usage: " + cmd.UseLine()}
+	}
+}
+
+func flagError(cmd *cobra.Command, err error) error {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "unknown flag: --"); ok {
+		var names []string
+		for _, set := range []interface{ VisitAll(func(*flag)) }{cmd.Flags(), cmd.InheritedFlags()} {
+			set.VisitAll(func(f *flag) { names = append(names, f.Name) })
+		}
+		if near := nearest(name, names); near != "" {
+			text += "; did you mean --" + near + "?"
+		}
+	}
+	return &problem{code: exitUsage, err: errors.New(text), hint: "see: " + cmd.CommandPath() + " --help"}
+}

@@ -1,0 +1,305 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ostro.dev/ostro/internal/api/v2/wire"
+	"ostro.dev/ostro/internal/client"
+)
+
+func (c *command) dags() *cobra.Command {
+	return c.parent("dags", "List, show, trigger, test and pause DAGs", "  ostro dags list\n  ostro dags trigger fraud_detection_training --wait",
+		c.dagsList(), c.dagsShow(), c.dagsTrigger(), c.dagsTest(), c.dagsPause("pause", true), c.dagsPause("unpause", false), c.dagsErrors(), c.dagsNext())
+}
+
+// unknownDAG turns a 404 about a DAG into one that names the nearest DAG there is.
+func unknownDAG(ctx context.Context, cl *client.Client, dagID string, err error) error {
+	if client.StatusOf(err) != 404 {
+		return err
+	}
+	dags, listErr := cl.DAGs(ctx, nil)
+	if listErr != nil {
+		return err
+	}
+	names := make([]string, 0, len(dags))
+	for _, d := range dags {
+		if d.DAGID == dagID {
+			return err // the DAG exists: something else was not found
+		}
+		names = append(names, d.DAGID)
+	}
+	p := &problem{code: exitNotFound, err: fmt.Errorf("there is no DAG %q%s", dagID, didYouMean(dagID, names)), hint: "see: ostro dags list"}
+	if broken, listErr := cl.ImportErrors(ctx); listErr == nil && len(broken) > 0 {
+		p.hint = fmt.Sprintf("see: ostro dags list, and ostro dags errors for %d file(s) that could not be imported", len(broken))
+	}
+	return p
+}
+
+func (c *command) dagsList() *cobra.Command {
+	var tags []string
+	var pattern string
+	var all bool
+	cmd := &cobra.Command{Use: "list", Short: "List DAGs", Example: "  ostro dags list\n  ostro dags list --tag ml -o json", Args: args(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			q := url.Values{"tags": tags}
+			if pattern != "" {
+				q.Set("dag_id_pattern", pattern)
+			}
+			if all {
+				q.Set("exclude_stale", "false")
+			}
+			dags, err := cl.DAGs(cmd.Context(), q)
+			if err != nil {
+				return err
+			}
+			return c.show(dags, func() { c.dagTable(cmd.Context(), cl, dags) })
+		}}
+	cmd.Flags().StringSliceVar(&tags, "tag", nil, "only DAGs with this tag (repeat for any of several)")
+	cmd.Flags().StringVar(&pattern, "pattern", "", "only ids like this, with % for anything")
+	cmd.Flags().BoolVar(&all, "all", false, "also DAGs whose file is gone")
+	return cmd
+}
+
+func (c *command) dagTable(ctx context.Context, cl *client.Client, dags []wire.DAG) {
+	rows := make([][]string, 0, len(dags))
+	for _, d := range dags {
+		rows = append(rows, []string{d.DAGID, str(d.TimetableSummary), yes(d.IsPaused), moment(d.NextDagrunRunAfter), strings.Join(d.Owners, ","), str(d.RelativeFileloc)})
+	}
+	c.table([]string{"DAG", "SCHEDULE", "PAUSED", "NEXT RUN (UTC)", "OWNERS", "FILE"}, rows)
+	if broken, err := cl.ImportErrors(ctx); err == nil && len(broken) > 0 {
+		fmt.Fprintf(c.Err, "%d file(s) could not be imported; see: ostro dags errors\n", len(broken))
+	}
+}
+
+func (c *command) dagsShow() *cobra.Command {
+	return &cobra.Command{Use: "show DAG_ID", Short: "Show a DAG and its tasks", Example: "  ostro dags show fraud_detection_training", Args: args(1, 1),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			d, err := cl.DAGDetails(cmd.Context(), a[0])
+			if err != nil {
+				return unknownDAG(cmd.Context(), cl, a[0], err)
+			}
+			tasks, err := cl.Tasks(cmd.Context(), a[0])
+			if err != nil {
+				return err
+			}
+			return c.show(struct {
+				wire.DAGDetails
+				Tasks []wire.Task `json:"tasks"`
+			}{d, tasks}, func() { c.showDAG(d, tasks) })
+		}}
+}
+
+func (c *command) showDAG(d wire.DAGDetails, tasks []wire.Task) {
+	tags := make([]string, 0, len(d.Tags))
+	for _, t := range d.Tags {
+		tags = append(tags, t.Name)
+	}
+	version := "-"
+	if d.LatestDagVersion != nil {
+		version = fmt.Sprint(d.LatestDagVersion.VersionNumber)
+	}
+	for _, line := range [][2]string{{"DAG", d.DAGID}, {"Description", str(d.Description)}, {"File", d.Fileloc}, {"Schedule", str(d.TimetableDescription)},
+		{"Catch-up", yes(d.Catchup)}, {"Paused", yes(d.IsPaused)}, {"Next run", moment(d.NextDagrunRunAfter)}, {"Start date", moment(d.StartDate)},
+		{"Tags", strings.Join(tags, ", ")}, {"Version", version}, {"Compatibility", d.Ostro.Compat}, {"Import errors", yes(d.HasImportErrors)}} {
+		fmt.Fprintf(c.Out, "%-14s %s\n", line[0], orDash(line[1]))
+	}
+	fmt.Fprintln(c.Out)
+	c.taskTable(tasks)
+}
+
+func (c *command) dagsTrigger() *cobra.Command {
+	var conf, runID, date, note string
+	var wait, noDate bool
+	cmd := &cobra.Command{Use: "trigger DAG_ID", Short: "Start a DAG run",
+		Example: "  ostro dags trigger fraud_detection_training\n  ostro dags trigger fraud_detection_training --conf '{\"sample\": 100}' --wait", Args: args(1, 1),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			t := client.Trigger{RunID: runID, Note: note}
+			if conf != "" {
+				var object map[string]any
+				if err := json.Unmarshal([]byte(conf), &object); err != nil || object == nil {
+					return usage("--conf is not a JSON object: %s", conf)
+				}
+				t.Conf = json.RawMessage(conf)
+			}
+			switch {
+			case date != "":
+				at, err := parseDate(date)
+				if err != nil {
+					return err
+				}
+				t.LogicalDate = &at
+			case !noDate:
+				at := time.Now().UTC().Truncate(time.Microsecond)
+				t.LogicalDate = &at
+			}
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			run, err := cl.Trigger(cmd.Context(), a[0], t)
+			if err != nil {
+				return unknownDAG(cmd.Context(), cl, a[0], err)
+			}
+			if !wait {
+				return c.show(run, func() {
+					fmt.Fprintf(c.Out, "Triggered %s: run %s\n", run.DAGID, run.DagRunID)
+					c.warnPaused(cmd.Context(), cl, run.DAGID)
+					fmt.Fprintf(c.Err, "Watch it with: ostro runs watch %s %s\n", run.DAGID, run.DagRunID)
+				})
+			}
+			c.warnPaused(cmd.Context(), cl, run.DAGID)
+			return c.follow(cmd.Context(), cl, run.DAGID, run.DagRunID)
+		}}
+	cmd.Flags().StringVar(&conf, "conf", "", "configuration of the run, a JSON object")
+	cmd.Flags().StringVar(&runID, "run-id", "", "id of the run (default made from the date)")
+	cmd.Flags().StringVar(&date, "logical-date", "", "logical date, such as 2024-01-31 or 2024-01-31T02:00:00Z (default now)")
+	cmd.Flags().BoolVar(&noDate, "no-logical-date", false, "create the run without a logical date")
+	cmd.Flags().StringVar(&note, "note", "", "note on the run")
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the end: exit 0 on success, 1 on failure")
+	cmd.MarkFlagsMutuallyExclusive("logical-date", "no-logical-date")
+	return cmd
+}
+
+// warnPaused says that a run of a paused DAG will not start. Not being able to tell is no reason to fail.
+func (c *command) warnPaused(ctx context.Context, cl *client.Client, dagID string) {
+	if d, err := cl.DAGDetails(ctx, dagID); err == nil && d.IsPaused {
+		fmt.Fprintf(c.Err, "%s is paused: its runs wait until: ostro dags unpause %s\n", dagID, dagID)
+	}
+}
+
+func parseDate(s string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, usage("%q is not a date; write 2024-01-31 or 2024-01-31T02:00:00Z", s)
+}
+
+func (c *command) dagsPause(use string, paused bool) *cobra.Command {
+	short := "Stop starting runs of DAGs"
+	if !paused {
+		short = "Let runs of DAGs start again"
+	}
+	return &cobra.Command{Use: use + " DAG_ID...", Short: short, Example: "  ostro dags " + use + " fraud_detection_training", Args: args(1, -1),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			out := []wire.DAG{}
+			for _, id := range a {
+				d, err := cl.SetPaused(cmd.Context(), id, paused)
+				if err != nil {
+					return unknownDAG(cmd.Context(), cl, id, err)
+				}
+				out = append(out, d)
+			}
+			return c.show(out, func() {
+				for _, d := range out {
+					fmt.Fprintf(c.Out, "%s: paused %s\n", d.DAGID, yes(d.IsPaused))
+				}
+			})
+		}}
+}
+
+func (c *command) dagsErrors() *cobra.Command {
+	var trace bool
+	cmd := &cobra.Command{Use: "errors", Short: "Show DAG files that could not be imported", Example: "  ostro dags errors\n  ostro dags errors --traceback", Args: args(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			errs, err := cl.ImportErrors(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := c.show(errs, func() { c.importErrors(errs, trace) }); err != nil {
+				return err
+			}
+			if len(errs) > 0 {
+				return errFailed
+			}
+			return nil
+		}}
+	cmd.Flags().BoolVar(&trace, "traceback", false, "with tracebacks")
+	cmd.Long = "Show DAG files that could not be imported. The exit code is 1 when there are any."
+	return cmd
+}
+
+func (c *command) importErrors(errs []wire.ImportError, trace bool) {
+	if len(errs) == 0 {
+		fmt.Fprintln(c.Out, "No import errors.")
+		return
+	}
+	for i, e := range errs {
+		if i > 0 && trace {
+			fmt.Fprintln(c.Out)
+		}
+		at := e.Filename
+		if e.Ostro.Line > 0 {
+			at = fmt.Sprintf("%s:%d", at, e.Ostro.Line)
+		}
+		if e.Ostro.DAGID != "" {
+			at += " (DAG " + e.Ostro.DAGID + ")"
+		}
+		fmt.Fprintf(c.Out, "%s: %s\n", at, oneLine(e.Ostro.Message))
+		if trace {
+			fmt.Fprintln(c.Out, strings.TrimRight(e.StackTrace, "\n"))
+		}
+	}
+}
+
+func (c *command) dagsNext() *cobra.Command {
+	return &cobra.Command{Use: "next-run DAG_ID", Short: "Show when a DAG runs next", Example: "  ostro dags next-run fraud_detection_training", Args: args(1, 1),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			d, err := cl.DAGDetails(cmd.Context(), a[0])
+			if err != nil {
+				return unknownDAG(cmd.Context(), cl, a[0], err)
+			}
+			next := struct {
+				DAGID       string     `json:"dag_id"`
+				Paused      bool       `json:"is_paused"`
+				LogicalDate *wire.Time `json:"logical_date"`
+				Start       *wire.Time `json:"data_interval_start"`
+				End         *wire.Time `json:"data_interval_end"`
+				RunAfter    *wire.Time `json:"run_after"`
+			}{d.DAGID, d.IsPaused, d.NextDagrunLogicalDate, d.NextDagrunIntervalStart, d.NextDagrunIntervalEnd, d.NextDagrunRunAfter}
+			return c.show(next, func() {
+				if next.RunAfter == nil {
+					fmt.Fprintf(c.Out, "%s has no next run by time (%s)\n", d.DAGID, str(d.TimetableDescription))
+					return
+				}
+				c.table([]string{"DAG", "LOGICAL DATE", "DATA INTERVAL", "RUNS AFTER (UTC)", "PAUSED"},
+					[][]string{{d.DAGID, moment(next.LogicalDate), moment(next.Start) + " – " + moment(next.End), moment(next.RunAfter), yes(next.Paused)}})
+			})
+		}}
+}
+
+// isFile tells whether an argument of `dags test` names a file.
+func isFile(arg string) bool {
+	info, err := os.Stat(arg)
+	return err == nil && !info.IsDir() || errors.Is(err, os.ErrNotExist) && strings.HasSuffix(arg, ".py")
+}

@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ostro.dev/ostro/internal/app"
+	"ostro.dev/ostro/internal/config"
+)
+
+func (c *command) dagsTest() *cobra.Command {
+	var t app.DagTest
+	var o config.LoadOptions
+	cmd := &cobra.Command{Use: "test FILE|DAG_ID", Short: "Run a whole DAG here and now, without a server",
+		Long: `Run a whole DAG in one process, without a server, and print what its tasks print. Nothing is recorded.
+
+The argument is a DAG file, or the id of a DAG in the DAG folder. Pods run as the configuration says.`,
+		Example: "  ostro dags test dags/fraud_detection.py\n  ostro dags test fraud_detection_training --logical-date 2024-01-31", Args: args(1, 1),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			cfg, err := c.loadConfig(o)
+			if err != nil {
+				return err
+			}
+			if t.File = a[0]; !isFile(a[0]) {
+				if t.File, err = findDAG(cfg.DAGs, a[0]); err != nil {
+					return err
+				}
+				t.DAGID = a[0]
+			} else if _, err := os.Stat(t.File); err != nil {
+				return &problem{code: exitNotFound, err: fmt.Errorf("there is no file %s", t.File)}
+			}
+			t.In, t.Out, t.Err = c.In, c.Out, c.Err
+			code, err := app.TestDAG(cmd.Context(), cfg, c.logger("warn"), t)
+			if err != nil {
+				return err
+			}
+			if code != exitOK {
+				return &problem{code: code}
+			}
+			return nil
+		}}
+	cmd.Flags().StringVar(&t.DAGID, "dag-id", "", "which DAG of the file, when it declares several")
+	cmd.Flags().StringVar(&t.LogicalDate, "logical-date", "", "logical date of the run (default now)")
+	cmd.Flags().StringVar(&t.Conf, "conf", "", "configuration of the run, a JSON object")
+	cmd.Flags().StringVar(&o.DAGs, "dags", "", "folder of the DAG files (default HOME/dags)")
+	cmd.Flags().StringVar(&o.Python, "python", "", "Python that runs the DAG")
+	return cmd
+}
+
+// findDAG looks for the file that declares a DAG: the one where the id stands as a string, or as the name of a function.
+func findDAG(dir, id string) (string, error) {
+	declared := regexp.MustCompile(`["']` + regexp.QuoteMeta(id) + `["']|def ` + regexp.QuoteMeta(id) + `\b`)
+	anyID := regexp.MustCompile(`(?:DAG\(\s*|dag_id\s*=\s*)["']([\w.-]+)["']`)
+	var hits, known []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".py") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range anyID.FindAllSubmatch(text, -1) {
+			known = append(known, string(m[1]))
+		}
+		if declared.Match(text) && strings.Contains(strings.ToLower(string(text)), "dag") {
+			hits = append(hits, path)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("look for DAG %s: %w", id, err)
+	}
+	switch len(hits) {
+	case 0:
+		return "", &problem{code: exitNotFound, err: fmt.Errorf("no file in %s declares a DAG %q%s", dir, id, didYouMean(id, known)), hint: "name the file, or the folder with --dags"}
+	case 1:
+		return hits[0], nil
+	}
+	return "", &problem{code: exitUsage, err: fmt.Errorf("several files mention a DAG %q: %s", id, strings.Join(hits, ", ")), hint: "name the file"}
+}

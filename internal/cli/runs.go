@@ -1,0 +1,181 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ostro.dev/ostro/internal/api/v2/wire"
+	"ostro.dev/ostro/internal/client"
+)
+
+func (c *command) runs() *cobra.Command {
+	return c.parent("runs", "List, show, watch and cancel DAG runs", "  ostro runs list fraud_detection_training\n  ostro runs watch fraud_detection_training",
+		c.runsList(), c.runsShow(), c.runsWatch(), c.runsCancel())
+}
+
+// latestRun is the run that was asked for, or the DAG's newest.
+func latestRun(ctx context.Context, cl *client.Client, dagID, runID string) (wire.DAGRun, error) {
+	if runID != "" {
+		run, err := cl.Run(ctx, dagID, runID)
+		if client.StatusOf(err) != 404 {
+			return run, err
+		}
+		if err := unknownDAG(ctx, cl, dagID, err); client.StatusOf(err) != 404 {
+			return run, err
+		}
+		var ids []string
+		if page, err := cl.Runs(ctx, dagID, url.Values{"order_by": {"-run_after"}}); err == nil {
+			for _, r := range page.DagRuns {
+				ids = append(ids, r.DagRunID)
+			}
+		}
+		return run, &problem{code: exitNotFound, err: fmt.Errorf("DAG %s has no run %q%s", dagID, runID, didYouMean(runID, ids)), hint: "see: ostro runs list " + dagID}
+	}
+	page, err := cl.Runs(ctx, dagID, url.Values{"order_by": {"-run_after"}, "limit": {"1"}})
+	if err != nil {
+		return wire.DAGRun{}, unknownDAG(ctx, cl, dagID, err)
+	}
+	if len(page.DagRuns) == 0 {
+		return wire.DAGRun{}, &problem{code: exitNotFound, err: fmt.Errorf("DAG %s has no runs yet", dagID), hint: "start one with: ostro dags trigger " + dagID}
+	}
+	return page.DagRuns[0], nil
+}
+
+func second(a []string) string {
+	if len(a) > 1 {
+		return a[1]
+	}
+	return ""
+}
+
+func (c *command) runsList() *cobra.Command {
+	var states []string
+	limit := 25
+	cmd := &cobra.Command{Use: "list [DAG_ID]", Short: "List DAG runs, newest first", Example: "  ostro runs list\n  ostro runs list fraud_detection_training --state failed", Args: args(0, 1),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			dagID := "~"
+			if len(a) > 0 {
+				dagID = a[0]
+			}
+			page, err := cl.Runs(cmd.Context(), dagID, url.Values{"order_by": {"-run_after"}, "limit": {strconv.Itoa(limit)}, "state": states})
+			if err != nil {
+				return unknownDAG(cmd.Context(), cl, dagID, err)
+			}
+			return c.show(page.DagRuns, func() {
+				now, rows := time.Now(), [][]string{}
+				for _, r := range page.DagRuns {
+					rows = append(rows, []string{r.DAGID, r.DagRunID, r.State, r.RunType, moment(r.StartDate), lasted(r.StartDate, r.EndDate, now), str(r.Note)})
+				}
+				c.table([]string{"DAG", "RUN", "STATE", "TYPE", "STARTED (UTC)", "DURATION", "NOTE"}, rows)
+				if page.Total > len(rows) {
+					fmt.Fprintf(c.Err, "%d of %d; more with --limit\n", len(rows), page.Total)
+				}
+			})
+		}}
+	cmd.Flags().StringSliceVar(&states, "state", nil, "only runs in this state (queued, running, success, failed)")
+	cmd.Flags().IntVar(&limit, "limit", limit, "at most so many (100 is the most)")
+	return cmd
+}
+
+func (c *command) runsShow() *cobra.Command {
+	return &cobra.Command{Use: "show DAG_ID [RUN_ID]", Short: "Show a DAG run and its tasks (default the latest run)", Example: "  ostro runs show fraud_detection_training", Args: args(1, 2),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			run, err := latestRun(cmd.Context(), cl, a[0], second(a))
+			if err != nil {
+				return err
+			}
+			tis, err := cl.TaskInstances(cmd.Context(), run.DAGID, run.DagRunID, nil)
+			if err != nil {
+				return err
+			}
+			return c.show(struct {
+				wire.DAGRun
+				Tasks []wire.TaskInstance `json:"task_instances"`
+			}{run, tis}, func() {
+				for _, line := range [][2]string{{"DAG", run.DAGID}, {"Run", run.DagRunID}, {"State", run.State}, {"Type", run.RunType}, {"By", run.Ostro.Actor},
+					{"Logical date", moment(run.LogicalDate)}, {"Started", moment(run.StartDate)}, {"Duration", lasted(run.StartDate, run.EndDate, time.Now())},
+					{"Conf", string(run.Conf)}, {"Note", str(run.Note)}} {
+					fmt.Fprintf(c.Out, "%-14s %s\n", line[0], orDash(line[1]))
+				}
+				fmt.Fprintln(c.Out)
+				c.instanceTable(tis)
+			})
+		}}
+}
+
+func (c *command) instanceTable(tis []wire.TaskInstance) {
+	now, rows := time.Now(), [][]string{}
+	for _, ti := range tis {
+		rows = append(rows, []string{wire.InstanceName(ti.TaskID, ti.MapIndex), stateOf(ti), fmt.Sprintf("%d", ti.TryNumber), moment(ti.StartDate),
+			lasted(ti.StartDate, ti.EndDate, now), remark(ti)})
+	}
+	c.table([]string{"TASK", "STATE", "TRY", "STARTED (UTC)", "DURATION", "REMARK"}, rows)
+}
+
+func stateOf(ti wire.TaskInstance) string { return orDash(str(ti.State)) }
+
+// remark is the most telling of what is known beside the state.
+func remark(ti wire.TaskInstance) string {
+	for _, s := range []string{ti.Ostro.Waiting, ti.Ostro.Reason, ti.Ostro.IsolationReason} {
+		if s != "" && stateOf(ti) != "success" {
+			return oneLine(s)
+		}
+	}
+	if n := len(ti.Ostro.Notices); n > 0 {
+		return oneLine(strings.Join(ti.Ostro.Notices, "; "))
+	}
+	return oneLine(ti.Ostro.IsolationReason)
+}
+
+func (c *command) runsWatch() *cobra.Command {
+	return &cobra.Command{Use: "watch DAG_ID [RUN_ID]", Short: "Watch a DAG run until it ends (default the latest run)",
+		Long:    "Watch a DAG run until it ends. On a terminal the table is redrawn in place; elsewhere every change is a line.\nThe exit code is 0 when the run succeeds and 1 when it fails.",
+		Example: "  ostro runs watch fraud_detection_training", Args: args(1, 2),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			run, err := latestRun(cmd.Context(), cl, a[0], second(a))
+			if err != nil {
+				return err
+			}
+			return c.follow(cmd.Context(), cl, run.DAGID, run.DagRunID)
+		}}
+}
+
+func (c *command) runsCancel() *cobra.Command {
+	return &cobra.Command{Use: "cancel DAG_ID [RUN_ID]", Short: "End a DAG run: its tasks are stopped and it counts as failed (default the latest run)",
+		Example: "  ostro runs cancel fraud_detection_training", Args: args(1, 2),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			run, err := latestRun(cmd.Context(), cl, a[0], second(a))
+			if err != nil {
+				return err
+			}
+			if run.State == "success" || run.State == "failed" {
+				return &problem{code: exitConflict, err: fmt.Errorf("run %s of %s has ended already: %s", run.DagRunID, run.DAGID, run.State)}
+			}
+			if run, err = cl.MarkRun(cmd.Context(), run.DAGID, run.DagRunID, "failed"); err != nil {
+				return err
+			}
+			return c.show(run, func() { fmt.Fprintf(c.Out, "Cancelled run %s of %s\n", run.DagRunID, run.DAGID) })
+		}}
+}

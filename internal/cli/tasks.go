@@ -1,0 +1,285 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ostro.dev/ostro/internal/api/v2/wire"
+	"ostro.dev/ostro/internal/client"
+)
+
+func (c *command) tasks() *cobra.Command {
+	return c.parent("tasks", "List tasks, read logs, clear and mark task instances", "  ostro tasks logs fraud_detection_training train_model -f",
+		c.tasksList(), c.tasksLogs(), c.tasksRender(), c.tasksClear(), c.tasksState())
+}
+
+func (c *command) taskTable(tasks []wire.Task) {
+	rows := make([][]string, 0, len(tasks))
+	for _, t := range tasks {
+		rows = append(rows, []string{t.TaskID, t.OperatorName, t.TriggerRule, fmt.Sprint(int(t.Retries)), t.Pool, strings.Join(t.DownstreamTaskIDs, ",")})
+	}
+	c.table([]string{"TASK", "OPERATOR", "TRIGGER RULE", "RETRIES", "POOL", "DOWNSTREAM"}, rows)
+}
+
+func (c *command) tasksList() *cobra.Command {
+	return &cobra.Command{Use: "list DAG_ID", Short: "List a DAG's tasks", Example: "  ostro tasks list fraud_detection_training", Args: args(1, 1),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			tasks, err := cl.Tasks(cmd.Context(), a[0])
+			if err != nil {
+				return unknownDAG(cmd.Context(), cl, a[0], err)
+			}
+			return c.show(tasks, func() { c.taskTable(tasks) })
+		}}
+}
+
+// instanceOf finds a task instance of a run (the latest when runID is empty) and names the nearest task when there is none.
+func instanceOf(ctx context.Context, cl *client.Client, dagID, taskID, runID string, mapIndex int) (wire.TaskInstance, error) {
+	run, err := latestRun(ctx, cl, dagID, runID)
+	if err != nil {
+		return wire.TaskInstance{}, err
+	}
+	ti, err := cl.TaskInstance(ctx, dagID, run.DagRunID, taskID, mapIndex)
+	if client.StatusOf(err) != 404 {
+		return ti, err
+	}
+	tis, listErr := cl.TaskInstances(ctx, dagID, run.DagRunID, nil)
+	if listErr != nil {
+		return ti, err
+	}
+	var names []string
+	for _, other := range tis {
+		if other.TaskID == taskID {
+			return ti, &problem{code: exitNotFound, err: fmt.Errorf("task %s of %s is mapped or has no such map index", taskID, dagID), hint: "name one with --map-index N; see: ostro runs show " + dagID}
+		}
+		names = append(names, other.TaskID)
+	}
+	return ti, &problem{code: exitNotFound, err: fmt.Errorf("run %s of %s has no task %q%s", run.DagRunID, dagID, taskID, didYouMean(taskID, names)), hint: "see: ostro tasks list " + dagID}
+}
+
+func third(a []string) string {
+	if len(a) > 2 {
+		return a[2]
+	}
+	return ""
+}
+
+func (c *command) tasksLogs() *cobra.Command {
+	var try int
+	var follow bool
+	mapIndex := -1
+	cmd := &cobra.Command{Use: "logs DAG_ID TASK_ID [RUN_ID]", Short: "Print a task's log (default the latest run and try)",
+		Example: "  ostro tasks logs fraud_detection_training train_model\n  ostro tasks logs fraud_detection_training train_model --try 1\n  ostro tasks logs fraud_detection_training train_model -f", Args: args(2, 3),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			ti, err := instanceOf(cmd.Context(), cl, a[0], a[1], third(a), mapIndex)
+			if err != nil {
+				return err
+			}
+			if try == 0 {
+				try = ti.TryNumber
+			}
+			if try == 0 {
+				return &problem{code: exitNotFound, err: fmt.Errorf("task %s has not run yet: %s", ti.TaskID, stateOf(ti)), hint: remark(ti)}
+			}
+			out := bufio.NewWriter(c.Out)
+			defer func() { _ = out.Flush() }()
+			print := func(l wire.LogLine) error { return c.logLine(out, l, follow) }
+			if follow {
+				return cl.FollowLogs(cmd.Context(), ti.DAGID, ti.DagRunID, ti.TaskID, ti.MapIndex, try, print)
+			}
+			return cl.Logs(cmd.Context(), ti.DAGID, ti.DagRunID, ti.TaskID, ti.MapIndex, try, print)
+		}}
+	cmd.Flags().IntVar(&try, "try", 0, "try number (default the latest)")
+	cmd.Flags().IntVar(&mapIndex, "map-index", -1, "map index of a mapped task")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the task ends")
+	return cmd
+}
+
+// logLine prints a line for people; with -o json it is passed on as it came.
+func (c *command) logLine(out *bufio.Writer, l wire.LogLine, flush bool) error {
+	switch {
+	case c.output != "table":
+		b, err := json.Marshal(l)
+		if err != nil {
+			return err
+		}
+		_, _ = out.Write(append(b, '\n'))
+	case len(l.Sources) > 0 || l.Event == "::endgroup::" && l.Timestamp == nil: // where the log is, for programs
+		return nil
+	default:
+		at := "                       "
+		if l.Timestamp != nil {
+			at = l.Timestamp.Std().UTC().Format("2006-01-02 15:04:05.000")
+		}
+		level := ""
+		if l.Stream != "stdout" && l.Level != "" && l.Level != "info" {
+			level = strings.ToUpper(l.Level) + " "
+		}
+		fmt.Fprintf(out, "%s  %s%s\n", at, level, strings.TrimRight(l.Event, "\n"))
+	}
+	if flush {
+		return out.Flush()
+	}
+	return nil
+}
+
+func (c *command) tasksRender() *cobra.Command {
+	mapIndex := -1
+	cmd := &cobra.Command{Use: "render DAG_ID TASK_ID [RUN_ID]", Short: "Show a task instance's rendered template fields (default the latest run)",
+		Example: "  ostro tasks render fraud_detection_training prepare_data", Args: args(2, 3),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			ti, err := instanceOf(cmd.Context(), cl, a[0], a[1], third(a), mapIndex)
+			if err != nil {
+				return err
+			}
+			return c.show(ti.RenderedFields, func() { c.renderedFields(ti) })
+		}}
+	cmd.Flags().IntVar(&mapIndex, "map-index", -1, "map index of a mapped task")
+	return cmd
+}
+
+func (c *command) renderedFields(ti wire.TaskInstance) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(ti.RenderedFields, &fields); err != nil || len(fields) == 0 {
+		fmt.Fprintf(c.Out, "%s has no rendered fields yet (%s)\n", wire.InstanceName(ti.TaskID, ti.MapIndex), stateOf(ti))
+		return
+	}
+	names := make([]string, 0, len(fields))
+	for name := range fields {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		value := string(fields[name])
+		var s string
+		if json.Unmarshal(fields[name], &s) == nil {
+			value = s
+		}
+		fmt.Fprintf(c.Out, "# %s\n%s\n", name, value)
+	}
+	for _, n := range ti.Ostro.Notices {
+		fmt.Fprintf(c.Out, "# note: %s\n", oneLine(n))
+	}
+}
+
+func (c *command) tasksClear() *cobra.Command {
+	var b client.Clear
+	var tasks []string
+	var runID string
+	var sure bool
+	mapIndex := -1
+	cmd := &cobra.Command{Use: "clear DAG_ID [RUN_ID]", Short: "Let task instances run again (default the latest run)",
+		Long:    "Let task instances run again. What would be cleared is shown first; --yes does it without asking.",
+		Example: "  ostro tasks clear fraud_detection_training --failed\n  ostro tasks clear fraud_detection_training --task quality_gate --downstream --yes", Args: args(1, 2),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			run, err := latestRun(cmd.Context(), cl, a[0], second(a))
+			if err != nil {
+				return err
+			}
+			b.RunID, runID = run.DagRunID, run.DagRunID
+			for _, t := range tasks {
+				if mapIndex >= 0 {
+					b.TaskIDs = append(b.TaskIDs, []any{t, mapIndex})
+				} else {
+					b.TaskIDs = append(b.TaskIDs, t)
+				}
+			}
+			return c.clear(cmd.Context(), cl, a[0], runID, b, sure)
+		}}
+	f := cmd.Flags()
+	f.StringSliceVarP(&tasks, "task", "t", nil, "only this task (repeat for several; default all)")
+	f.IntVar(&mapIndex, "map-index", -1, "only this map index of the tasks")
+	f.BoolVar(&b.OnlyFailed, "failed", false, "only instances that failed")
+	f.BoolVar(&b.OnlyRunning, "running", false, "only instances that run")
+	f.BoolVar(&b.IncludeUpstream, "upstream", false, "also all tasks upstream")
+	f.BoolVar(&b.IncludeDownstream, "downstream", false, "also all tasks downstream")
+	f.BoolVar(&b.IncludePast, "past", false, "also in earlier runs")
+	f.BoolVar(&b.IncludeFuture, "future", false, "also in later runs")
+	f.BoolVarP(&sure, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+func (c *command) clear(ctx context.Context, cl *client.Client, dagID, runID string, b client.Clear, sure bool) error {
+	preview := b
+	preview.DryRun = true
+	tis, err := cl.Clear(ctx, dagID, preview)
+	if err != nil {
+		return err
+	}
+	if len(tis) == 0 {
+		return &problem{code: exitNotFound, err: fmt.Errorf("nothing to clear in run %s of %s", runID, dagID), hint: "see: ostro runs show " + dagID + " " + runID}
+	}
+	if !sure {
+		c.instanceTable(tis)
+		if _, ok := terminal(c.Out); !ok {
+			return &problem{code: exitUsage, err: errors.New("nothing was cleared: this is what would be"), hint: "do it with --yes"}
+		}
+		fmt.Fprintf(c.Out, "Clear these %d task instance(s)? [y/N] ", len(tis))
+		answer, _ := bufio.NewReader(c.In).ReadString('\n') // no answer is no
+		if !strings.HasPrefix(strings.ToLower(strings.TrimSpace(answer)), "y") {
+			fmt.Fprintln(c.Out, "Nothing was cleared.")
+			return nil
+		}
+	}
+	b.DryRun = false
+	if tis, err = cl.Clear(ctx, dagID, b); err != nil {
+		return err
+	}
+	return c.show(tis, func() { fmt.Fprintf(c.Out, "Cleared %d task instance(s) of run %s\n", len(tis), runID) })
+}
+
+func (c *command) tasksState() *cobra.Command {
+	var set string
+	mapIndex := -1
+	cmd := &cobra.Command{Use: "state DAG_ID TASK_ID [RUN_ID]", Short: "Show or set the state of a task instance (default the latest run)",
+		Example: "  ostro tasks state fraud_detection_training train_model\n  ostro tasks state fraud_detection_training quality_gate --set success", Args: args(2, 3),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			states := []string{"success", "failed", "skipped"}
+			if set != "" && !slices.Contains(states, set) {
+				return usage("a task instance cannot be set to %q, only to success, failed or skipped%s", set, didYouMean(set, states))
+			}
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			ti, err := instanceOf(cmd.Context(), cl, a[0], a[1], third(a), mapIndex)
+			if err != nil {
+				return err
+			}
+			if set != "" {
+				changed, err := cl.MarkTask(cmd.Context(), ti.DAGID, ti.DagRunID, ti.TaskID, ti.MapIndex, map[string]any{"new_state": set})
+				if err != nil {
+					return err
+				}
+				if len(changed) > 0 {
+					ti = changed[0]
+				}
+			}
+			return c.show(ti, func() { c.instanceTable([]wire.TaskInstance{ti}) })
+		}}
+	cmd.Flags().StringVar(&set, "set", "", "set the state: success, failed or skipped")
+	cmd.Flags().IntVar(&mapIndex, "map-index", -1, "map index of a mapped task")
+	return cmd
+}

@@ -1,0 +1,250 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"ostro.dev/ostro/internal/api/v2/wire"
+	"ostro.dev/ostro/internal/client"
+)
+
+// barWidth is how many characters the bar of a task has.
+const barWidth = 24
+
+// follow shows a run until it ends and returns its result as an error. Between the server's messages a terminal is
+// redrawn so that durations move.
+func (c *command) follow(ctx context.Context, cl *client.Client, dagID, runID string) error {
+	if c.output != "table" {
+		return c.waitQuietly(ctx, cl, dagID, runID)
+	}
+	b := &board{c: c, dagID: dagID, runID: runID, tails: map[string][]string{}}
+	b.width, b.live = terminal(c.Out)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	messages, ended := make(chan wire.Live), make(chan error, 1)
+	go func() {
+		ended <- cl.Live(ctx, dagID, runID, func(m wire.Live) error {
+			select {
+			case messages <- m:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case m := <-messages:
+			b.fold(m)
+		case <-tick.C:
+			if b.live {
+				b.draw()
+			}
+		case err := <-ended:
+			b.draw()
+			return b.result(err)
+		}
+	}
+}
+
+// waitQuietly waits and prints the final run as JSON or YAML.
+func (c *command) waitQuietly(ctx context.Context, cl *client.Client, dagID, runID string) error {
+	last, err := cl.Wait(ctx, dagID, runID)
+	if err != nil {
+		return err
+	}
+	run, err := cl.Run(ctx, dagID, runID)
+	if err != nil {
+		return err
+	}
+	if err := c.show(run, func() {}); err != nil {
+		return err
+	}
+	if last.State != "success" {
+		return errFailed
+	}
+	return nil
+}
+
+// board is the picture of a run.
+type board struct {
+	c            *command
+	dagID, runID string
+	live         bool
+	width        int
+	run          *wire.DAGRun
+	tasks        []wire.TaskInstance
+	tails        map[string][]string
+	drawn        int // lines on the screen that the next drawing replaces
+	over         bool
+}
+
+func (b *board) fold(m wire.Live) {
+	if m.Run != nil {
+		if !b.live && b.run == nil {
+			fmt.Fprintf(b.c.Out, "%s %s: %s\n", m.Run.DAGID, m.Run.DagRunID, m.Run.State)
+		}
+		b.run = m.Run
+	}
+	for name, tail := range m.Logs {
+		b.tails[name] = tail
+	}
+	for _, ti := range m.Tasks {
+		same := func(x wire.TaskInstance) bool { return x.TaskID == ti.TaskID && x.MapIndex == ti.MapIndex }
+		at := slices.IndexFunc(b.tasks, same)
+		before := "-"
+		if at < 0 {
+			b.tasks = append(b.tasks, ti)
+		} else {
+			before = stateOf(b.tasks[at])
+			b.tasks[at] = ti
+		}
+		if !b.live && stateOf(ti) != before {
+			b.line(ti)
+		}
+	}
+	b.over = m.Type == "end"
+	if b.live {
+		b.draw()
+	}
+}
+
+// line tells one change where there is no terminal to redraw.
+func (b *board) line(ti wire.TaskInstance) {
+	name, state := wire.InstanceName(ti.TaskID, ti.MapIndex), stateOf(ti)
+	text := fmt.Sprintf("%s %s", name, state)
+	if ti.TryNumber > 1 {
+		text += fmt.Sprintf(" (try %d)", ti.TryNumber)
+	}
+	if ti.EndDate != nil && (state == "success" || state == "failed" || state == "up_for_retry") {
+		text += " after " + lasted(ti.StartDate, ti.EndDate, time.Now())
+	}
+	if why := remark(ti); why != "" {
+		text += ": " + why
+	}
+	fmt.Fprintln(b.c.Out, text)
+	if state == "failed" || state == "up_for_retry" {
+		for _, l := range b.tails[name] {
+			fmt.Fprintln(b.c.Out, "    "+oneLine(l))
+		}
+	}
+}
+
+// draw puts the table in the place of the last one.
+func (b *board) draw() {
+	if !b.live || b.run == nil {
+		return
+	}
+	var w strings.Builder
+	if b.drawn > 0 {
+		fmt.Fprintf(&w, "\x1b[%dA\x1b[J", b.drawn)
+	}
+	rows := b.rows(time.Now())
+	for _, row := range rows {
+		w.WriteString(row + "\n")
+	}
+	b.drawn = len(rows)
+	_, _ = io.WriteString(b.c.Out, w.String()) // a terminal that is gone ends the command by its signal
+}
+
+func (b *board) rows(now time.Time) []string {
+	names := 4
+	for _, ti := range b.tasks {
+		names = max(names, utf8.RuneCountInString(wire.InstanceName(ti.TaskID, ti.MapIndex)))
+	}
+	names = min(names, 40)
+	head := fmt.Sprintf("%s  %s  %s  %s", b.run.DAGID, b.run.DagRunID, b.run.State, lasted(b.run.StartDate, b.run.EndDate, now))
+	out := []string{b.paintRow(b.run.State, head)}
+	from, until := b.span(now)
+	for _, ti := range b.tasks {
+		state := stateOf(ti)
+		glyph := stateGlyph[state]
+		if glyph == "" {
+			glyph = "·"
+		}
+		name := clip(wire.InstanceName(ti.TaskID, ti.MapIndex), names)
+		row := fmt.Sprintf("  %s %s  %-15s %8s  %s", glyph, name+strings.Repeat(" ", names-utf8.RuneCountInString(name)), state,
+			lasted(ti.StartDate, ti.EndDate, now), bar(ti, from, until, now))
+		if ti.TryNumber > 1 {
+			row += fmt.Sprintf("  try %d", ti.TryNumber)
+		}
+		if why := remark(ti); why != "" {
+			row += "  " + why
+		}
+		out = append(out, b.paintRow(state, row))
+		if tail := b.tails[wire.InstanceName(ti.TaskID, ti.MapIndex)]; len(tail) > 0 && (state == "failed" || state == "up_for_retry") {
+			out = append(out, clip("      "+oneLine(tail[len(tail)-1]), b.width))
+		}
+	}
+	return out
+}
+
+// paintRow cuts a row to the terminal, so that it takes one line, and colours it by state.
+func (b *board) paintRow(state, row string) string { return b.c.paint(state, clip(row, b.width)) }
+
+func clip(s string, width int) string {
+	if width <= 0 || utf8.RuneCountInString(s) <= width {
+		return s
+	}
+	return string([]rune(s)[:max(width-1, 0)]) + "…"
+}
+
+// span is the time the bars cover: from the run's start to its end, or to now.
+func (b *board) span(now time.Time) (from, until time.Time) {
+	from, until = now, now
+	if b.run.StartDate != nil {
+		from = b.run.StartDate.Std()
+	}
+	if b.run.EndDate != nil {
+		until = b.run.EndDate.Std()
+	}
+	return from, until
+}
+
+// bar shows when in the run an instance ran.
+func bar(ti wire.TaskInstance, from, until, now time.Time) string {
+	whole := until.Sub(from)
+	if ti.StartDate == nil || whole <= 0 {
+		return strings.Repeat("·", barWidth)
+	}
+	end := now
+	if ti.EndDate != nil {
+		end = ti.EndDate.Std()
+	}
+	at := func(t time.Time) int {
+		return min(max(int(float64(barWidth)*float64(t.Sub(from))/float64(whole)), 0), barWidth)
+	}
+	a := min(at(ti.StartDate.Std()), barWidth-1)
+	z := max(at(end), a+1)
+	return strings.Repeat("·", a) + strings.Repeat("█", z-a) + strings.Repeat("·", barWidth-z)
+}
+
+// result is the command's end: how the run ended, or why watching did.
+func (b *board) result(err error) error {
+	if err != nil {
+		return err
+	}
+	if b.run == nil || !b.over {
+		return &problem{code: exitUnreachable, err: fmt.Errorf("the server ended the stream before run %s ended", b.runID),
+			hint: "the run goes on without it; watch again with: ostro runs watch " + b.dagID + " " + b.runID}
+	}
+	if !b.live {
+		fmt.Fprintf(b.c.Out, "%s %s: %s in %s\n", b.run.DAGID, b.run.DagRunID, b.run.State, lasted(b.run.StartDate, b.run.EndDate, time.Now()))
+	}
+	if b.run.State == "success" {
+		return nil
+	}
+	for _, ti := range b.tasks {
+		if stateOf(ti) == "failed" {
+			fmt.Fprintf(b.c.Err, "See: ostro tasks logs %s %s %s\n", b.dagID, ti.TaskID, b.runID)
+		}
+	}
+	return errFailed
+}
