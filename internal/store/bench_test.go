@@ -122,10 +122,17 @@ func BenchmarkGroupCommit(b *testing.B) {
 }
 
 // BenchmarkTaskToTask is the scheduler's critical path: one commit that ends an attempt and its task, pushes an XCom, and
-// queues the next task with its attempt.
+// queues the next task with its attempt. It must cost the same on top of a long history.
 func BenchmarkTaskToTask(b *testing.B) {
+	for _, history := range []int{0, 100_000} {
+		b.Run(fmt.Sprintf("history=%d", history), func(b *testing.B) { benchmarkTaskToTask(b, history) })
+	}
+}
+
+func benchmarkTaskToTask(b *testing.B, history int) {
 	db := open(b)
 	tis := instances(b, db, 1000)
+	finishedTasks(b, db, history)
 	i := 0
 	attempt := func(i int) run.Attempt {
 		return run.Attempt{Key: tis[i%len(tis)].Key, ID: fmt.Sprintf("018cc251-f400-7000-8000-%012d", i), TryNumber: 1 + i/len(tis),
@@ -164,10 +171,41 @@ func BenchmarkTaskToTask(b *testing.B) {
 	reportSync(b)
 }
 
-// BenchmarkLiveRuns rebuilds from a store with 10 000 live instances.
+// finishedTasks makes history: finished runs of 100 tasks with an attempt each.
+func finishedTasks(b *testing.B, db *store.DB, n int) {
+	names := make([]string, 100)
+	for i := range names {
+		names[i] = fmt.Sprintf("task_%04d", i)
+	}
+	for i := range n / len(names) {
+		r, tis := storetest.Run("bench", fmt.Sprintf("manual__2023_%06d", i), storetest.Epoch, names...)
+		r.State, r.EndDate = run.RunSuccess, &storetest.Epoch
+		err := db.Update(b.Context(), "bench", storetest.Epoch, func(tx *store.Tx) error {
+			if err := tx.CreateRun(&r, tis); err != nil {
+				return err
+			}
+			for j, t := range tis {
+				a := run.Attempt{Key: t.Key, ID: fmt.Sprintf("old-%d-%d", i, j), TryNumber: 1, State: run.Success}
+				if err := tx.CreateAttempt(a, nil); err != nil {
+					return err
+				}
+				if err := tx.EndAttempt(a); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkLiveRuns rebuilds from a store with 10 000 live instances above 20 000 finished ones.
 func BenchmarkLiveRuns(b *testing.B) {
 	db := open(b)
 	instances(b, db, 10_000)
+	finishedTasks(b, db, 20_000)
 	for b.Loop() {
 		if live, err := db.LiveRuns(b.Context()); err != nil || len(live) != 10 {
 			b.Fatal(len(live), err)

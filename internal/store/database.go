@@ -114,8 +114,14 @@ func (d *database) query(ctx context.Context, text string, args []any, scan func
 	return explain(drain(rows, scan))
 }
 
-// snapshot runs f in a read transaction: everything it reads is of one moment.
-func (d *database) snapshot(ctx context.Context, f func(*sql.Tx) error) (err error) {
+// snapshot runs f in a read transaction: everything it reads is of one moment. The statements f uses are prepared before
+// it holds a connection, so that it never waits for a second one.
+func (d *database) snapshot(ctx context.Context, f func(*sql.Tx) error, uses ...statement) (err error) {
+	for _, id := range uses {
+		if _, err := d.read(ctx, id); err != nil {
+			return err
+		}
+	}
 	tx, err := d.eng.Readers().BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return explain(err)

