@@ -21,10 +21,12 @@ import (
 	"ostro.dev/ostro/protocol"
 )
 
-// parser reads test files line by line instead of running Python: "dag NAME", "import FILE", "error TEXT", "refuse".
+// parser reads test files line by line instead of running Python: "dag NAME", "import FILE", "error TEXT", "hang",
+// "refuse".
 type parser struct {
 	mu     sync.Mutex
 	parsed []string
+	hang   chan struct{}
 }
 
 func (p *parser) Parse(_ context.Context, r workerapi.Parse) (*workerapi.Parsed, error) {
@@ -49,6 +51,8 @@ func (p *parser) Parse(_ context.Context, r workerapi.Parse) (*workerapi.Parsed,
 		case "error":
 			d.DAGs = nil
 			d.Errors = append(d.Errors, protocol.ImportError{File: file, Message: rest})
+		case "hang":
+			<-p.hang
 		case "refuse":
 			return nil, errors.New("no worker")
 		}
@@ -367,5 +371,31 @@ func TestRunSeesAChangeAtOnce(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAFileThatHangsDoesNotKeepOthersFromBeingPublished(t *testing.T) {
+	w := newWorld(t)
+	w.parser.hang = make(chan struct{})
+	for _, name := range []string{"a.py", "b.py", "c.py"} {
+		w.write(name, "hang", "dag "+name[:1])
+	}
+	w.write("z.py", "dag z")
+	done := make(chan error, 1)
+	go func() { done <- w.w.Refresh(t.Context()) }()
+	deadline := time.After(20 * time.Second)
+	for changed := w.db.Changed(); !slices.Equal(w.names(), []string{"z"}); changed = w.db.Changed() {
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatal("z is not published")
+		}
+	}
+	close(w.parser.hang)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"a", "b", "c", "z"}, w.names()); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -8,9 +8,8 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"ostro.dev/ostro/internal/core/dag"
 	"ostro.dev/ostro/internal/store"
@@ -20,6 +19,9 @@ import (
 
 // parseLimit is how many files are imported at once: parsing must leave room for tasks.
 const parseLimit = 2
+
+// slowParse is when an import counts as slow: others begin beside it, and are published before it is done.
+const slowParse = time.Second
 
 // actor is who changes what this package changes.
 const actor = "bundle"
@@ -46,7 +48,10 @@ func (w *Watcher) publish(ctx context.Context, t *tree, snapshot string) error {
 	if w.tree != nil && w.tree.version == t.version && len(todo) == 0 && len(gone) == 0 {
 		return nil
 	}
-	parseErr := w.parseAll(ctx, t, snapshot, todo)
+	parseErr := w.parseAll(ctx, t, snapshot, todo, func() error {
+		defer w.changed()
+		return w.write(ctx, t, snapshot, gone)
+	})
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -138,28 +143,61 @@ func (w *Watcher) forget(t *tree) []string {
 	return gone
 }
 
-// parseAll parses files, a few at a time. A file that could not be parsed at all keeps its state and is stale again at
-// the next refresh; the error says so.
-func (w *Watcher) parseAll(ctx context.Context, t *tree, snapshot string, todo []string) error {
-	states := make([]*fileState, len(todo))
-	errs := make([]error, len(todo))
-	var g errgroup.Group
-	g.SetLimit(parseLimit)
-	for i, f := range todo {
-		g.Go(func() error {
-			states[i], errs[i] = w.parse(ctx, t, snapshot, f)
-			return nil
-		})
+// parseAll parses files, a few at a time, and calls flush now and then while slow ones are still being parsed, so that one
+// file that hangs does not keep the others from being published. A file that could not be parsed at all is stale again at
+// the next refresh, and until then says nothing about its DAGs; the error says so.
+func (w *Watcher) parseAll(ctx context.Context, t *tree, snapshot string, todo []string, flush func() error) error {
+	type outcome struct {
+		file  string
+		state *fileState
+		err   error
 	}
-	_ = g.Wait()
-	for i, f := range todo {
-		if states[i] != nil {
-			if old := w.files[f]; old != nil {
-				states[i].published, states[i].known = old.published, old.known
+	for _, f := range todo {
+		pending := &fileState{broken: true}
+		if old := w.files[f]; old != nil {
+			pending.published, pending.known = old.published, old.known
+		}
+		w.files[f] = pending
+	}
+	outcomes := make(chan outcome, len(todo))
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		slots := make(chan struct{}, parseLimit)
+		for _, f := range todo {
+			slots <- struct{}{}
+			release := sync.OnceFunc(func() { <-slots })
+			slow := time.AfterFunc(slowParse, release) // whatever hangs makes room for others
+			wg.Go(func() {
+				defer release()
+				defer slow.Stop()
+				state, err := w.parse(ctx, t, snapshot, f)
+				outcomes <- outcome{f, state, err}
+			})
+		}
+	})
+	var errs []error
+	tick := time.NewTicker(slowParse)
+	defer tick.Stop()
+	fresh := false
+	for left := len(todo); left > 0; {
+		select {
+		case o := <-outcomes:
+			left--
+			if o.err != nil {
+				errs = append(errs, o.err)
+				continue
 			}
-			w.files[f] = states[i]
-		} else if w.files[f] == nil {
-			w.files[f] = &fileState{broken: true}
+			fresh = true
+			o.state.published, o.state.known = w.files[o.file].published, w.files[o.file].known
+			w.files[o.file] = o.state
+		case <-tick.C:
+			if fresh && ctx.Err() == nil {
+				fresh = false
+				if err := flush(); err != nil {
+					w.log.Warn("what has been parsed so far could not be published yet", "error", err)
+				}
+			}
 		}
 	}
 	return errors.Join(errs...)
