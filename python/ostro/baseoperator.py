@@ -11,12 +11,6 @@ from .rules import check_trigger_rule, check_weight_rule
 
 # Arguments of Airflow 2 under their names of today.
 RENAMED = {"task_concurrency": "max_active_tis_per_dag", "xcom_push": "do_xcom_push"}
-# Accepted, and said to be without effect.
-IGNORED = {
-    "sla": "SLAs were removed from Airflow 3",
-    "provide_context": "the context is always provided",
-    "email_on_failure": None, "email_on_retry": None, "email": None,
-}
 
 
 def parameter_names(function):
@@ -98,9 +92,9 @@ def merge_defaults(dag, group, own):
 
 def _friendlier(cls, kwargs, fault):
     text = str(fault)
-    mark = "unexpected keyword argument "
-    if mark in text:
-        word = text.split(mark, 1)[1].split("'")[1]
+    unknown = [word for word in kwargs if word not in all_arguments(cls)]
+    if unknown and ("unexpected keyword argument" in text or "required" in text):
+        word = unknown[0]
         return TypeError("%s(%s) got an unexpected argument %r%s" % (
             cls.__name__, "task_id=%r" % kwargs["task_id"] if "task_id" in kwargs else "", word,
             settings.nearest(word, all_arguments(cls))))
@@ -173,15 +167,9 @@ class BaseOperator(DependencyMixin, metaclass=BaseOperatorMeta):
                  task_group=None, doc=None, doc_md=None, doc_json=None, doc_yaml=None, doc_rst=None,
                  task_display_name=None, logger_name=None, allow_nested_operators=True,
                  render_template_as_native_obj=None, retry_policy=None, **kwargs):
-        for old, new in RENAMED.items():
-            if old in kwargs:
-                value = kwargs.pop(old)
-                if old == "task_concurrency":
-                    max_active_tis_per_dag = value
-                else:
-                    do_xcom_push = value
-        if kwargs.pop("provide_context", None) is not None:
-            pass  # Airflow 1's way to ask for what everyone gets
+        max_active_tis_per_dag = kwargs.pop("task_concurrency", max_active_tis_per_dag)
+        do_xcom_push = kwargs.pop("xcom_push", do_xcom_push)
+        kwargs.pop("provide_context", None)  # Airflow 1's way to ask for what everyone gets
         if kwargs:
             word = next(iter(kwargs))
             raise TypeError("%s(task_id=%r) got an unexpected argument %r%s" % (

@@ -49,7 +49,10 @@ class Context(MutableMapping):
         return "<Context: %s>" % ", ".join(sorted(self))
 
     def get(self, name, default=None):
-        return self[name] if name in self else default
+        # Not Mapping.get: a value that fails with a KeyError of its own is not an absent one.
+        if name not in self:
+            return default
+        return self[name]
 
     def copy(self):
         return Context(self._makers, self._values)

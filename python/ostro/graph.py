@@ -87,12 +87,12 @@ def _edge(source, target, edge_modifier):
     if dag is None:
         raise RuntimeError("cannot set a relationship between %r and %r: neither is in a DAG yet"
                            % (source.task_id, target.task_id))
-    for task, other in ((source, target), (target, source)):
+    if source.dag is not None and target.dag is not None and source.dag is not target.dag:
+        raise RuntimeError("cannot set a relationship between %r in DAG %r and %r in DAG %r"
+                           % (source.task_id, source.dag.dag_id, target.task_id, target.dag.dag_id))
+    for task in (source, target):
         if task.dag is None:
             task.dag = dag
-        elif task.dag is not dag:
-            raise RuntimeError("cannot set a relationship between %r in DAG %r and %r in DAG %r"
-                               % (task.task_id, task.dag.dag_id, other.task_id, dag.dag_id))
     source.downstream_task_ids.add(target.task_id)
     target.upstream_task_ids.add(source.task_id)
     if edge_modifier is not None and edge_modifier.label:
