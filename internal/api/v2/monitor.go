@@ -43,7 +43,7 @@ func (a *API) getHealth(r *request) error {
 		return &unhealthy
 	}
 	err := a.writable(r.ctx())
-	out := wire.Health{Metadatabase: wire.HealthStatus{Status: status(err == nil)}, Ostro: wire.HealthExtras{Worker: "disconnected"}}
+	out := wire.Health{Metadatabase: wire.HealthStatus{Status: status(err == nil)}, Ostro: wire.HealthExtras{Worker: "disconnected", Commits: a.Store.Commits()}}
 	if err != nil {
 		out.Ostro.Problem = "the database cannot be written"
 	}

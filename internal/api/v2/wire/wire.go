@@ -121,6 +121,8 @@ type HealthExtras struct {
 	// Worker is "connected" or "disconnected".
 	Worker         string `json:"worker"`
 	WorkerInstance string `json:"worker_instance,omitempty"`
+	// Commits counts the control database's durable commits since the server started.
+	Commits uint64 `json:"commits"`
 	// Problem says in words why something is unhealthy.
 	Problem string `json:"problem,omitempty"`
 }
