@@ -140,7 +140,7 @@ func controlStatements() []string {
 			attempt_id, scheduled_at, queued_at, start_date, end_date, next_at, reason, note, rendered_map_index,
 			reschedule_count, next_method, next_kwargs, hostname, pid, version)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`,
-		updateTask: `UPDATE task_instances SET id = ?, state = ?, try_number = ?, max_tries = ?, infra_retries = ?,
+		updateTask: `UPDATE task_instances SET map_index = ?, id = ?, state = ?, try_number = ?, max_tries = ?, infra_retries = ?,
 			attempt_id = ?, scheduled_at = ?, queued_at = ?, start_date = ?, end_date = ?, next_at = ?, reason = ?, note = ?,
 			rendered_map_index = ?, reschedule_count = ?, next_method = ?, next_kwargs = ?, hostname = ?, pid = ?,
 			version = version + 1 WHERE ti_pk = ? AND version = ?`,

@@ -78,7 +78,7 @@ func (tx *Tx) changeTask(c *plan.TaskChange) error {
 // on; those write few columns.
 func (tx *Tx) writeTask(runKey int64, c *plan.TaskChange) (int64, error) {
 	t := &c.After
-	pk, err := tx.s.taskKey(runKey, t.TaskID, t.MapIndex)
+	pk, err := tx.s.taskKey(runKey, c.Before.TaskID, c.Before.MapIndex)
 	if errors.Is(err, ErrNotFound) {
 		return 0, nil
 	}
@@ -89,7 +89,10 @@ func (tx *Tx) writeTask(runKey int64, c *plan.TaskChange) (int64, error) {
 		return tx.s.exec(moveTask, string(t.State), t.TryNumber, t.AttemptID, optMicros(t.ScheduledAt), optMicros(t.QueuedAt),
 			optMicros(t.StartDate), optMicros(t.EndDate), t.Reason, t.Hostname, t.PID, pk, c.Before.Version)
 	}
-	return tx.s.exec(updateTask, t.ID, string(t.State), t.TryNumber, t.MaxTries, t.InfraRetries, t.AttemptID,
+	if t.MapIndex != c.Before.MapIndex { // a mapped task unfolds: its one row becomes the first element
+		delete(tx.s.tasks, taskRef{runKey, c.Before.TaskID, c.Before.MapIndex})
+	}
+	return tx.s.exec(updateTask, t.MapIndex, t.ID, string(t.State), t.TryNumber, t.MaxTries, t.InfraRetries, t.AttemptID,
 		optMicros(t.ScheduledAt), optMicros(t.QueuedAt), optMicros(t.StartDate), optMicros(t.EndDate), optMicros(t.NextAt),
 		t.Reason, t.Note, t.RenderedMapIndex, t.RescheduleCount, t.NextMethod, optText(t.NextKwargs), t.Hostname, t.PID,
 		pk, c.Before.Version)
@@ -97,7 +100,7 @@ func (tx *Tx) writeTask(runKey int64, c *plan.TaskChange) (int64, error) {
 
 // onlyMoves reports whether nothing differs but the columns moveTask writes.
 func onlyMoves(a, b *run.TaskInstance) bool {
-	return a.ID == b.ID && a.MaxTries == b.MaxTries && a.InfraRetries == b.InfraRetries && a.NextAt == b.NextAt &&
+	return a.MapIndex == b.MapIndex && a.ID == b.ID && a.MaxTries == b.MaxTries && a.InfraRetries == b.InfraRetries && a.NextAt == b.NextAt &&
 		a.Note == b.Note && a.RenderedMapIndex == b.RenderedMapIndex && a.RescheduleCount == b.RescheduleCount &&
 		a.NextMethod == b.NextMethod && bytes.Equal(a.NextKwargs, b.NextKwargs)
 }
