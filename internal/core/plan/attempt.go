@@ -192,10 +192,12 @@ func (d *decider) retryDelay(in *instance, try int) time.Duration {
 	return policy.Wait(try, in.ti.Key, d.row.LogicalDate)
 }
 
-// wait sets the time before which a waiting instance does not go on.
+// wait sets the time before which a waiting instance does not go on. Its upstream may have changed while it ran, so it is
+// judged at once.
 func (d *decider) wait(in *instance, until time.Time) {
 	in.ti.NextAt = &until
 	d.timers.add(until, in)
+	d.judgeLater(in)
 }
 
 // forgetTry drops what belongs to one try: a retry begins anew.

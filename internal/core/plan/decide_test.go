@@ -369,6 +369,27 @@ func TestWhySaysWhatAnInstanceWaitsFor(t *testing.T) {
 	}
 }
 
+func TestWhySaysThatASetupIsMissing(t *testing.T) {
+	h := start(t, build(t, "up:\na: up\nb: a", task("up", func(t *dag.Task) { t.Setup = true })))
+	h.decide(Marked{Keys: h.keys("a"), State: run.Success}) // by hand, before the setup has run
+	h.want("up=scheduled a=success b=none", run.RunRunning)
+	if got, want := h.r.Why(h.key("b"), h.now), "waiting for setup tasks: up"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	h.play("up b", run.Success)
+	h.want("up=success a=success b=success", run.RunSuccess)
+}
+
+func TestAFailedAttemptIsNotRetriedWhenItsUpstreamFailedMeanwhile(t *testing.T) {
+	h := start(t, build(t, "a:\nb: a", task("b", func(t *dag.Task) { t.Retries, t.RetryDelay = 3, dag.Seconds(time.Hour) })))
+	h.play("a", run.Success)
+	h.run("b")
+	h.decide(Marked{Keys: h.keys("a"), State: run.Failed})
+	h.want("a=failed b=running", run.RunRunning)
+	h.finish("b", run.Failed)
+	h.want("a=failed b=upstream_failed", run.RunFailed)
+}
+
 func TestARunThatCannotGoOnFails(t *testing.T) {
 	x := build(t, "a:\nb: a", func(d *dag.DAG) { d.HasOnFailureCallback = true })
 	h := start(t, x)

@@ -68,7 +68,7 @@ type XComRef struct {
 // Options is what NewRun needs beside the run itself.
 type Options struct {
 	Limits Limits
-	// NewID makes ids of task instances (UUIDs): for those mapped tasks unfold into, and after clearing.
+	// NewID makes ids of task instances (UUIDs): for those mapped tasks unfold into, and after clearing. It is required.
 	NewID func() string
 	// Past is the previous run of the DAG by logical date; only needed when Index.DependsOnPast.
 	Past *Past

@@ -4,6 +4,11 @@
 // Both are pure: the current time is an argument, nothing is read or written, and the same input gives the same output.
 // A Run is the in-memory fold of one live DAG run with upstream counters kept up to date, so that one finished task costs
 // work for its neighbours only. The store is the truth; a Run can always be rebuilt with NewRun.
+//
+// To read it, begin with event.go (what can happen) and decide.go (what follows). judge.go lets waiting instances go on,
+// attempt.go follows tries, unfold.go makes the instances of mapped tasks, byhand.go obeys people, end.go ends runs, and
+// why.go explains them. Admission is admit.go (the queue), refuse.go (the limits) and usage.go (the counting); start.go
+// lets queued runs begin. The package must not know how anything is stored, executed or shown.
 package plan
 
 import (

@@ -110,6 +110,9 @@ func (d *driver) fold(dec Decision) {
 	}
 	var u Usage
 	u.Add(rebuilt)
+	if more := Decide(rebuilt, Recovered{}, d.now); d.row.State == run.RunRunning && (len(more.Tasks) > 0 || more.Run != nil) {
+		d.rt.Fatalf("looking at everything anew finds what the decision missed: %+v", more)
+	}
 	if diff := cmp.Diff(fmt.Sprintf("%+v", u), fmt.Sprintf("%+v", d.usage)); diff != "" {
 		d.rt.Fatalf("usage differs from a count (-count +kept)\n%s", diff)
 	}
@@ -241,7 +244,7 @@ func (d *driver) byHand() {
 
 // checkEnd checks a finished run: nothing is left in between, and everything unfinished has a reason.
 func (d *driver) checkEnd() {
-	for _, ti := range d.inState(func(s run.TaskState) bool { return !s.IsFinished() && s != run.None }) {
+	for _, ti := range d.inState(func(s run.TaskState) bool { return !s.IsFinished() }) {
 		d.rt.Fatalf("the run ended as %s with %s %s", d.r.Row().State, rowKey(ti.Key), ti.State)
 	}
 	if d.usage.Executor("local") != 0 {

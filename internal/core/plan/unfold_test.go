@@ -37,6 +37,35 @@ func TestLiteralMappingsAreUnfoldedFromTheStart(t *testing.T) {
 	h.want("m[0]=success m[1]=success m[2]=success m[3]=success", run.RunSuccess)
 }
 
+func TestAllInstancesGoOnTogether(t *testing.T) {
+	literal := &dag.Mapping{Kind: "expand", Args: []dag.MapArg{{Name: "x", Length: 3}}}
+	h := start(t, build(t, "a:\nm: a", task("m", func(t *dag.Task) { t.Mapped = literal })))
+	h.play("a", run.Success)
+	h.want("a=success m[0]=scheduled m[1]=scheduled m[2]=scheduled", run.RunRunning)
+}
+
+func TestASourceNeedNotBeDirectlyUpstream(t *testing.T) {
+	h := start(t, build(t, "src:\nb: src\nm: b", rule("b", dag.Always), task("m", func(t *dag.Task) { t.Mapped = over("src") })))
+	h.play("b", run.Success)
+	h.want("src=scheduled b=success m=none", run.RunRunning)
+	h.play("src", run.Success, returns(2))
+	h.want("src=success b=success m[0]=scheduled m[1]=scheduled", run.RunRunning)
+}
+
+func TestARebuiltRunWaitsForValuesThatAreMadeAgain(t *testing.T) {
+	x := build(t, "src:\nm: src", rule("m", dag.Always), task("m", func(t *dag.Task) { t.Mapped = over("src") }))
+	h := start(t, x)
+	h.play("src", run.Success, returns(2))
+	h.run("m[0]")
+	h.decide(Cleared{Keys: h.keys("src m")})
+	h.want("src=scheduled m[0]=restarting m[1]=none", run.RunRunning)
+	h.r = h.rebuilt()
+	h.finish("m[0]", run.Failed)
+	h.want("src=scheduled m[0]=none m[1]=none", run.RunRunning)
+	h.play("src", run.Success, returns(1))
+	h.want("src=success m[0]=scheduled m[1]=removed", run.RunRunning)
+}
+
 func TestMappingOverNothingSkips(t *testing.T) {
 	for name, mapping := range map[string]*dag.Mapping{
 		"a literal": {Kind: "expand", Args: []dag.MapArg{{Name: "x", Length: 0}}},

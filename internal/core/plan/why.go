@@ -55,24 +55,22 @@ func (in *instance) whyAsleep(now time.Time) string {
 // whyWaiting explains a wait for other tasks.
 func (r *Run) whyWaiting(in *instance) string {
 	t := in.task
-	v := verdict(t, in)
-	if r.x.Mapping(t.pos) != nil && !t.unfolded() && (v.State == run.Scheduled || len(r.unfinishedOf(r.x.MapSources(t.pos), in)) > 0) {
+	if r.x.Mapping(t.pos) != nil && !t.unfolded() {
 		if missing := r.unfinishedOf(r.x.MapSources(t.pos), in); len(missing) > 0 {
 			return "waiting to know what it is mapped over: " + strings.Join(missing, ", ")
 		}
-		return "waiting to know what it is mapped over"
 	}
-	if v.State == run.Scheduled {
-		if why := r.pastBlocks(t); why != "" {
-			return why
-		}
-		return "about to be scheduled"
-	}
-	if c := t.countsFor(in); run.JudgeRule(t.spec.Rule(), c.direct, in.ti.MapIndex >= 0).State != run.None {
-		return "waiting for setup tasks: " + strings.Join(r.unfinishedOf(r.x.Setups(t.pos), in), ", ")
-	} else {
+	c := t.countsFor(in)
+	if run.JudgeRule(t.spec.Rule(), c.direct, in.ti.MapIndex >= 0).State == run.None {
 		return run.ExplainRule(t.spec.Rule(), c.direct, r.unfinishedOf(r.x.Upstream(t.pos), in))
 	}
+	if missing := r.unfinishedOf(r.x.Setups(t.pos), in); len(missing) > 0 {
+		return "waiting for setup tasks: " + strings.Join(missing, ", ")
+	}
+	if why := r.pastBlocks(t); why != "" {
+		return why
+	}
+	return "about to be scheduled"
 }
 
 // unfinishedOf names the tasks with instances that an instance still waits for.

@@ -109,82 +109,107 @@ func JudgeRule(rule dag.TriggerRule, u Upstream, mapped bool) Verdict {
 	if u.Removed == u.Total && mapped {
 		return Verdict{Removed, whyRemoved}
 	}
-	live, failed, done := u.Total-u.Removed, u.failures(), u.Done() == u.Total
-	switch rule {
-	case dag.AllSuccess:
+	judge, known := rules[rule]
+	if !known { // Validate lets no such rule pass
+		return wait
+	}
+	return judge(tally{Upstream: u, live: u.Total - u.Removed, failures: u.failures(), done: u.Done() == u.Total})
+}
+
+// tally is what the rules ask about.
+type tally struct {
+	Upstream
+	live     int32 // all but the removed
+	failures int32 // failed or upstream_failed
+	done     bool  // none is left to wait for
+}
+
+// rules holds every trigger rule but always. Each first says when the instance will never run, then when it may.
+var rules = map[dag.TriggerRule]func(tally) Verdict{
+	dag.AllSuccess: func(u tally) Verdict {
 		switch {
-		case failed > 0:
+		case u.failures > 0:
 			return fail(whyFailed)
 		case u.Skipped > 0:
 			return skip(whySkipped)
 		}
-		return proceedIf(u.Success == live)
-	case dag.AllFailed:
+		return proceedIf(u.Success == u.live)
+	},
+	dag.AllFailed: func(u tally) Verdict {
 		if u.Success+u.Skipped > 0 {
 			return skip(whyNotFailed)
 		}
-		return proceedIf(failed == live)
-	case dag.AllDone:
-		return proceedIf(done)
-	case dag.AllDoneMinOneSuccess: // a skipped task does not count as done
+		return proceedIf(u.failures == u.live)
+	},
+	dag.AllDone: func(u tally) Verdict {
+		return proceedIf(u.done)
+	},
+	dag.AllDoneMinOneSuccess: func(u tally) Verdict {
 		switch {
-		case u.Skipped > 0:
+		case u.Skipped > 0: // for this rule a skipped task is not done
 			return skip(whySkipped)
-		case done && u.Success == 0:
+		case u.done && u.Success == 0:
 			return fail(whyNoSuccess)
 		}
-		return proceedIf(done)
-	case dag.AllDoneSetupSuccess:
+		return proceedIf(u.done)
+	},
+	dag.AllDoneSetupSuccess: func(u tally) Verdict {
 		switch {
-		case done && u.Setups > 0 && u.SetupSkipped >= u.Setups:
+		case u.done && u.Setups > 0 && u.SetupSkipped >= u.Setups:
 			return skip(whySetupSkipped)
-		case done && u.Setups > 0 && u.SetupSuccess == 0:
+		case u.done && u.Setups > 0 && u.SetupSuccess == 0:
 			return fail(whySetupFailed)
 		}
-		return proceedIf(done)
-	case dag.OneSuccess:
+		return proceedIf(u.done)
+	},
+	dag.OneSuccess: func(u tally) Verdict {
 		switch {
-		case done && u.Skipped == live:
+		case u.done && u.Skipped == u.live:
 			return skip(whyAllSkipped)
-		case done && u.Success == 0:
+		case u.done && u.Success == 0:
 			return fail(whyNoSuccess)
 		}
 		return proceedIf(u.Success > 0)
-	case dag.OneFailed:
-		if done && failed == 0 {
+	},
+	dag.OneFailed: func(u tally) Verdict {
+		if u.done && u.failures == 0 {
 			return skip(whyNoFailure)
 		}
-		return proceedIf(failed > 0)
-	case dag.OneDone:
-		if done && u.Success+u.Failed == 0 {
+		return proceedIf(u.failures > 0)
+	},
+	dag.OneDone: func(u tally) Verdict {
+		if u.done && u.Success+u.Failed == 0 {
 			return skip(whyNoneRan)
 		}
 		return proceedIf(u.Success+u.Failed > 0)
-	case dag.NoneFailed:
-		if failed > 0 {
+	},
+	dag.NoneFailed: func(u tally) Verdict {
+		if u.failures > 0 {
 			return fail(whyFailed)
 		}
-		return proceedIf(u.Success+u.Skipped == live)
-	case dag.NoneFailedMinOneSuccess:
+		return proceedIf(u.Success+u.Skipped == u.live)
+	},
+	dag.NoneFailedMinOneSuccess: func(u tally) Verdict {
 		switch {
-		case failed > 0:
+		case u.failures > 0:
 			return fail(whyFailed)
-		case u.Skipped == live:
+		case u.Skipped == u.live:
 			return skip(whyAllSkipped)
 		}
-		return proceedIf(u.Success+u.Skipped == live)
-	case dag.NoneSkipped:
+		return proceedIf(u.Success+u.Skipped == u.live)
+	},
+	dag.NoneSkipped: func(u tally) Verdict {
 		if u.Skipped > 0 {
 			return skip(whySkipped)
 		}
-		return proceedIf(done)
-	case dag.AllSkipped:
-		if u.Success+failed > 0 {
+		return proceedIf(u.done)
+	},
+	dag.AllSkipped: func(u tally) Verdict {
+		if u.Success+u.failures > 0 {
 			return skip(whyNotSkipped)
 		}
-		return proceedIf(u.Skipped == live)
-	}
-	return wait // Validate knows no other rule
+		return proceedIf(u.Skipped == u.live)
+	},
 }
 
 // JudgeSetups applies the rule of setup scopes: all setups a task needs without waiting for them directly must succeed.
