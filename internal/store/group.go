@@ -42,7 +42,8 @@ type writer struct {
 	s     *session
 
 	requests chan *request
-	quit     chan struct{}
+	quit     chan struct{} // closed when stop begins
+	stopped  chan struct{} // closed when nothing is taken from requests any more
 	wg       sync.WaitGroup
 	closing  sync.Once
 
@@ -76,6 +77,7 @@ func newWriter(eng engine, texts []string, fault func(string) error, used []atom
 		s:        &session{eng: eng, texts: texts, runs: map[runRef]int64{}, tasks: map[taskRef]int64{}, used: used},
 		requests: make(chan *request, maxBatch),
 		quit:     make(chan struct{}),
+		stopped:  make(chan struct{}),
 		dirty:    make(chan struct{}, 1),
 		full:     make(chan struct{}, 1),
 		changed:  make(chan struct{}),
@@ -104,8 +106,13 @@ func (w *writer) do(ctx context.Context, f func(*session) error) error {
 	select {
 	case <-r.done:
 	case <-ctx.Done():
-		if r.taken.CompareAndSwap(false, true) {
+		if r.take() {
 			return ctx.Err()
+		}
+		<-r.done
+	case <-w.stopped:
+		if r.take() {
+			return ErrClosed
 		}
 		<-r.done
 	}
@@ -117,16 +124,14 @@ func (w *writer) do(ctx context.Context, f func(*session) error) error {
 
 // stop ends both goroutines; closures that wait are answered ErrClosed.
 func (w *writer) stop() error {
-	w.closing.Do(func() { close(w.quit) })
-	w.wg.Wait()
-	for {
-		select {
-		case r := <-w.requests:
-			r.answer(ErrClosed)
-		default:
-			return w.s.close()
-		}
-	}
+	var err error
+	w.closing.Do(func() {
+		close(w.quit)
+		w.wg.Wait()
+		err = w.s.close()
+		close(w.stopped)
+	})
+	return err
 }
 
 func (w *writer) loop() {
@@ -322,19 +327,20 @@ func (w *writer) checkpoints() {
 	}
 }
 
-// settle waits until a checkpoint is due; false when the database closes.
+// settle waits until a checkpoint is due; false when the database closes. It does not wake at every commit.
 func (w *writer) settle() bool {
 	idle := time.NewTimer(checkpointIdle)
 	defer idle.Stop()
-	for {
+	for seen := w.commits.Load(); ; seen = w.commits.Load() {
 		select {
 		case <-w.quit:
 			return false
 		case <-w.full:
 			return true
 		case <-idle.C:
-			return true
-		case <-w.dirty:
+			if w.commits.Load() == seen {
+				return true
+			}
 			idle.Reset(checkpointIdle)
 		}
 	}

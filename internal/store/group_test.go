@@ -176,6 +176,30 @@ func TestAFaultAtEachPointOfACommitLeavesAllOrNothing(t *testing.T) {
 	}
 }
 
+func TestCallersOfAClosingDatabaseAreAllAnswered(t *testing.T) {
+	for range 50 {
+		db := open(t)
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for {
+					if err := update(db, emit("e")); errors.Is(err, store.ErrClosed) {
+						return
+					} else if err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		runtime.Gosched()
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+	}
+}
+
 func TestAClosedDatabaseAnswersSo(t *testing.T) {
 	db := open(t)
 	if err := db.Close(); err != nil {
