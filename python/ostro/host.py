@@ -28,7 +28,7 @@ from ostro import forksafe, forkstate, kernel, preload, proctree, task
 _PARENT_DIED = signal.SIGRTMIN
 _OURS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, _PARENT_DIED)
 _STRAY_PATIENCE = 5.0  # seconds an end is held back for processes that do not die of SIGKILL
-_SPARE_IDLE = 10.0  # seconds after the last Fork during which one fork is kept waiting
+_SPARE_IDLE = float(os.environ.get("OSTRO_SPARE_IDLE") or 10)  # seconds after the last Fork during which one fork is kept waiting
 _SPARE_DELAY = 0.005  # seconds a task may have ended in, before one is made beside it
 _TERM_GRACE = 5.0  # seconds for tasks when somebody sends the host a SIGTERM
 
@@ -244,7 +244,7 @@ class Host:
     def _hand_to_fork(self, fds):
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("3i", *fds))]
         for _ in range(2):  # the waiting one may have been killed in the meantime
-            pid, line = self._spare or self._new_fork()
+            pid, line = self._spare or self._new_fork(fds)
             self._spare = None
             with line:
                 try:
@@ -254,8 +254,11 @@ class Host:
                     self._discarded.add(pid)
         raise wire.RemoteError("UNAVAILABLE", "cannot fork: forks of this host die at once")
 
-    def _new_fork(self):
-        """Fork; the child sets itself up and waits for its descriptors. Return its pid and the line to it."""
+    def _new_fork(self, not_yours=()):
+        """Fork; the child sets itself up and waits for its descriptors. Return its pid and the line to it.
+
+        ``not_yours`` are descriptors open at the moment that the child must not keep.
+        """
         ours, theirs = socket.socketpair()
         process = task.Process(wire.Comms(), self._files)
         self._files.flush()
@@ -263,7 +266,8 @@ class Host:
         try:
             pid = os.fork()
             if pid == 0:
-                self._become_task(process, theirs)
+                ours.close()
+                self._become_task(process, theirs, not_yours)
         except OSError as err:
             ours.close()
             raise wire.RemoteError("UNAVAILABLE", "cannot fork: %s" % err)
@@ -295,11 +299,11 @@ class Host:
             self._discarded.add(pid)
             line.close()  # it sees the end of the line and exits
 
-    def _become_task(self, process, line):
+    def _become_task(self, process, line, not_yours):
         """Turn this fresh fork into a task process, wait for its task and run it to its end. Does not return."""
         try:
             signal.set_wakeup_fd(-1)
-            for fd in (self._sock.detach(), *self._wake, *self._fds):
+            for fd in (self._sock.detach(), *self._wake, *self._fds, *not_yours):
                 os.close(fd)
             task.own_session()
             if os.getppid() != self._pid:
