@@ -383,7 +383,7 @@ func (c *command) poolsSet() *cobra.Command {
 			if err := cl.Put(cmd.Context(), "pools", a[0], create, change); err != nil {
 				return err
 			}
-			return c.show(map[string]any{"name": a[0], "slots": slots}, func() { fmt.Fprintf(c.Out, "Set pool %s to %d slots\n", a[0], slots) })
+			return c.show(map[string]any{"name": a[0], "slots": slots}, func() { fmt.Fprintf(c.Out, "Set pool %s to %s slots\n", a[0], a[1]) })
 		}}
 	cmd.Flags().StringVar(&description, "description", "", "what it is for")
 	cmd.Flags().BoolVar(&deferred, "include-deferred", false, "deferred tasks hold their slots")

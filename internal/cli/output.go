@@ -46,10 +46,9 @@ func (c *command) show(v any, table func()) error {
 	return y.Close()
 }
 
+// blockStyle drops JSON's quotes and braces; the encoder quotes what would otherwise read as something else.
 func blockStyle(n *yaml.Node) {
-	if len(n.Content) > 0 {
-		n.Style = 0
-	} else if n.Kind == yaml.ScalarNode && n.Tag != "!!str" {
+	if len(n.Content) > 0 || n.Kind == yaml.ScalarNode {
 		n.Style = 0
 	}
 	for _, child := range n.Content {
@@ -57,14 +56,14 @@ func blockStyle(n *yaml.Node) {
 	}
 }
 
-// terminal tells whether w is one, and how wide.
-func terminal(w io.Writer) (width int, ok bool) {
+// terminal tells whether w is one, and how large.
+func terminal(w io.Writer) (width, height int, ok bool) {
 	f, isFile := w.(*os.File)
 	if !isFile || !term.IsTerminal(int(f.Fd())) {
-		return 0, false
+		return 0, 0, false
 	}
-	width, _, err := term.GetSize(int(f.Fd()))
-	return width, err == nil
+	width, height, err := term.GetSize(int(f.Fd()))
+	return width, height, err == nil
 }
 
 // colours tells whether output may be coloured: on a terminal, unless NO_COLOR says no.
@@ -72,7 +71,7 @@ func (c *command) colours() bool {
 	if c.environ["NO_COLOR"] != "" || c.environ["TERM"] == "dumb" {
 		return false
 	}
-	_, ok := terminal(c.Out)
+	_, _, ok := terminal(c.Out)
 	return ok
 }
 

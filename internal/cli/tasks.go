@@ -233,7 +233,7 @@ func (c *command) clear(ctx context.Context, cl *client.Client, dagID, runID str
 	}
 	if !sure {
 		c.instanceTable(tis)
-		if _, ok := terminal(c.Out); !ok {
+		if _, _, ok := terminal(c.Out); !ok {
 			return &problem{code: exitUsage, err: errors.New("nothing was cleared: this is what would be"), hint: "do it with --yes"}
 		}
 		fmt.Fprintf(c.Out, "Clear these %d task instance(s)? [y/N] ", len(tis))

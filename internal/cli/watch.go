@@ -23,7 +23,7 @@ func (c *command) follow(ctx context.Context, cl *client.Client, dagID, runID st
 		return c.waitQuietly(ctx, cl, dagID, runID)
 	}
 	b := &board{c: c, dagID: dagID, runID: runID, tails: map[string][]string{}}
-	b.width, b.live = terminal(c.Out)
+	b.width, b.height, b.live = terminal(c.Out)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	messages, ended := make(chan wire.Live), make(chan error, 1)
@@ -79,6 +79,7 @@ type board struct {
 	dagID, runID string
 	live         bool
 	width        int
+	height       int
 	run          *wire.DAGRun
 	tasks        []wire.TaskInstance
 	tails        map[string][]string
@@ -163,7 +164,8 @@ func (b *board) rows(now time.Time) []string {
 	head := fmt.Sprintf("%s  %s  %s  %s", b.run.DAGID, b.run.DagRunID, b.run.State, lasted(b.run.StartDate, b.run.EndDate, now))
 	out := []string{b.paintRow(b.run.State, head)}
 	from, until := b.span(now)
-	for _, ti := range b.tasks {
+	tasks, hidden := b.visible()
+	for _, ti := range tasks {
 		state := stateOf(ti)
 		glyph := stateGlyph[state]
 		if glyph == "" {
@@ -183,7 +185,42 @@ func (b *board) rows(now time.Time) []string {
 			out = append(out, clip("      "+oneLine(tail[len(tail)-1]), b.width))
 		}
 	}
+	if hidden > 0 {
+		out = append(out, fmt.Sprintf("  … and %d more", hidden))
+	}
 	return out
+}
+
+// visible are the instances there is room for: when not all fit, what runs and what went wrong before what is done.
+func (b *board) visible() (tasks []wire.TaskInstance, hidden int) {
+	room := b.height - 3
+	if room < 1 || len(b.tasks) <= room/2 { // a failure takes two lines
+		return b.tasks, 0
+	}
+	rank := func(ti wire.TaskInstance) int {
+		switch stateOf(ti) {
+		case "failed", "up_for_retry":
+			return 0
+		case "running", "restarting", "deferred":
+			return 1
+		case "success", "skipped", "removed":
+			return 3
+		}
+		return 2
+	}
+	sorted := slices.Clone(b.tasks)
+	slices.SortStableFunc(sorted, func(x, y wire.TaskInstance) int { return rank(x) - rank(y) })
+	used := 0
+	for i, ti := range sorted {
+		used++
+		if rank(ti) == 0 {
+			used++
+		}
+		if used > room {
+			return sorted[:i], len(sorted) - i
+		}
+	}
+	return sorted, 0
 }
 
 // paintRow cuts a row to the terminal, so that it takes one line, and colours it by state.

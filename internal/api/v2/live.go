@@ -3,6 +3,7 @@ package v2
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"ostro.dev/ostro/internal/api/v2/wire"
@@ -170,8 +171,11 @@ func tailLog(root string, k run.Key, try int) ([]string, error) {
 		if line.Event == "" || line.Stream == "system" {
 			continue
 		}
-		if out = append(out, line.Event); len(out) > liveTail {
-			out = out[1:]
+		for text := range strings.Lines(line.Event) { // a traceback is one event of many lines
+			if text = strings.TrimRight(text, " \r\n"); text != "" {
+				out = append(out, text)
+			}
 		}
+		out = out[max(len(out)-liveTail, 0):]
 	}
 }

@@ -19,7 +19,7 @@ var (
 		"up_for_reschedule", "upstream_failed", "skipped", "deferred", "awaiting_input", "none", "no_status"}
 	settableTask = []run.TaskState{run.Success, run.Failed, run.Skipped}
 	tiOrder      = map[string]string{"id": "id", "state": "state", "start_date": "start_date", "end_date": "end_date", "map_index": "map_index",
-		"try_number": "try_number", "logical_date": "logical_date", "run_after": "run_after", "duration": "duration", "pool": "pool"}
+		"try_number": "try_number", "logical_date": "logical_date", "run_after": "run_after", "duration": "duration"}
 	tisUnserved = []string{"end_date_gte", "end_date_gt", "end_date_lte", "end_date_lt", "start_date_gte", "start_date_gt", "start_date_lte", "start_date_lt",
 		"run_after_gte", "run_after_gt", "run_after_lte", "run_after_lt", "logical_date_gte", "logical_date_gt", "logical_date_lte", "logical_date_lt",
 		"duration_gte", "duration_gt", "duration_lte", "duration_lt", "updated_at_gte", "updated_at_gt", "updated_at_lte", "updated_at_lt",
