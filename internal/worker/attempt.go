@@ -44,6 +44,7 @@ type attempt struct {
 	log      *logFile
 	report   report
 	key      hostKey
+	host     *host // that forked it; nil: spawned
 
 	isolation       string
 	isolationReason string
@@ -171,7 +172,7 @@ func (a *attempt) run() executor.Result {
 	logged := make(chan error, 1)
 	go func() {
 		var err error
-		a.log, err = openLog(a.w.ctx, filepath.Join(a.settings.LogRoot, path), a.mask.Mask, a.w.o.LogLimit, a.w.log)
+		a.log, err = openLog(a.w.disk, filepath.Join(a.settings.LogRoot, path), a.mask.Mask, a.w.o.LogLimit, a.w.log)
 		logged <- err
 	}()
 	p, bad := a.start(ch)
@@ -239,7 +240,7 @@ func (a *attempt) start(ch *channels) (*process, ending) {
 	}()
 	h, err := pool.Acquire(ctx, a.key, protocol.Describe{
 		BundleName: s.Bundle.Name, BundlePath: s.Bundle.Path, File: s.DagRelPath, ShownPath: s.Bundle.Shown,
-		Compat: s.Compat, Defaults: s.Defaults,
+		Compat: s.Compat, Defaults: s.Defaults, Preload: a.settings.PreloadModule,
 	})
 	if err != nil {
 		return nil, ending{unhappy: err.Error(), infra: errors.Is(err, errStopping)}
@@ -274,6 +275,7 @@ func (a *attempt) fork(ctx context.Context, h *host, ch *channels) (*process, er
 	if err != nil {
 		return nil, err
 	}
+	a.host = h
 	p := &process{exited: exited, host: h, gone: h.proc.Done()}
 	a.isStarted(p, pid, "fork", "")
 	return p, nil
@@ -499,6 +501,10 @@ func (a *attempt) message(ctx context.Context, conn *protocol.Conn, f protocol.F
 		a.mask.AddExplicit(m.Value)
 	case *protocol.LogRecord:
 		a.logRecord(m)
+	case *protocol.ImportedModules:
+		if a.host != nil {
+			a.w.pool.Learn(a.host, m.Modules)
+		}
 	default:
 		if !a.report.take(m) {
 			return fmt.Errorf("a task does not send %s", name)

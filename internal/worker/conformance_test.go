@@ -201,12 +201,22 @@ func parentOf(t testing.TB, pid int) int {
 
 // BenchmarkLaunchToFinished is the whole way of an empty Python task but for the store: order, fork, run, end, result.
 func BenchmarkLaunchToFinished(b *testing.B) {
-	f := realFixture(b)
+	for name, f := range map[string]*fixture{"real": realFixture(b), "least": newFixture(b)} {
+		b.Run(name, func(b *testing.B) { benchmarkLaunch(b, f, name == "real") })
+	}
+}
+
+func benchmarkLaunch(b *testing.B, f *fixture, real bool) {
+	f.t = b
+	change := func(*executor.Attempt) {}
+	if real {
+		change = task("empty")
+	}
 	s := f.connect()
-	f.do("", task("empty"))
+	f.do("", change)
 	var took, toStart, inTask []time.Duration
 	for b.Loop() {
-		a := f.attempt("", task("empty"))
+		a := f.attempt("", change)
 		done := s.sink.watch(a.ID)
 		began := time.Now()
 		f.launch(a)

@@ -55,6 +55,7 @@ type pool struct {
 	hosts      map[hostKey]*host
 	all        map[*host]bool // those replaced in hosts but still in use, too
 	demoted    map[codeKey]string
+	learning   map[codeKey]bool // a better host is coming up, or preloading does not work for this code
 	trimming   bool
 	closed     bool
 }
@@ -62,6 +63,7 @@ type pool struct {
 // A host is one warm process and who uses it.
 type host struct {
 	key    hostKey
+	asked  protocol.Describe
 	ready  chan struct{} // closed when the import has ended; what follows is set then
 	proc   *daghost.Host
 	known  *protocol.Described
@@ -84,7 +86,7 @@ func newPool(logger *slog.Logger, l *daghost.Launcher, dir string, base func() [
 	return &pool{
 		logger: logger, launcher: l, dir: dir, base: base, ctx: ctx, cancel: cancel,
 		starts: make(chan struct{}, max(2, runtime.NumCPU())),
-		hosts:  map[hostKey]*host{}, all: map[*host]bool{}, demoted: map[codeKey]string{},
+		hosts:  map[hostKey]*host{}, all: map[*host]bool{}, demoted: map[codeKey]string{}, learning: map[codeKey]bool{},
 	}
 }
 
@@ -207,6 +209,7 @@ func (p *pool) add(k hostKey) *host {
 // the import by ending ctx's parent; its returned function is called after the import.
 func (p *pool) bringUp(ctx context.Context, h *host, d protocol.Describe, watch func(*daghost.Host) func()) {
 	defer close(h.ready)
+	h.asked = d
 	fail := func(err error) {
 		h.err = err
 		p.mu.Lock()
@@ -362,6 +365,59 @@ func (p *pool) trim() {
 			p.retire(h)
 		}
 	}
+}
+
+// Learn hears which large modules a task had to import although its host might have had them. A host that has them is
+// brought up beside the one in use and takes over for later attempts: importing torch costs seconds, forking a process
+// that has it milliseconds.
+func (p *pool) Learn(h *host, modules []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	code := h.key.code()
+	d := h.asked
+	d.Preload = slices.Clone(d.Preload)
+	for _, m := range modules {
+		if !slices.Contains(d.Preload, m) && len(d.Preload) < 64 {
+			d.Preload = append(d.Preload, m)
+		}
+	}
+	if p.closed || p.learning[code] || h.retired || p.hosts[h.key] != h || len(d.Preload) == len(h.asked.Preload) {
+		return
+	}
+	p.learning[code] = true
+	better := p.add(h.key)
+	better.users++
+	better.ran = true
+	p.work.Go(func() {
+		ctx, cancel := context.WithTimeout(p.ctx, importLimit)
+		defer cancel()
+		p.bringUp(ctx, better, d, nil)
+		p.replace(h, better, modules)
+		p.Release(better)
+	})
+}
+
+// replace has a host with more modules loaded take over from h, if it works.
+func (p *pool) replace(h, better *host, modules []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if better.err != nil || better.known.ForkUnsafe != "" {
+		why := "it does not come up"
+		if better.err == nil {
+			why = better.known.ForkUnsafe
+		}
+		p.logger.Info("a file's modules cannot be preloaded", "file", h.key.file, "modules", modules, "why", why)
+		p.retire(better)
+		return // and learning stays set: no second try
+	}
+	delete(p.learning, h.key.code())
+	if p.hosts[h.key] != h || p.closed {
+		p.retire(better)
+		return
+	}
+	p.retire(h)
+	p.hosts[better.key] = better
+	p.logger.Info("preloaded what tasks import", "file", h.key.file, "modules", modules)
 }
 
 // Count returns how many host processes there are.

@@ -40,7 +40,8 @@ type logFile struct {
 	mask   func(string) string
 	limit  int64 // bytes; 0 none
 	logger *slog.Logger
-	ctx    context.Context // its end gives up waiting for a disk
+	ctx    context.Context           // its end gives up waiting for a disk
+	put    func([]byte) (int, error) // writes to the file; tests fill the disk here
 
 	path string
 
@@ -58,6 +59,7 @@ type logFile struct {
 // A disk without room is no error: the file is made when there is some.
 func openLog(ctx context.Context, path string, mask func(string) string, limit int64, logger *slog.Logger) (*logFile, error) {
 	l := &logFile{mask: mask, limit: limit, logger: logger, ctx: ctx, path: path}
+	l.put = l.write
 	if err := l.open(); err != nil && !diskTrouble(err) {
 		return nil, err
 	}
@@ -168,7 +170,7 @@ func (l *logFile) Flush() {
 func (l *logFile) flush() {
 	wait := 50 * time.Millisecond
 	for told := false; len(l.buf) > 0; {
-		n, err := l.write(l.buf)
+		n, err := l.put(l.buf)
 		l.written += int64(n)
 		l.buf = l.buf[:copy(l.buf, l.buf[n:])]
 		if err == nil {

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -160,6 +162,39 @@ func TestALogStopsAtItsLimitAndSaysSo(t *testing.T) {
 	if last := lines[len(lines)-1]; !strings.Contains(last.M, "limit of 10000 bytes") {
 		t.Errorf("the last line is %q", last.M)
 	}
+}
+
+func TestALogWaitsForAFullDiskAndLosesNothing(t *testing.T) {
+	l, path := testLog(t, nil)
+	tries := 0
+	l.put = func(p []byte) (int, error) {
+		if tries++; tries < 4 {
+			n, _ := l.write(p[:len(p)/3]) // a full disk takes a part
+			return n, syscall.ENOSPC
+		}
+		return l.write(p)
+	}
+	var want []string
+	for i := range 1000 {
+		want = append(want, fmt.Sprintf("line %d", i))
+	}
+	l.Copy(strings.NewReader(strings.Join(want, "\n")), streamOut)
+	l.Close()
+	if diff := cmp.Diff(want, texts(readLog(t, path), "")); diff != "" {
+		t.Errorf("after %d tries (-want +got):\n%s", tries, diff)
+	}
+}
+
+func TestALogThatNoDiskTakesDoesNotKeepTheWorkerFromEnding(t *testing.T) {
+	l, _ := testLog(t, nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	l.ctx = ctx
+	l.put = func(p []byte) (int, error) { return 0, syscall.ENOSPC }
+	l.System("info", "never written")
+	closed := make(chan struct{})
+	go func() { l.Close(); close(closed) }()
+	cancel()
+	<-closed
 }
 
 func BenchmarkLogCopy(b *testing.B) {

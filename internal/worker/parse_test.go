@@ -114,3 +114,24 @@ func TestLimitsAreWrittenForPeople(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatTasksImportIsPreloadedForLaterOnesUnlessItCannotBe(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.dagFile("other.json", map[string]any{"dags": []string{"d"}})
+	f.connect()
+	preloaded := func(file string) string {
+		r := f.do(`print(sys.preloaded)`, inFile(file))
+		return texts(readLog(t, f.logPath(r.AttemptID)), streamOut)[0]
+	}
+	f.do(`t.succeed(); silent = True; t.send("ImportedModules", modules=["torch", "numpy"])`)
+	eventually(t, "a host with torch takes over", func() bool { return preloaded("dag.json") == "['torch', 'numpy']" })
+	f.do(`t.succeed(); silent = True; t.send("ImportedModules", modules=["torch", "numpy"])`) // it has them
+	f.do(`t.succeed(); silent = True; t.send("ImportedModules", modules=["bad"])`, inFile("other.json"))
+	for range 5 {
+		if got := preloaded("other.json"); got != "[]" {
+			t.Errorf("a host that must not fork took over: %s", got)
+		}
+	}
+	eventually(t, "one host for each file is left", func() bool { return len(marked(f.home)) == 2 })
+}

@@ -60,8 +60,10 @@ type Worker struct {
 	records  records
 	oom      *oomWatch
 
-	ctx    context.Context // ends when tasks must not be waited for any longer
+	ctx    context.Context // ends with the worker
 	cancel context.CancelFunc
+	disk   context.Context // ends when a full disk is not waited for any longer
+	giveUp context.CancelFunc
 	tasks  sync.WaitGroup // attempts
 	conns  sync.WaitGroup // connections and what they started
 	stop   chan struct{}  // closed when the worker should end
@@ -123,6 +125,7 @@ func newWorker(o Options) (*Worker, error) {
 		lastUse:       time.Now(),
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
+	w.disk, w.giveUp = context.WithCancel(w.ctx)
 	if !o.Shared {
 		if err := daghost.SetSubreaper(); err != nil {
 			return nil, err
@@ -377,6 +380,9 @@ func (w *Worker) endTasks(grace time.Duration, reason string) (ended, killed []s
 	for _, a := range all {
 		a.kill(killOrder{reason: reason, infra: true, grace: grace})
 	}
+	// Ends take the grace period and a little; only a log that no disk takes can hold one up for longer.
+	late := time.AfterFunc(grace+endSlack, w.giveUp)
+	defer late.Stop()
 	w.tasks.Wait()
 	for _, a := range all {
 		if a.wasForced.Load() {
@@ -387,6 +393,9 @@ func (w *Worker) endTasks(grace time.Duration, reason string) (ended, killed []s
 	}
 	return ended, killed
 }
+
+// endSlack is how long after the grace period a stopping worker waits for logs to be written.
+const endSlack = 15 * time.Second
 
 // An idSet remembers the newest ids up to a number.
 type idSet struct {

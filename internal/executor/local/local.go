@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,6 +37,8 @@ type Options struct {
 	Home     string
 	Settings workerapi.Settings
 	Logger   *slog.Logger
+	// Version of this program; a worker of another version is replaced when it runs nothing. Empty: any will do.
+	Version string
 	// Binary is the program that runs `worker --home HOME`; empty: this one.
 	Binary string
 	// Spawn starts a worker process; nil: Binary, in its own session, writing to HOME/logs/worker.log. It returns when
@@ -285,6 +288,11 @@ func (e *Executor) attach(ctx context.Context, peer *workerapi.Peer, sink execut
 		peer.Close()
 		return fmt.Errorf("attach to the worker: %w", err)
 	}
+	if e.outdated(a) {
+		e.log.Info("replacing an idle worker of another version", "has", a.Version, "want", e.o.Version)
+		q.release(nil)
+		return peer.Post(workerapi.Stop{Type: "Stop"})
+	}
 	e.mu.Lock()
 	e.peer, e.instance, e.spawnErr = peer, a.Instance, nil
 	close(e.ready)
@@ -292,6 +300,12 @@ func (e *Executor) attach(ctx context.Context, peer *workerapi.Peer, sink execut
 	e.log.Info("connected to the worker", "instance", a.Instance, "pid", a.PID, "known", len(a.Known))
 	q.release(func() { sink.Connected(Name, a.Instance, a.Known) })
 	return nil
+}
+
+// outdated reports whether a worker should make room for one of this version. Its spool is the next one's.
+func (e *Executor) outdated(a workerapi.Attached) bool {
+	running := slices.ContainsFunc(a.Known, func(k executor.Known) bool { return k.Running })
+	return e.o.Version != "" && a.Version != e.o.Version && !running
 }
 
 // drop forgets a connection that has ended.

@@ -17,12 +17,13 @@ PRCTL = ctypes.CDLL(None).prctl
 def describe(body):
     with open(os.path.join(body["bundle_path"], body["file"])) as f:
         facts = json.load(f)
+    sys.preloaded = body.get("preload") or []
     exec(facts.get("at_import", ""), {"os": os, "sys": sys, "time": time})
     return {
         "type": "Described", "dags": [{"dag_id": d, "file": body["file"], "schedule": {"kind": "none"}, "tasks": []}
                                       for d in facts.get("dags", [])],
         "errors": facts.get("errors", []), "modules": [body["file"]],
-        "fork_unsafe": facts.get("fork_unsafe", ""), "import_seconds": 0,
+        "fork_unsafe": facts.get("fork_unsafe", "") or "bad" * ("bad" in sys.preloaded), "import_seconds": 0,
     }, facts
 
 

@@ -1,0 +1,75 @@
+package worker
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/executor"
+	"ostro.dev/ostro/protocol"
+)
+
+func testSpool(t *testing.T, dir string) *spool {
+	t.Helper()
+	s, err := openSpool(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestAResultOutlivesTheSpoolThatTookItWhateverItsSize(t *testing.T) {
+	dir := t.TempDir()
+	s := testSpool(t, dir)
+	big := strings.Repeat("x", 2*spoolMemory)
+	for id, value := range map[string]string{"small": "1", "big": `"` + big + `"`} {
+		r := executor.Result{AttemptID: id, State: run.Success, EndedAt: time.Now(), XComs: []protocol.XComValue{{Key: "k", Value: []byte(value)}}}
+		if _, err := s.Put(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := testSpool(t, dir)
+	for _, sp := range []*spool{s, again} {
+		for _, id := range []string{"small", "big"} {
+			data, err := sp.Get(id)
+			if err != nil || !strings.Contains(string(data), `"attempt_id":"`+id+`"`) {
+				t.Errorf("%s: %.60s, %v", id, data, err)
+			}
+		}
+	}
+	again.Remove("small")
+	again.Remove("big")
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("%d files are left", len(left))
+	}
+}
+
+func TestAResultTheDiskRefusesIsKeptAndSavedLater(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	s := testSpool(t, dir)
+	if err := os.Remove(dir); err != nil { // nothing can be written
+		t.Fatal(err)
+	}
+	big := executor.Result{AttemptID: "a", State: run.Failed, Reason: strings.Repeat("x", 2*spoolMemory), EndedAt: time.Now()}
+	data, err := s.Put(big)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Get("a"); err != nil || cmp.Diff(string(data), string(got)) != "" {
+		t.Errorf("from memory: %d bytes, %v", len(got), err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.settle()
+	if _, err := os.Stat(filepath.Join(dir, "a.json")); err != nil {
+		t.Error(err)
+	}
+}
