@@ -38,6 +38,9 @@ done
 cat > "$home/ostro.yaml" <<YAML
 # Written by make demo.
 python: $python
+scheduler:
+  # Only what the demo triggers: the weekly schedule would start a second training beside it.
+  use_job_schedule: false
 tasks:
   # The file says five minutes; nobody wants to watch that.
   retry_delay_override: 2s

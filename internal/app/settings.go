@@ -57,7 +57,12 @@ func (a *App) schedulerConfig(key []byte) scheduler.Config {
 		Slots: map[string]int{local.Name: c.Scheduler.Parallelism}, DefaultPoolSlots: c.Scheduler.DefaultPoolSlots,
 		BundleName: bundle.DefaultName, BundleShown: shown(c.DAGs),
 		BundlePath: func(version string) string { return bundle.SnapshotPath(a.home.path("bundles"), version) },
-		Isolation:  c.Tasks.Isolation, Compat: c.Compat, Grace: c.Tasks.KillGrace, BaseURL: a.URL(),
+		HasBundle: func(version string) bool {
+			_, err := os.Stat(bundle.SnapshotPath(a.home.path("bundles"), version))
+			return err == nil
+		},
+		Isolation: c.Tasks.Isolation, Compat: c.Compat, Grace: c.Tasks.KillGrace, BaseURL: a.URL(),
+		ByHand:   !c.Scheduler.UseJobSchedule,
 		TokenKey: key, Interval: c.Scheduler.Interval,
 	}
 }

@@ -44,6 +44,7 @@ type Config struct {
 		MaxInfraRetries      int           `yaml:"max_infra_retries"`        // 5: attempts lost to a dead worker
 		CatchupByDefault     *bool         `yaml:"catchup_by_default"`       // default by compat
 		PausedAtCreation     bool          `yaml:"dags_are_paused_at_creation"`
+		UseJobSchedule       bool          `yaml:"use_job_schedule"` // true; false: runs come about only by hand
 		MaxMapLength         int           `yaml:"max_map_length"`
 		Interval             time.Duration `yaml:"interval"` // reconcile at least so often, default 5s
 	} `yaml:"scheduler"`
@@ -107,6 +108,7 @@ func Defaults(home string) Config {
 	c.Scheduler.MaxActiveRunsPerDAG = 16
 	c.Scheduler.DefaultPoolSlots = 128
 	c.Scheduler.MaxInfraRetries = 5
+	c.Scheduler.UseJobSchedule = true
 	c.Scheduler.MaxMapLength = 1024
 	c.Scheduler.Interval = 5 * time.Second
 	c.Tasks.DefaultRetryDelay = 5 * time.Minute

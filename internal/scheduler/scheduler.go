@@ -49,9 +49,13 @@ type Config struct {
 	// and the snapshot of a version.
 	BundleName, BundleShown string
 	BundlePath              func(version string) string
+	// HasBundle says whether a version's snapshot is still there; nil means always.
+	HasBundle func(version string) bool
 	// Interpreter, Isolation, Compat and Grace go into every launch that does not say otherwise.
 	Interpreter, Isolation, Compat string
 	Grace                          time.Duration
+	// ByHand turns schedules off: DAG runs come about only when somebody triggers them.
+	ByHand bool
 	// BaseURL is where people reach the server.
 	BaseURL string
 	// TokenKey makes the tokens of callback processes, which must outlive a restart. Random when empty.

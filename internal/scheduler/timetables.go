@@ -20,13 +20,17 @@ type dagState struct {
 	tt   timetable.Timetable
 	// due is when the timetable must be looked at again; zero: now. far when it never gets due by itself.
 	due time.Time
+	// byHand is true where the installation creates no runs by schedule.
+	byHand bool
 }
 
 // never is a due that does not come.
 var never = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // automatic says whether the timetable may create runs.
-func (d *dagState) automatic() bool { return !d.info.Paused && !d.info.Removed && d.tt != nil }
+func (d *dagState) automatic() bool {
+	return !d.byHand && !d.info.Paused && !d.info.Removed && d.tt != nil
+}
 
 func (d *dagState) limits() timetable.Limits {
 	g := d.info.DAG
@@ -70,7 +74,7 @@ func (s *Scheduler) loadDAGs(ctx context.Context, st *state) error {
 }
 
 func (s *Scheduler) newDAGState(i store.DAGInfo) *dagState {
-	d := &dagState{info: i}
+	d := &dagState{info: i, byHand: s.cfg.ByHand}
 	tt, err := timetable.Parse(i.DAG.Schedule, i.DAG.Timezone, time.LoadLocation)
 	if err != nil { // the bundle refuses such DAGs; a time zone may be missing on another machine
 		s.log.Error("a DAG cannot be scheduled by time", "dag", i.DAG.ID, "error", err)
@@ -82,7 +86,7 @@ func (s *Scheduler) newDAGState(i store.DAGInfo) *dagState {
 
 // DAGsChanged says that DAGs were published or removed.
 func (s *Scheduler) DAGsChanged() {
-	s.box.put(message{actor: actorScheduler, fold: func(b *batch) error {
+	s.box.put(message{actor: actorScheduler, alone: true, fold: func(b *batch) error {
 		st := s.st
 		if err := s.loadDAGs(b.ctx, st); err != nil {
 			return err
