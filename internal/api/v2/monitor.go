@@ -185,6 +185,13 @@ func (a *API) listEventLogs(r *request) error {
 		return err
 	}
 	newest := len(order) > 0 && strings.HasPrefix(order[0], "-")
+	if f, ok := storeFilter(r, newest, limit, offset); ok {
+		page, total, err := a.Store.EventLog(r.ctx(), f)
+		if err != nil {
+			return fmt.Errorf("read the event log: %w", err)
+		}
+		return answerEvents(r, page, total)
+	}
 	var page []store.Event
 	total := 0
 	err = a.eachEvent(r, func(e store.Event) {
@@ -208,6 +215,31 @@ func (a *API) listEventLogs(r *request) error {
 		slices.Reverse(page)
 		page = window(page, limit, offset)
 	}
+	return answerEvents(r, page, total)
+}
+
+// storeFilter is what the request asks for as a filter of the store, when the store can filter by all of it.
+func storeFilter(r *request, newest bool, limit, offset int) (store.EventFilter, bool) {
+	for name := range r.query {
+		if strings.HasSuffix(name, "_pattern") || name == "before" || name == "after" || name == "excluded_events" {
+			return store.EventFilter{}, false
+		}
+	}
+	f := store.EventFilter{DAGID: r.text("dag_id"), RunID: r.text("run_id"), TaskID: r.text("task_id"), Actor: r.text("owner"),
+		Kinds: r.query["included_events"], OldestFirst: !newest, Limit: limit, Offset: offset}
+	if e := r.text("event"); e != "" {
+		if len(f.Kinds) > 0 {
+			return f, false
+		}
+		f.Kinds = []string{e}
+	}
+	if n := r.intFrom("map_index", -2, -1); n != -2 {
+		f.MapIndex = &n
+	}
+	return f, limit > 0
+}
+
+func answerEvents(r *request, page []store.Event, total int) error {
 	out := wire.EventLogs{EventLogs: []wire.EventLog{}, Total: total}
 	for _, e := range page {
 		out.EventLogs = append(out.EventLogs, wireEvent(e))
