@@ -98,7 +98,7 @@ if [ "$outcome" -ne 0 ]; then
 The quality gate refused the model, was retried as often as its author allowed, called notify_on_slack after the last
 try, and promote_to_staging did not run: its state is upstream_failed. From here you would
   look at the log        $ostro tasks logs fraud_detection_training quality_gate $run
-  train again and retry  $ostro tasks clear fraud_detection_training train_model $run --downstream --yes
+  train again and retry  $ostro tasks clear fraud_detection_training $run --task train_model --downstream --yes
 TEXT
 fi
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -135,8 +134,12 @@ func remark(ti wire.TaskInstance) string {
 			return oneLine(s)
 		}
 	}
-	if n := len(ti.Ostro.Notices); n > 0 {
-		return oneLine(strings.Join(ti.Ostro.Notices, "; "))
+	switch n := len(ti.Ostro.Notices); n {
+	case 0:
+	case 1:
+		return oneLine(ti.Ostro.Notices[0])
+	default:
+		return fmt.Sprintf("%d notices: ostro tasks state %s %s", n, ti.DAGID, ti.TaskID)
 	}
 	return oneLine(ti.Ostro.IsolationReason)
 }
