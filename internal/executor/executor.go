@@ -47,6 +47,9 @@ type Sink interface {
 type Attempt struct {
 	ID    string `json:"id"`
 	Token string `json:"token"` // plain; the store keeps only its hash
+	// Instance is the incarnation the attempt was queued for. Another one must not begin it: it has been, or is about to be,
+	// declared lost and replaced. Empty: any.
+	Instance string `json:"instance,omitempty"`
 	// Startup is complete except for what only the worker knows (pods, hostname).
 	Startup protocol.StartupDetails `json:"startup"`
 	// Interpreter is the Python executable of the bundle; empty: the worker's default.

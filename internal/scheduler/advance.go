@@ -15,6 +15,10 @@ import (
 
 // advance adds to a batch everything that follows from what it holds, until nothing more follows.
 func (s *Scheduler) advance(b *batch) {
+	if s.st.fresh {
+		s.st.fresh = false
+		s.tickAll(b)
+	}
 	s.flushStarted(b)
 	for more := true; more; {
 		more = s.createScheduled(b)
@@ -45,6 +49,8 @@ func (s *Scheduler) onTime(b *batch) error {
 	if b.now.Sub(s.lastFull) >= s.cfg.Interval {
 		s.lastFull = b.now
 		st.runsDirty = true
+		st.wakes = nil
+		s.tickAll(b)
 		for _, d := range st.dags {
 			if d.due.Equal(never) {
 				d.due = time.Time{}
@@ -53,6 +59,16 @@ func (s *Scheduler) onTime(b *batch) error {
 		s.relaunch(b)
 	}
 	return nil
+}
+
+// tickAll looks at every running run.
+func (s *Scheduler) tickAll(b *batch) {
+	for _, lr := range s.st.runs {
+		if lr.run.Row().State == run.RunRunning {
+			lr.wakeAt = time.Time{}
+			b.decide(lr, plan.Tick{})
+		}
+	}
 }
 
 // startRuns lets queued DAG runs begin.

@@ -49,7 +49,9 @@ func (s *Scheduler) Clear(ctx context.Context, actor string, r ClearRequest) ([]
 
 // clear clears instances of one run; with RunOnLatest the run goes on with the newest version of its DAG.
 func (s *Scheduler) clear(b *batch, lr **liveRun, keys []run.Key, r ClearRequest) error {
-	if r.RunOnLatest {
+	row := (*lr).run.Row()
+	lost := s.cfg.HasBundle != nil && ended(row.State) && !s.cfg.HasBundle(row.BundleVersion)
+	if r.RunOnLatest || lost { // without its code a run can only go on with the code there is
 		newer, err := s.onLatest(b, *lr)
 		if err != nil {
 			return err

@@ -58,7 +58,7 @@ func (s *Scheduler) order(lr *liveRun, ti run.TaskInstance, a *openAttempt) *exe
 		compat = s.cfg.Compat
 	}
 	return &executor.Attempt{
-		ID: a.row.ID, Token: a.token, Interpreter: s.cfg.Interpreter, Isolation: s.cfg.Isolation, Grace: s.cfg.Grace,
+		ID: a.row.ID, Token: a.token, Instance: a.row.Instance, Interpreter: s.cfg.Interpreter, Isolation: s.cfg.Isolation, Grace: s.cfg.Grace,
 		Compat: compat,
 		Startup: protocol.StartupDetails{
 			Type: "StartupDetails", TI: s.taskRef(lr, ti, a), DagRelPath: g.File,

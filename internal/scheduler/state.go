@@ -37,6 +37,7 @@ type state struct {
 	// pending are processes that exist but are not recorded as running yet, to travel with the next commit.
 	pending   map[string]executor.Started
 	pendingAt time.Time
+	fresh     bool // just read: every run must say when it wants to be looked at
 }
 
 // liveRun is one DAG run in memory.
@@ -83,7 +84,7 @@ func newState() *state {
 		runs: map[plan.RunKey]*liveRun{}, dags: map[string]*dagState{}, indexes: map[versionKey]*indexed{},
 		attempts: map[string]*openAttempt{}, callbacks: map[int64]*owedCallback{}, pools: map[string]plan.Pool{},
 		running: map[plan.RunGroup]int{}, queued: map[plan.RunKey]*liveRun{}, active: map[string]int{},
-		pastDirty: map[plan.RunKey]bool{}, pending: map[string]executor.Started{}, runsDirty: true,
+		pastDirty: map[plan.RunKey]bool{}, pending: map[string]executor.Started{}, runsDirty: true, fresh: true,
 	}
 }
 

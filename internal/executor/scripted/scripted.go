@@ -105,7 +105,7 @@ func (e *Executor) Launch(_ context.Context, a executor.Attempt) error {
 	if !e.attached {
 		return ErrAway
 	}
-	if e.attempts[a.ID] != nil {
+	if e.attempts[a.ID] != nil || (a.Instance != "" && a.Instance != e.instanceName()) {
 		return nil
 	}
 	e.begun[a.ID]++
