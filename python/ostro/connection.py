@@ -35,7 +35,7 @@ class Connection:
         inner, inner_sep, inner_rest = rest.partition("://")
         parts = urlsplit("x://" + (inner_rest if inner_sep else rest))
         self.conn_type = {"postgresql": "postgres"}.get(head.replace("-", "_"), head.replace("-", "_"))
-        host = unquote(parts.hostname or "") if parts.hostname and "%" in parts.netloc else _host(parts)
+        host = unquote(_host(parts))
         self.host = "%s://%s" % (inner, host) if inner_sep else host
         self.login = unquote(parts.username) if parts.username else parts.username
         self.password = unquote(parts.password) if parts.password else parts.password

@@ -40,12 +40,24 @@ class AirflowFinder:
         raise ModuleNotFoundError(_explain(fullname))
 
 
+class _Module(type(sys)):
+    """A module of the surface. A submodule does not take the place of a name it offers (``decorators.task_group``)."""
+
+    def __setattr__(self, name, value):
+        if isinstance(value, _Module):
+            from . import surface
+
+            if any(shown == name for _, _, shown in surface.targets(self.__name__)):
+                value = surface.resolve(self.__name__, name)
+        super().__setattr__(name, value)
+
+
 class _Loader:
     """Makes a module whose names are looked up when they are used."""
 
     @staticmethod
     def create_module(spec):
-        return None
+        return _Module(spec.name)
 
     @staticmethod
     def exec_module(module):

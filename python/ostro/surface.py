@@ -1,7 +1,7 @@
 """Which names people import from ``airflow.…`` and what stands behind each: the whole import surface, as one table.
 
 A line is a module; after it, the modules of this package whose public names it offers, or ``module:name`` for one name and
-``module:name=shown`` for one under another name. Airflow 2 and Airflow 3 spellings stand side by side.
+``module:name=shown`` for one under another name; ``@module`` is the module itself. Airflow 2 and Airflow 3 spellings stand side by side.
 """
 
 _EXC = "exceptions"
@@ -24,9 +24,9 @@ _SDK = (
     "assets:AssetWatcher assets:Metadata assets:Model assets:BaseAsset rules:TriggerRule rules:WeightRule "
     "rules:DagRunState rules:TaskInstanceState timetables:CronDataIntervalTimetable timetables:CronTriggerTimetable "
     "timetables:MultipleCronTriggerTimetable timetables:DeltaDataIntervalTimetable timetables:DeltaTriggerTimetable "
-    "timetables:EventsTimetable timetables:AssetOrTimeSchedule template:literal macros context:Context xcom:XCom "
-    "deadlines:DeadlineAlert deadlines:DeadlineReference deadlines:AsyncCallback deadlines:SyncCallback timezone "
-    "sdk_extras:ObjectStoragePath configuration:conf=conf operators.python:BaseBranchOperator "
+    "timetables:EventsTimetable timetables:AssetOrTimeSchedule template:literal @macros context:Context xcom:XCom "
+    "deadlines:DeadlineAlert deadlines:DeadlineReference deadlines:AsyncCallback deadlines:SyncCallback @timezone "
+    "sdk_extras:ObjectStoragePath configuration:conf operators.python:BaseBranchOperator "
     "operators.skipping:SkipMixin ti:TaskInstance=RuntimeTaskInstance"
 )
 _MODEL_BASE = (
@@ -266,6 +266,9 @@ VERSION = "3.3.2"
 def targets(module):
     """Yield (implementing module, its name, shown name); a whole module has None for both names."""
     for word in MODULES[module].split():
+        if word[0] == "@":
+            yield "ostro." + word[1:], ".", word[1:]
+            continue
         path, _, names = word.partition(":")
         name, _, shown = names.partition("=")
         yield "ostro." + path, name or None, shown or name or None
@@ -282,14 +285,14 @@ def resolve(module, name):
 
     for path, original, shown in targets(module):
         if shown == name:
-            return getattr(importlib.import_module(path), original)
-        if original is None:
-            if path.rpartition(".")[2] == name:
-                return importlib.import_module(path)
-            if not name.startswith("_"):
-                implementation = importlib.import_module(path)
-                if name in vars(implementation) or hasattr(implementation, "__getattr__"):
-                    return getattr(implementation, name)
+            implementation = importlib.import_module(path)
+            return implementation if original == "." else getattr(implementation, original)
+        if original is None and not name.startswith("_"):
+            implementation = importlib.import_module(path)
+            if name in vars(implementation):
+                return vars(implementation)[name]
+            if hasattr(implementation, "__getattr__") and hasattr(implementation, name):
+                return getattr(implementation, name)
     raise AttributeError("module %r has no attribute %r" % (module, name))
 
 

@@ -140,6 +140,10 @@ class _Variables(MutableMapping):
     def __len__(self):
         return len(list(iter(self)))
 
+    def copy(self):
+        """For Jinja's tracebacks, which want to show variables: none, rather than to compute them all."""
+        return {}
+
     def __setitem__(self, name, value):
         self._globals[name] = value
 

@@ -93,8 +93,10 @@ def _encode_other(value, kind, path, what, inner):
         return _encode_dict(value, path, what, inner)
     if isinstance(value, (list, tuple)):
         return [inner(item, "[%d]" % index) for index, item in enumerate(value)]
-    hint = "an open file or connection cannot travel" if hasattr(value, "fileno") else None
-    if hasattr(value, "__next__"):
+    hint = None
+    if hasattr(value, "fileno"):
+        hint = "an open file or connection cannot travel"
+    elif hasattr(value, "__next__"):
         hint = "a generator, which can be read only once; return list(...) of it"
     return _fail(value, path, what, hint)
 

@@ -4,9 +4,6 @@ import datetime
 from datetime import timedelta
 
 import pytest
-from support import START, described, task_of
-
-from airflow import DAG
 from airflow.decorators import dag as dag_decorator
 from airflow.decorators import setup, task, task_group, teardown
 from airflow.exceptions import AirflowDagCycleException, AirflowException, DuplicateTaskIdFound
@@ -18,6 +15,9 @@ from airflow.sdk import Asset, AssetAlias, Param
 from airflow.utils.edgemodifier import Label
 from airflow.utils.task_group import TaskGroup
 from airflow.utils.trigger_rule import TriggerRule
+from support import START, described, task_of
+
+from airflow import DAG
 
 
 def upstream(dag):

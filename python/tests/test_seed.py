@@ -59,8 +59,8 @@ def test_the_pods_of_the_pipeline_run_as_processes_with_rendered_arguments(tmp_p
     dag = load("fraud_detection.py")
     comms = attempt(dag, "prepare_data", pods=pods)
     assert comms.terminal["type"] == "SucceedTask"
-    assert ["prepare_data.py", "--date=2024-01-01", "--output=s3://bucket/features/2024-01-01/"] == eval(
-        capfd.readouterr().out)
+    assert eval(
+        capfd.readouterr().out) == ["prepare_data.py", "--date=2024-01-01", "--output=s3://bucket/features/2024-01-01/"]
     assert [message["text"].split(" as a")[0] for message in comms.of("AddNotice")] == [
         "namespace has no effect", "is_delete_operator_pod has no effect", "resources are advisory"]
     comms = attempt(dag, "train_model", pods=pods)

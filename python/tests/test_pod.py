@@ -1,0 +1,184 @@
+"""KubernetesPodOperator as a local process: what runs, what is said, what is refused."""
+
+import os
+import sys
+
+import pytest
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from support import START, attempt, described, write
+
+from airflow import DAG
+from ostro.operators.pod import WITHOUT_EFFECT, match_image
+
+
+def pod(pods=None, code="pass", dag_kwargs=None, **kwargs):
+    kwargs.setdefault("image", "img:1")
+    kwargs.setdefault("cmds", ["python", "-c", code])
+    with DAG("d", start_date=START) as dag:
+        KubernetesPodOperator(task_id="t", **kwargs)
+    settings = {"mode": "process", "gpus": 0, "images": {"img*": {"dir": ""}}, "config_file": "/home/me/ostro.yaml"}
+    settings.update(pods or {})
+    return attempt(dag, "t", pods=None if pods is False else settings)
+
+
+def told(comms):
+    return [message["text"] for message in comms.of("AddNotice")]
+
+
+def test_output_and_errors_go_to_their_streams_unmodified(capfd):
+    pod(code="import sys; print('out {{ ds }}'); print('err', file=sys.stderr)")
+    assert capfd.readouterr() == ("out 2024-01-01\n", "err\n")
+
+
+def test_folder_environment_and_python_come_from_the_image(tmp_path, capfd, monkeypatch):
+    write(tmp_path, "main.py", "import os, sys; print(os.getcwd(), os.environ['A'], os.environ['B'], os.environ['C'], "
+                               "os.environ.get('PYTHONPATH'), sys.argv[1:])")
+    monkeypatch.setenv("C", "task")
+    monkeypatch.setenv("PYTHONPATH", "/runtime")
+    pod({"images": {"img:*": {"dir": str(tmp_path), "python": sys.executable, "env": {"A": "image", "B": "image"}}}},
+        cmds=["python3", "main.py"], arguments="{{ ds }}", env_vars={"B": "own-{{ ds }}"})
+    assert capfd.readouterr().out == "%s image own-2024-01-01 task None ['2024-01-01']\n" % tmp_path
+
+
+@pytest.mark.parametrize("code, reason", [
+    ("raise SystemExit(3)", "AirflowException: the command of image img:1 failed with exit code 3"),
+    ("import os; os.kill(os.getpid(), 9)", "AirflowException: the command of image img:1 failed with exit code -9 (ended by "
+     "SIGKILL: somebody killed it, most often the kernel because memory ran out)"),
+])
+def test_exit_codes_are_told_in_words(code, reason):
+    terminal = pod(code=code).terminal
+    assert (terminal["type"], terminal["reason"]) == ("RetryTask", reason)
+
+
+def test_an_exit_code_may_mean_skipped():
+    assert pod(code="raise SystemExit(42)", skip_on_exit_code=42).terminal["state"] == "skipped"
+
+
+WRITE = "import os, json; json.dump({'a': [1]}, open(os.environ['OSTRO_XCOM_PATH'], 'w'))"
+
+
+def test_what_is_written_to_the_return_path_is_the_xcom():
+    comms = pod(code=WRITE, do_xcom_push=True)
+    assert comms.terminal["xcoms"] == [{"key": "return_value", "value": {"a": [1]}, "map_length": 1}]
+    assert "xcoms" not in pod(code=WRITE).terminal
+    assert "xcoms" not in pod(do_xcom_push=True).terminal
+
+
+def test_the_xcom_is_pushed_on_failure_too_and_must_be_json():
+    failed = pod(code=WRITE + "; raise SystemExit(1)", do_xcom_push=True).terminal
+    assert failed["type"] == "RetryTask" and failed["xcoms"][0]["value"] == {"a": [1]}
+    bad = pod(code="import os; open(os.environ['AIRFLOW_XCOM_PATH'], 'w').write('{')", do_xcom_push=True).terminal
+    assert "the XCom that image img:1 wrote is not JSON" in bad["reason"]
+
+
+def test_an_image_that_is_not_mapped_shows_the_lines_to_add():
+    terminal = pod({"images": {}}, image="repo/ml:2.1").terminal
+    assert terminal["type"] == "RetryTask"
+    with DAG("d", start_date=START) as dag:
+        task = KubernetesPodOperator(task_id="t", image="repo/ml:2.1", cmds=["x"])
+    with pytest.raises(Exception, match="is not mapped") as told_:
+        task._settings({"mode": "process", "images": {}, "config_file": "/home/me/ostro.yaml"})
+    assert str(told_.value).startswith(
+        "image repo/ml:2.1 (task 't') is not mapped to a folder of this machine. Add to /home/me/ostro.yaml:\n"
+        'images:\n  "repo/ml:*":\n    dir: /path/to')
+    assert dag
+
+
+def test_without_pods_configured_the_error_shows_the_setting():
+    with DAG("d", start_date=START):
+        task = KubernetesPodOperator(task_id="t", image="i", cmds=["x"])
+    with pytest.raises(Exception, match="add to ostro.yaml:\npods: process\nimages:"):
+        task._settings(None)
+    assert "has no cluster to run in" in pod(False).terminal["reason"]
+
+
+@pytest.mark.parametrize("image, want", [
+    ("ml:latest", 1), ("ml:v2", 2), ("ml", 1), ("other:1", None), ("repo:5000/ml:v2", 3), ("repo:5000/ml", 3)])
+def test_the_longest_glob_wins(image, want):
+    images = {"ml:*": 1, "ml:v*": 2, "repo:5000/*": 3}
+    assert match_image(image, images) == want
+
+
+def test_every_argument_without_effect_is_listed_once():
+    values = {
+        "tolerations": [{"key": "x"}], "annotations": {"a": "b"}, "namespace": "ns", "volumes": ["v"],
+        "labels": {"a": "b"}, "is_delete_operator_pod": False, "on_finish_action": "keep_pod", "node_selectors": {"a": "b"},
+        "service_account_name": "sa", "startup_timeout_seconds": 5, "hostnetwork": True, "image_pull_secrets": "a,b",
+        "reattach_on_restart": False, "deferrable": True, "kubernetes_conn_id": "other",
+    }
+    notices = told(pod(**values))
+    assert sorted(text.split(" has no effect")[0] for text in notices) == sorted(
+        name.replace("node_selectors", "node_selector") for name in values)
+    assert told(pod()) == []
+
+
+def test_every_known_argument_is_either_used_or_listed():
+    arguments = set(KubernetesPodOperator.__init__.__wrapped__.__kwdefaults__)
+    used = {"image", "cmds", "arguments", "env_vars", "get_logs", "do_xcom_push", "skip_on_exit_code", "resources",
+            "container_resources", "node_selectors", "xcom_push"}
+    assert arguments - used == set(WITHOUT_EFFECT)
+
+
+def test_gpus_that_are_not_there_are_said_and_do_not_fail():
+    gpu = {"limits": {"nvidia.com/gpu": 2}}
+    assert told(pod(container_resources=gpu)) == [
+        "2 GPUs asked for, this machine has none; the task runs all the same"]
+    assert told(pod({"gpus": 4}, container_resources=gpu)) == []
+
+
+def test_strict_resources_refuse_what_the_machine_does_not_have():
+    assert "asks for 10000 CPU" in pod({"strict": True}, resources={"request_cpu": "10000"}).terminal["reason"]
+    assert "asks for 1.049e+06 GiB memory" in pod({"strict": True}, resources={"request_memory": "1Pi"}).terminal["reason"]
+    assert "1 GPU asked for, this machine has none (resources: strict)" in pod(
+        {"strict": True}, resources={"limit_gpu": 1}).terminal["reason"]
+
+
+def test_a_strict_memory_limit_binds():
+    code = "x = bytearray(400 << 20)"
+    limits = {"limits": {"memory": "200Mi"}}
+    assert pod(container_resources=limits, code=code).terminal["type"] == "SucceedTask"
+    assert "exit code 1" in pod({"strict": True}, container_resources=limits, code=code).terminal["reason"]
+
+
+def test_legacy_spellings():
+    with DAG("d", start_date=START) as dag, pytest.raises(TypeError, match=r"unknown key 'request_mem' \(did you mean"):
+        KubernetesPodOperator(task_id="bad", resources={"request_mem": "1Gi"})
+    with DAG("d", start_date=START) as dag:
+        KubernetesPodOperator(task_id="t", image="i", xcom_push=True, resources={"limit_memory": "1Gi", "limit_cpu": "500m"})
+    task = described(dag)["tasks"][0]
+    assert task["do_xcom_push"] and task["resources"] == {"cpu": 0.5, "memory": 1 << 30}
+
+
+def test_models_of_the_kubernetes_client_are_rendered_inside():
+    class V1EnvVar:
+        def __init__(self, name, value=None, value_from=None):
+            self.name, self.value, self.value_from = name, value, value_from
+
+    class V1ResourceRequirements:
+        def __init__(self, requests=None, limits=None):
+            self.requests, self.limits = requests, limits
+
+    comms = pod(code="import os; print(os.environ['D'], flush=True); raise SystemExit(0 if os.environ['D'] == '2024-01-01' else 1)",
+                env_vars=[V1EnvVar("D", "{{ ds }}"), V1EnvVar("S", value_from="secret")],
+                container_resources=V1ResourceRequirements(limits={"memory": "{{ '1Gi' }}"}))
+    assert comms.terminal["type"] == "SucceedTask"
+    assert told(comms) == ["env_vars: S takes its value from the cluster, which is not here; it is not set",
+                           "resources are advisory as a local process (resources: strict makes them binding): 1 GiB memory"] or (
+        sorted(told(comms))[0].startswith("env_vars: S takes"))
+
+
+def test_a_missing_program_or_folder_is_told(tmp_path):
+    assert "cannot run 'no-such-program' for image img:1: no such program" in pod(cmds=["no-such-program"]).terminal["reason"]
+    assert "the folder of image img:1 does not exist: /none" in pod({"images": {"img*": {"dir": "/none"}}}).terminal["reason"]
+    assert "gives no cmds=" in pod(cmds=[]).terminal["reason"]
+
+
+def test_a_pod_is_ended_when_the_time_is_up(tmp_path):
+    import datetime
+
+    marker = str(tmp_path / "pid")
+    code = "import os, time; open(%r, 'w').write(str(os.getpid())); time.sleep(60)" % marker
+    comms = pod(code=code, execution_timeout=datetime.timedelta(seconds=1))
+    assert comms.terminal["reason"].startswith("AirflowTaskTimeout")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(open(marker).read()), 0)
