@@ -9,6 +9,7 @@ which for a program with pandas loaded takes longer than many a task.
 import atexit
 import datetime
 import gc
+import importlib
 import os
 import signal
 import socket
@@ -30,10 +31,13 @@ EXIT_TERMINATED = 128 + signal.SIGTERM
 KIND_CALLBACK = "callback"
 
 
+_NEEDED = ("ostro.exceptions", "ostro.runner", "ostro.template", "copy")
+
+
 def prepare():
-    """Import what every task process needs. Call in the host, so that its forks find it there."""
-    import ostro.exceptions  # noqa: F401
-    import ostro.runner  # noqa: F401
+    """Import what a task process needs. Call in the host, so that its forks find it there."""
+    for name in _NEEDED:
+        importlib.import_module(name)
 
 
 def rehearse(files):

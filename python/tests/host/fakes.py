@@ -66,6 +66,7 @@ def install():
         "ostro.loader": (load_file, LoadResult),
         "ostro.serialize": (describe,),
         "ostro.runner": (run_task, run_callback, on_term),
+        "ostro.template": (),
     }.items():
         module = types.ModuleType(name)
         for member in members:
