@@ -86,16 +86,21 @@ func newFixture(t testing.TB) *fixture {
 	f.settings = workerapi.Settings{LogRoot: filepath.Join(home, "logs"), Python: "python3", RuntimePath: runtime, GraceSeconds: 5}
 	f.dagFile("dag.json", map[string]any{"dags": []string{"d"}})
 	t.Cleanup(func() {
+		f.end()
+		out, _ := os.ReadFile(filepath.Join(home, "logs", "worker.log"))
+		for _, bad := range []string{"DATA RACE", "panic:", "fatal error:"} {
+			if bytes.Contains(out, []byte(bad)) {
+				t.Errorf("the worker's log says %s", bad)
+			}
+		}
 		if t.Failed() {
 			logs, _ := filepath.Glob(filepath.Join(f.settings.LogRoot, "dag_id=d", "*"))
 			for _, l := range logs {
 				data, _ := os.ReadFile(l)
 				t.Logf("%s:\n%.4000s", filepath.Base(l), data)
 			}
-			out, _ := os.ReadFile(filepath.Join(home, "logs", "worker.log"))
 			t.Logf("worker.log:\n%s", out)
 		}
-		f.end()
 		os.RemoveAll(home)
 	})
 	return f

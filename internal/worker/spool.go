@@ -85,35 +85,50 @@ func (s *spool) load(id string) {
 		AttemptID: id, State: run.Failed, Infra: true, EndedAt: time.Now(),
 		Reason: fmt.Sprintf("its result was lost: the spooled file cannot be read (%v)", err),
 	}
-	if data, err = json.Marshal(lost); err == nil {
-		s.put(id, data)
+	if _, err := s.Add(lost); err == nil {
+		s.Save(id)
 	}
 }
 
-// Put keeps a result. It returns the encoded result; the disk's refusal is logged, and repaired later, since the result
-// is in memory.
-func (s *spool) Put(r executor.Result) (json.RawMessage, error) {
+// Add takes a result into memory and returns it encoded. Save must follow.
+func (s *spool) Add(r executor.Result) (json.RawMessage, error) {
 	data, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("encode result of attempt %s: %w", r.AttemptID, err)
 	}
-	s.put(r.AttemptID, data)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.results[r.AttemptID] = data
 	return data, nil
+}
+
+// Save writes a result that was added, unless it was acknowledged meanwhile. The disk's refusal is logged, and repaired
+// later: the result stays in memory until then.
+func (s *spool) Save(id string) {
+	s.mu.Lock()
+	data := s.results[id]
+	s.mu.Unlock()
+	if data != nil {
+		s.put(id, data)
+	}
 }
 
 func (s *spool) put(id string, data json.RawMessage) {
 	err := s.save(id, data)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.results[id] = nil
+	if _, wanted := s.results[id]; !wanted {
+		_ = os.Remove(s.path(id))
+		return
+	}
 	if err != nil {
 		s.logger.Error("cannot spool a result; it is kept in memory", "attempt", id, "err", err)
 		s.unsaved[id] = true
 	} else {
 		s.aged = append(s.aged, id)
-	}
-	if err != nil || len(data) <= spoolMemory {
-		s.results[id] = data
+		if len(data) > spoolMemory {
+			s.results[id] = nil
+		}
 	}
 	if s.syncing == nil && !s.closed {
 		s.syncing = time.AfterFunc(syncDelay, s.settle)

@@ -31,9 +31,10 @@ func TestAResultOutlivesTheSpoolThatTookItWhateverItsSize(t *testing.T) {
 	big := strings.Repeat("x", 2*spoolMemory)
 	for id, value := range map[string]string{"small": "1", "big": `"` + big + `"`} {
 		r := executor.Result{AttemptID: id, State: run.Success, EndedAt: time.Now(), XComs: []protocol.XComValue{{Key: "k", Value: []byte(value)}}}
-		if _, err := s.Put(r); err != nil {
+		if _, err := s.Add(r); err != nil {
 			t.Fatal(err)
 		}
+		s.Save(id)
 	}
 	again := testSpool(t, dir)
 	for _, sp := range []*spool{s, again} {
@@ -58,10 +59,11 @@ func TestAResultTheDiskRefusesIsKeptAndSavedLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	big := executor.Result{AttemptID: "a", State: run.Failed, Reason: strings.Repeat("x", 2*spoolMemory), EndedAt: time.Now()}
-	data, err := s.Put(big)
+	data, err := s.Add(big)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Save("a")
 	if got, err := s.Get("a"); err != nil || cmp.Diff(string(data), string(got)) != "" {
 		t.Errorf("from memory: %d bytes, %v", len(got), err)
 	}
@@ -71,5 +73,18 @@ func TestAResultTheDiskRefusesIsKeptAndSavedLater(t *testing.T) {
 	s.settle()
 	if _, err := os.Stat(filepath.Join(dir, "a.json")); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAResultAcknowledgedBeforeItIsSavedLeavesNoFile(t *testing.T) {
+	dir := t.TempDir()
+	s := testSpool(t, dir)
+	if _, err := s.Add(executor.Result{AttemptID: "a", State: run.Success}); err != nil {
+		t.Fatal(err)
+	}
+	s.Remove("a")
+	s.Save("a")
+	if left, _ := os.ReadDir(dir); len(left) != 0 || s.Has("a") {
+		t.Errorf("%d files are left", len(left))
 	}
 }

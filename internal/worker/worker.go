@@ -282,6 +282,9 @@ func (w *Worker) launch(orders []executor.Attempt) error {
 		if w.attempts[o.ID] != nil || w.spool.Has(o.ID) || w.forgotten.Has(o.ID) {
 			continue
 		}
+		if o.Instance != "" && o.Instance != w.instance {
+			continue // meant for a worker that is gone: the server has replaced it, or will
+		}
 		a := newAttempt(w, o, w.settings)
 		w.attempts[o.ID] = a
 		w.tasks.Go(func() { w.finish(a, a.run()) })
@@ -305,12 +308,13 @@ type finished struct {
 	Result json.RawMessage `json:"result"`
 }
 
-// finish spools a result and reports it.
+// finish reports a result and spools it. The report goes first, the file is not on the task's critical path: a result is
+// lost only if server and worker both die in between, and then the attempt counts as lost with its worker.
 func (w *Worker) finish(a *attempt, r executor.Result) {
-	data, err := w.spool.Put(r)
+	data, err := w.spool.Add(r)
 	if err != nil { // a value that was JSON when it came is JSON now
 		w.log.Error("cannot encode a result", "attempt", r.AttemptID, "err", err)
-		data, _ = w.spool.Put(executor.Result{AttemptID: r.AttemptID, State: r.State, Reason: err.Error(), EndedAt: r.EndedAt})
+		data, _ = w.spool.Add(executor.Result{AttemptID: r.AttemptID, State: r.State, Reason: err.Error(), EndedAt: r.EndedAt})
 	}
 	w.mu.Lock()
 	delete(w.attempts, r.AttemptID)
@@ -321,6 +325,7 @@ func (w *Worker) finish(a *attempt, r executor.Result) {
 		}
 	}
 	w.mu.Unlock()
+	w.spool.Save(r.AttemptID)
 	w.records.Remove(r.AttemptID)
 }
 

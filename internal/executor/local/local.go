@@ -206,6 +206,9 @@ func (e *Executor) Stop(ctx context.Context, grace time.Duration) (*workerapi.St
 	}
 	var s workerapi.Stopped
 	if err := peer.Call(ctx, workerapi.Stop{Type: "Stop", GraceSeconds: grace.Seconds()}, &s); err != nil {
+		if errors.Is(err, workerapi.ErrClosed) { // it ended by itself, or a newer server has it now
+			return nil, nil
+		}
 		return nil, fmt.Errorf("stop the worker: %w", err)
 	}
 	select {
