@@ -71,7 +71,7 @@ type server struct {
 	closed bool
 }
 
-func python(t *testing.T) string {
+func findPython(t *testing.T) string {
 	t.Helper()
 	path, err := exec.LookPath("python3")
 	if err != nil {
@@ -85,7 +85,7 @@ func newConfig(t *testing.T) config.Config {
 	home := t.TempDir()
 	cfg := config.Defaults(home)
 	cfg.Port = 0
-	cfg.Python = python(t)
+	cfg.Python = findPython(t)
 	no := false
 	cfg.S3.Dev = &no
 	cfg.Tasks.KillGrace = 2 * time.Second
