@@ -1,0 +1,112 @@
+package airflowclient
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const dagFile = `from datetime import datetime
+from airflow.decorators import dag, task
+
+@dag(schedule="0 2 * * *", start_date=datetime(2024, 1, 1), catchup=False, is_paused_upon_creation=True, tags=["ml"], params={"depth": 3})
+def etl():
+    @task
+    def get():
+        print("got it")
+        return {"f1": 0.92, "who": "it's me"}
+
+    @task
+    def double(n):
+        return 2 * n
+
+    @task(retries=1, retry_delay=0.1)
+    def fail(v):
+        raise ValueError("not good enough")
+
+    double.expand(n=[1, 2])
+    fail(get())
+
+etl()
+`
+
+func TestTheGenuineAirflowClientCanUseTheAPI(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	python := filepath.Join(root, ".venvs", "airflow-client", "bin", "python")
+	if _, err := os.Stat(python); err != nil {
+		t.Skip("no apache-airflow-client here: scripts/python-env airflow-client makes its environment")
+	}
+	home := t.TempDir()
+	binary := filepath.Join(home, "ostro")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "ostro.dev/ostro/cmd/ostro").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	if err := os.MkdirAll(filepath.Join(home, "dags"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"dags/etl.py": dagFile, "dags/broken.py": "from airflow import DAG\nimport nothing_like_this  # dag\n"} {
+		if err := os.WriteFile(filepath.Join(home, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	url := serve(t, binary, home)
+	token, err := os.ReadFile(filepath.Join(home, "token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := exec.CommandContext(t.Context(), python, "check.py", url, strings.TrimSpace(string(token)))
+	out, err := check.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Errorf("check.py: %v", err)
+	}
+}
+
+// serve starts the program and returns its address once it answers.
+func serve(t *testing.T, binary, home string) string {
+	t.Helper()
+	log, err := os.Create(filepath.Join(home, "server.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := exec.Command(binary, "standalone", "--home", home, "--port", "0")
+	server.Stdout, server.Stderr = log, log
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Wait() }()
+	t.Cleanup(func() {
+		if err := server.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		if err := <-ended; err != nil {
+			text, _ := os.ReadFile(log.Name())
+			t.Errorf("the server ended with %v:\n%s", err, text)
+		}
+		_ = log.Close()
+	})
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		var running struct{ URL string }
+		if b, err := os.ReadFile(filepath.Join(home, "run", "server.json")); err == nil && json.Unmarshal(b, &running) == nil {
+			return running.URL
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("the server ended: %v", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the server did not start")
+		}
+	}
+}
