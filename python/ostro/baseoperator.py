@@ -151,6 +151,8 @@ class BaseOperator(DependencyMixin, metaclass=BaseOperatorMeta):
     is_mapped = False
     # Where Airflow users find the class; used for display only.
     shown_module = None
+    # Standard modules that execute() needs; imported once beside the DAG file rather than in every task.
+    runtime_modules = ()
     # "process" runs user code; "empty" needs no process.
     work_kind = "process"
 
@@ -416,10 +418,8 @@ class BaseOperator(DependencyMixin, metaclass=BaseOperatorMeta):
 
     def prepare_for_execution(self):
         """Return a copy that rendering may change."""
-        import copy
-
-        task = copy.copy(self)
-        task.__dict__["_made"] = False
+        task = type(self).__new__(type(self))
+        task.__dict__.update(self.__dict__, _made=False)
         return task
 
     def pre_execute(self, context):

@@ -67,6 +67,7 @@ class _BashDecoratedOperator(DecoratedOperator):
     template_fields = ("bash_command", "env", "cwd", "op_args", "op_kwargs", "templates_dict")
     template_ext = (".sh", ".bash")
     custom_operator_name = "@task.bash"
+    runtime_modules = ("ostro.operators.bash", "subprocess", "shutil", "tempfile", "threading")
     shown_module = _SHOWN + "bash"
 
     def __init__(self, *, python_callable, env=None, append_env=False, output_encoding="utf-8", skip_on_exit_code=99,

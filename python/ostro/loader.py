@@ -58,14 +58,21 @@ def load_file(bundle_path, file, shown_path=None, compat="airflow3", defaults=No
     else:
         _collect(module, place, result)
     result.modules = sorted(touched | _modules_of(place))
-    if any(_shows_dates(task) for dag in result.dags.values() for task in dag.tasks):
-        dates.shown_class()  # imports pendulum, if there is one, once for all tasks
+    _ready([task for dag in result.dags.values() for task in dag.tasks])
     result.warnings = [place.show(text) for text in settings.warnings]
     return result
 
 
 # What in a template or a parameter list means that a task will see a date.
 _DATE_WORDS = ("execution_date", "logical_date", "data_interval", "start_date", "end_date", "run_after", "macros.")
+
+
+def _ready(tasks):
+    """Import what the tasks will need, once here rather than in every one of them."""
+    for module in {name for task in tasks for name in task.operator_class.runtime_modules}:
+        __import__(module)
+    if any(_shows_dates(task) for task in tasks):
+        dates.shown_class()  # imports pendulum, if there is one
 
 
 def _shows_dates(task):

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 
-from . import callbacks, dates, live, tasklog
+from . import callbacks, dates, live, tasklog, template
 from . import context as contexts
 from .exceptions import (
     AirflowException,
@@ -180,10 +180,8 @@ class _Attempt:
         return made
 
     def _render(self):
-        from .template import Renderer
-
         task = self.task = self.ti.task = self._instance(self.context)
-        renderer = Renderer(task, self.context)
+        renderer = template.Renderer(task, self.context)
         if "_resolved" in task.__dict__:
             literal = getattr(task.__dict__["_unmapped_from"].mapping, "values", None) or {}
             renderer.keep = {id(value) for name, value in task._resolved.items()

@@ -1,7 +1,8 @@
 """Which names people import from ``airflow.…`` and what stands behind each: the whole import surface, as one table.
 
-A line is a module; after it, the modules of this package whose public names it offers, or ``module:name`` for one name and
-``module:name=shown`` for one under another name; ``@module`` is the module itself. Airflow 2 and Airflow 3 spellings stand side by side.
+A line is a module; after it, the modules of this package whose public names it offers, or ``module:name`` for one name
+and ``module:name=shown`` for one under another name; ``@module`` is the module itself. Airflow 2 and Airflow 3 spellings
+stand side by side.
 """
 
 _EXC = "exceptions"

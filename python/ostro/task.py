@@ -31,7 +31,7 @@ EXIT_TERMINATED = 128 + signal.SIGTERM
 KIND_CALLBACK = "callback"
 
 
-_NEEDED = ("ostro.exceptions", "ostro.runner", "ostro.template", "copy")
+_NEEDED = ("ostro.exceptions", "ostro.runner", "ostro.template", "ostro.rehearsal", "copy")
 
 
 def prepare():
@@ -46,6 +46,8 @@ def rehearse(files):
     A fork shares its parent's memory until it writes; in Python reading writes too (reference counts), and each page
     first touched costs about two microseconds, some hundred of them a good part of a short task.
     """
+    import ostro.rehearsal
+
     ours, theirs = socket.socketpair()
     with ours, theirs:
         process = Process(wire.Comms(ours), files)
@@ -56,6 +58,7 @@ def rehearse(files):
         process._log("info", "rehearsal")
         process.comms.send({"type": "RetryTask", "end_date": _now(), "reason": ""})
         process._flush()
+        ostro.rehearsal.run()
         proctree.reap()
         signal.setitimer(signal.ITIMER_REAL, 0)
 

@@ -1,5 +1,6 @@
 """Jinja templates. Jinja2 comes from the author's environment and is imported only when a value has a template in it."""
 
+import copy
 import os
 from collections.abc import MutableMapping
 
@@ -226,8 +227,6 @@ class Renderer:
         if nested is None:
             nested = nested_fields(value)
         if nested and id(value) not in self._seen:
-            import copy
-
             self._seen.add(id(value))
             value = copy.copy(value)
             self.render_fields(value, [name for name in nested if getattr(value, name, None) is not None])

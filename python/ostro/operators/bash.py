@@ -15,6 +15,7 @@ class BashOperator(BaseOperator):
     template_ext = (".sh", ".bash")
     ui_color = "#f0ede4"
     shown_module = "airflow.providers.standard.operators.bash"
+    runtime_modules = ("subprocess", "shutil", "tempfile", "threading")
 
     def __init__(self, *, bash_command, env=None, append_env=False, output_encoding="utf-8", skip_exit_code=None,
                  skip_on_exit_code=99, cwd=None, output_processor=None, **kwargs):

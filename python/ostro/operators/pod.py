@@ -62,6 +62,7 @@ class KubernetesPodOperator(BaseOperator):
     template_fields_renderers = {"cmds": "py", "arguments": "py", "env_vars": "py"}
     ui_color = "#326ce5"
     shown_module = "airflow.providers.cncf.kubernetes.operators.pod"
+    runtime_modules = ("subprocess", "shutil", "tempfile", "threading", "fnmatch", "json")
     shown_fields = ("do_xcom_push", "get_logs", "tolerations")
     mapped_defaults = {"do_xcom_push": False}
     BASE_CONTAINER_NAME = "base"
