@@ -14,6 +14,7 @@ import (
 
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/executor"
+	"ostro.dev/ostro/internal/workerapi"
 	"ostro.dev/ostro/protocol"
 )
 
@@ -231,5 +232,35 @@ func benchmarkLaunch(b *testing.B, f *fixture, real bool) {
 	for name, ds := range map[string][]time.Duration{"median-ms": took, "start-ms": toStart, "task-ms": inTask} {
 		slices.Sort(ds)
 		b.ReportMetric(float64(ds[len(ds)/2])/1e6, name)
+	}
+}
+
+func TestFilesThatMisbehaveAtImportAreImportErrorsOfTheRealRuntime(t *testing.T) {
+	t.Parallel()
+	f := realFixture(t)
+	f.connect()
+	for _, c := range []struct{ name, text, want string }{
+		{"hangs", "import time\ntime.sleep(1000)", "the import took longer than 3s and was ended"},
+		{"eats memory", "x = bytearray(400 << 20)\nimport time\ntime.sleep(1000)", "the import used more than 200 MiB of memory and was ended"},
+		{"leaves the process", "print('bye', flush=True)\nimport os\nos._exit(4)", "exit code 4"},
+		{"calls sys.exit", "import sys\nsys.exit('no')", "exit"},
+		{"has a syntax error", "def f(:\n  pass", "invalid syntax"},
+		{"is not UTF-8", "x = '\xe9\xff'", "utf-8"},
+		{"dies of a signal", "import os\nos.kill(os.getpid(), 11)", "killed by SIGSEGV"},
+		{"prints garbage", "print('\\x00\\x01garbage')\nfrom airflow import DAG\nwith DAG('g', schedule=None):\n    from airflow.operators.empty import EmptyOperator\n    EmptyOperator(task_id='e')", ""},
+	} {
+		if err := os.WriteFile(filepath.Join(f.bundle, "bad.py"), []byte(c.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p := f.parse("bad.py", func(r *workerapi.Parse) { r.TimeoutSeconds, r.MemoryBytes = 3, 200<<20 })
+		if c.want == "" {
+			if len(p.Described.Errors) > 0 || len(p.Described.DAGs) != 1 || !strings.Contains(p.Output, "garbage") {
+				t.Errorf("%s: %+v", c.name, p)
+			}
+			continue
+		}
+		if len(p.Described.Errors) == 0 || !strings.Contains(strings.ToLower(p.Described.Errors[0].Message), strings.ToLower(c.want)) {
+			t.Errorf("%s: %+v", c.name, p.Described.Errors)
+		}
 	}
 }

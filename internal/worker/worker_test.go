@@ -76,6 +76,19 @@ func TestAnAttemptIsStartedOnceHoweverOftenItIsLaunched(t *testing.T) {
 	}
 }
 
+func TestAnAttemptQueuedForAFormerWorkerIsNotStarted(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	s := f.connect()
+	id := f.launch(f.attempt(``, func(a *executor.Attempt) { a.Instance = "former" }))
+	f.do(``, func(a *executor.Attempt) { a.Instance = s.Instance() })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, started := s.started[id]; started || len(s.results[id]) > 0 {
+		t.Error("it was started")
+	}
+}
+
 func TestHowAProcessEndedIsSaidInWords(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
