@@ -54,6 +54,9 @@ func Run(ctx context.Context, args []string, s Streams) int {
 		return p.code
 	}
 	code, hint := codeOf(err)
+	if code == exitInterrupted {
+		err = errors.New("interrupted")
+	}
 	fmt.Fprintln(s.Err, "ostro: "+err.Error())
 	if hint != "" {
 		fmt.Fprintln(s.Err, "  "+hint)

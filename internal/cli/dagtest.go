@@ -57,7 +57,7 @@ The argument is a DAG file, or the id of a DAG in the DAG folder. Pods run as th
 // findDAG looks for the file that declares a DAG: the one where the id stands as a string, or as the name of a function.
 func findDAG(dir, id string) (string, error) {
 	declared := regexp.MustCompile(`["']` + regexp.QuoteMeta(id) + `["']|def ` + regexp.QuoteMeta(id) + `\b`)
-	anyID := regexp.MustCompile(`(?:DAG\(\s*|dag_id\s*=\s*)["']([\w.-]+)["']`)
+	anyID := regexp.MustCompile(`(?:DAG\(\s*|dag_id\s*=\s*)["']([\w.-]+)["']|(?s:@dag\b.*?\ndef (\w+))`)
 	var hits, known []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".py") {
@@ -68,7 +68,7 @@ func findDAG(dir, id string) (string, error) {
 			return err
 		}
 		for _, m := range anyID.FindAllSubmatch(text, -1) {
-			known = append(known, string(m[1]))
+			known = append(known, string(m[1])+string(m[2]))
 		}
 		if declared.Match(text) && strings.Contains(strings.ToLower(string(text)), "dag") {
 			hits = append(hits, path)
