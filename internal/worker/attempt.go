@@ -243,7 +243,8 @@ func (a *attempt) start(ch *channels) (*process, ending) {
 		Compat: s.Compat, Defaults: s.Defaults, Preload: a.settings.PreloadModule,
 	})
 	if err != nil {
-		return nil, ending{unhappy: err.Error(), infra: errors.Is(err, errStopping)}
+		// A host that died while it imported the file says nothing about the task: somebody may have killed it.
+		return nil, ending{unhappy: err.Error(), infra: errors.Is(err, errStopping) || errors.Is(err, daghost.ErrHostGone)}
 	}
 	if fault := h.serves(s.TI.DAGID); fault != nil {
 		pool.Release(h)

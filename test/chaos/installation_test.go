@@ -210,6 +210,9 @@ type taskInstance struct {
 	TaskID    string `json:"task_id"`
 	State     string `json:"state"`
 	TryNumber int    `json:"try_number"`
+	Ostro     struct {
+		Reason string `json:"reason"`
+	} `json:"ostro"`
 }
 
 // trigger starts a run, retrying while the server is being restarted.

@@ -136,7 +136,7 @@ func (in *installation) checkRuns(runs []string) {
 		}
 		for _, ti := range in.taskInstances("ledger", id) {
 			if ti.State != "success" {
-				t.Errorf("%s %s ended as %s", id, ti.TaskID, ti.State)
+				t.Errorf("%s %s ended as %s: %s", id, ti.TaskID, ti.State, ti.Ostro.Reason)
 				continue
 			}
 			in.checkLog("ledger", id, ti)
