@@ -101,7 +101,9 @@ func ParseCron(expression string) (*Cron, error) {
 		}
 		*f.set = set
 	}
-	c.anyDay, c.anyWeekday = parts[2].any(), parts[4].any()
+	// A field that lists every value is open too, if the other one has a star somewhere: croniter's rule.
+	c.anyDay = parts[2].any() || (c.day == dayField.span(1, 31, 1) && strings.Contains(parts[4].text, "*"))
+	c.anyWeekday = parts[4].any() || (c.weekday == weekdayField.span(0, 6, 1) && strings.Contains(parts[2].text, "*"))
 	// Search from a leap year: 29 February and the fifth Friday of February come within 40 years, even across 2100.
 	from := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 	if _, ok := c.atOrAfter(from, from.AddDate(horizon, 0, 0)); !ok {

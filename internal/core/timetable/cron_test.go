@@ -36,6 +36,7 @@ func TestCronExpressionsTickWhenTheySay(t *testing.T) {
 		{"0 0 * * sat#1,sun#1", "UTC", "2024-01-01 00:00", []string{"2024-01-06 00:00", "2024-01-07 00:00", "2024-02-03 00:00"}},
 		{"0 0 * * fri-mon", "UTC", "2024-01-04 00:00", []string{"2024-01-05 00:00", "2024-01-06 00:00", "2024-01-07 00:00", "2024-01-08 00:00", "2024-01-12 00:00"}},
 		{"0 0 * * 5-7", "UTC", "2024-01-05 00:00", []string{"2024-01-06 00:00", "2024-01-07 00:00", "2024-01-12 00:00"}},
+		{"0 0 */19 * 0-6", "UTC", "2024-02-02 00:00", []string{"2024-02-20 00:00", "2024-03-01 00:00"}},
 		{"0 0 * * 7", "UTC", "2024-01-01 00:00", []string{"2024-01-07 00:00"}},
 		{"0 22-2/2 * * *", "UTC", "2024-01-01 21:00", []string{"2024-01-01 22:00", "2024-01-02 00:00", "2024-01-02 02:00", "2024-01-02 22:00"}},
 		{"10/20 * * * *", "UTC", "2024-01-01 00:00", []string{"2024-01-01 00:10", "2024-01-01 00:30", "2024-01-01 00:50"}},
@@ -133,6 +134,9 @@ func TestCronErrorsNameTheFieldAndTheColumn(t *testing.T) {
 func TestCronAgreesWithALibraryInUTC(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		expression := drawExpression(t)
+		if parts := strings.Fields(expression); parts[2] != "*" && parts[4] != "*" && strings.Contains(parts[2]+parts[4], "*") {
+			t.Skip("croniter and the library differ about stars with a step in one day field beside the other")
+		}
 		library, err := robfig.ParseStandard(expression)
 		if err != nil {
 			t.Skip("the library does not take it")
@@ -301,7 +305,7 @@ func drawExpression(t *rapid.T) string {
 				}
 				return fmt.Sprintf("%d-%d", low, high)
 			case 1:
-				return fmt.Sprintf("*/%d", rapid.IntRange(2, 20).Draw(t, "step")) // for */1 croniter and the library differ
+				return fmt.Sprintf("*/%d", rapid.IntRange(1, 20).Draw(t, "step"))
 			case 2:
 				return fmt.Sprintf("%d/%d", value(), rapid.IntRange(1, 20).Draw(t, "step"))
 			case 3:

@@ -7,7 +7,8 @@
 // # Daylight-saving time
 //
 // A cron expression speaks of wall-clock time in its zone. Twice a year that is not one to one with real time, and this
-// is what happens then (Airflow's rules, made exact):
+// is what happens then. These are Airflow's rules made exact; around a change Airflow itself can be an hour off for an
+// expression of every hour on some days only, since it adds wall-clock differences to real time:
 //
 //   - An expression that covers every hour ("*/5 * * * *", "30 * * * *") follows real time: it fires whenever a clock on
 //     the wall shows a matching time. Nothing fires in the hour that is left out in spring; both passes of the hour that
