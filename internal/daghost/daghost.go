@@ -178,7 +178,7 @@ func (h *Host) run(c *net.UnixConn, out *os.File, hello chan<- error) {
 func (h *Host) greet() error {
 	f, err := h.conn.Read()
 	if err != nil {
-		return fmt.Errorf("wait for its greeting: %w", err)
+		return fmt.Errorf("%w without a greeting: %w", ErrHostGone, err)
 	}
 	hello, err := protocol.DecodeAs[protocol.Hello](f.Body, "Hello")
 	if err != nil {
