@@ -148,6 +148,9 @@ func (w *Watcher) Run(ctx context.Context) error {
 			backoff = 0
 		}
 		w.mu.Lock()
+		if w.impatient() {
+			wait = min(wait, time.Second)
+		}
 		dirs := []string{w.cfg.Dir}
 		if w.tree != nil {
 			dirs = w.tree.dirs

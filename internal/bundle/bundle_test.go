@@ -399,3 +399,13 @@ func TestAFileThatHangsDoesNotKeepOthersFromBeingPublished(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestAFileWhoseParsingProcessIsKilledIsParsedAgainAFewTimes(t *testing.T) {
+	w := newWorld(t)
+	w.write("a.py", "error describe a.py: the DAG host has ended (killed by SIGKILL)")
+	for i, want := range [][]string{{"a.py"}, {"a.py"}, {"a.py"}, nil} {
+		if diff := cmp.Diff(want, w.refresh()); diff != "" {
+			t.Errorf("refresh %d: %s", i+1, diff)
+		}
+	}
+}

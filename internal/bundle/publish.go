@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,6 +37,9 @@ type fileState struct {
 	// published is what the store holds for the file, once known is true.
 	published []protocol.ImportError
 	known     bool
+	// killed: the process that parsed it was killed from outside, so that trying again makes sense; tries counts.
+	killed bool
+	tries  int
 }
 
 // publish has the files parsed that the change from w.tree to t concerns, and writes the outcome.
@@ -99,7 +103,7 @@ func (w *Watcher) stale(t *tree) []string {
 	var out []string
 	for _, f := range t.candidates() {
 		s := w.files[f]
-		if s == nil || s.deps == nil || dataChanged || (changed && len(s.errs) > 0) {
+		if s == nil || s.deps == nil || dataChanged || (changed && len(s.errs) > 0) || s.again() {
 			out = append(out, f)
 			continue
 		}
@@ -111,6 +115,22 @@ func (w *Watcher) stale(t *tree) []string {
 		}
 	}
 	return out
+}
+
+// parseTries is how often a file is parsed whose parsing process is killed.
+const parseTries = 3
+
+// again says whether a file should be parsed again though nothing has changed.
+func (s *fileState) again() bool { return s.killed && s.tries < parseTries }
+
+// impatient says whether there is something to be parsed again soon.
+func (w *Watcher) impatient() bool {
+	for _, s := range w.files {
+		if s.again() {
+			return true
+		}
+	}
+	return false
 }
 
 // dataFiles are the files that are not Python: what they hold may decide what DAGs a file declares.
@@ -155,7 +175,7 @@ func (w *Watcher) parseAll(ctx context.Context, t *tree, snapshot string, todo [
 	for _, f := range todo {
 		pending := &fileState{broken: true}
 		if old := w.files[f]; old != nil {
-			pending.published, pending.known = old.published, old.known
+			pending.published, pending.known, pending.tries = old.published, old.known, old.tries
 		}
 		w.files[f] = pending
 	}
@@ -189,7 +209,11 @@ func (w *Watcher) parseAll(ctx context.Context, t *tree, snapshot string, todo [
 				continue
 			}
 			fresh = true
-			o.state.published, o.state.known = w.files[o.file].published, w.files[o.file].known
+			old := w.files[o.file]
+			o.state.published, o.state.known = old.published, old.known
+			if o.state.killed {
+				o.state.tries = old.tries + 1
+			}
 			w.files[o.file] = o.state
 		case <-tick.C:
 			if fresh && ctx.Err() == nil {
@@ -231,6 +255,7 @@ func (w *Watcher) parse(ctx context.Context, t *tree, snapshot, file string) (*f
 			s.errs[i].File = file
 		}
 		s.broken = s.broken || s.errs[i].DAGID == ""
+		s.killed = s.killed || strings.Contains(s.errs[i].Message, "has ended (killed by")
 	}
 	s.accept(file, d.DAGs)
 	for _, warning := range d.Warnings {

@@ -246,7 +246,7 @@ func TestAServerRestartAdoptsWhatRuns(t *testing.T) {
 	}
 	w := newWorld(t, script, chain("adopt", 4))
 	r := w.trigger("adopt")
-	w.wait("t01", func() bool { return len(w.attempts(r, "t01")) == 1 })
+	w.wait("t01 to begin", func() bool { return len(w.ex.Begun()) == 2 })
 	w.crash()
 	close(release) // it ends while no server is there
 	w.start()
