@@ -179,6 +179,11 @@ class BaseOperator(DependencyMixin, metaclass=BaseOperatorMeta):
         self._place(task_id, dag, task_group)
         if sla is not None:
             settings.warn("sla= of task %r has no effect: SLAs were removed from Airflow 3" % self.task_id)
+        if retry_policy is not None:
+            settings.warn("retry_policy= of task %r has no effect: retries=, retry_delay= and AirflowFailException decide"
+                          % self.task_id)
+        if email is not None:
+            settings.warn("email= of task %r has no effect: no mail is sent; use a callback or a notifier" % self.task_id)
         self.owner = owner or settings.default("owner", "airflow")
         self.email, self.email_on_retry, self.email_on_failure = email, email_on_retry, email_on_failure
         self.start_date, self.end_date = _aware(start_date, self.dag), _aware(end_date, self.dag)

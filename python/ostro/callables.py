@@ -6,7 +6,7 @@ from .exceptions import AirflowException
 CONTEXT_NAMES = frozenset((
     "dag task ti task_instance run_id dag_run params var conn macros inlets outlets inlet_events outlet_events "
     "map_index_template expanded_ti_count task_reschedule_count task_instance_key_str triggering_asset_events "
-    "prev_start_date_success prev_end_date_success start_date exception reason test_mode logical_date ds ds_nodash ts "
+    "prev_start_date_success prev_end_date_success start_date exception test_mode logical_date ds ds_nodash ts "
     "ts_nodash ts_nodash_with_tz data_interval_start data_interval_end prev_data_interval_start_success "
     "prev_data_interval_end_success execution_date next_execution_date prev_execution_date "
     "prev_execution_date_success next_ds next_ds_nodash prev_ds prev_ds_nodash tomorrow_ds tomorrow_ds_nodash "

@@ -6,7 +6,7 @@ import sys
 
 from . import context_stack, dates, settings, timetables
 from .baseoperator import check_key, parameter_names
-from .exceptions import AirflowException, DuplicateTaskIdFound, TaskNotFound
+from .exceptions import AirflowDagCycleException, AirflowException, DuplicateTaskIdFound, TaskNotFound
 from .params import NOTSET, DagParam, Param, ParamsDict
 from .taskgroup import TaskGroup
 
@@ -209,26 +209,36 @@ class DAG:
 
     def topological_sort(self):
         """Return the tasks so that each comes after those it waits for; raise naming the circle if there is one."""
-        done, order = {}, []
-
-        def visit(task, path):
-            if done.get(task.task_id) == 2:
-                return
-            if done.get(task.task_id) == 1:
-                names = path[path.index(task.task_id):] + [task.task_id]
-                from .exceptions import AirflowDagCycleException
-
-                raise AirflowDagCycleException("the tasks of DAG %r depend on each other in a circle: %s"
-                                               % (self.dag_id, " → ".join(names)))
-            done[task.task_id] = 1
-            for name in sorted(task.upstream_task_ids, key=list(self.task_dict).index):
-                visit(self.task_dict[name], path + [task.task_id])
-            done[task.task_id] = 2
-            order.append(task)
-
-        for task in self.tasks:
-            visit(task, [])
+        position = {name: number for number, name in enumerate(self.task_dict)}
+        order, state = [], {}
+        for root in self.task_dict:
+            # A walk with its own stack, since a chain of tasks may be longer than Python's.
+            path = [(root, None)]
+            while path:
+                name, waiting = path[-1]
+                if waiting is None:
+                    if state.get(name) == "done":
+                        path.pop()
+                        continue
+                    state[name] = "open"
+                    waiting = iter(sorted(self.task_dict[name].upstream_task_ids, key=position.__getitem__))
+                    path[-1] = (name, waiting)
+                above = next((one for one in waiting if state.get(one) != "done"), None)
+                if above is None:
+                    state[name] = "done"
+                    order.append(self.task_dict[name])
+                    path.pop()
+                elif state.get(above) == "open":
+                    self._refuse_circle([one for one, _ in path], above)
+                else:
+                    path.append((above, None))
         return order
+
+    def _refuse_circle(self, path, again):
+        """Raise, naming the circle in the direction of the arrows."""
+        circle = [again] + path[path.index(again):][::-1]
+        raise AirflowDagCycleException("the tasks of DAG %r depend on each other in a circle: %s"
+                                       % (self.dag_id, " → ".join(circle)))
 
     @property
     def owner(self):

@@ -255,7 +255,7 @@ def _describe_fault(dag):
     from .serialize import describe
 
     try:
-        describe(dag)
+        dag._described = describe(dag)
     except Exception as fault:
         return fault
     return None

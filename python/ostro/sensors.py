@@ -4,7 +4,7 @@ import datetime
 import os
 import time
 
-from . import dates
+from . import dates, live
 from .baseoperator import BaseOperator
 from .exceptions import (
     AirflowException,
@@ -15,6 +15,7 @@ from .exceptions import (
     AirflowTaskTimeout,
 )
 from .operators.python import PythonOperator
+from .operators.simple import EmptyOperator
 from .operators.skipping import SkipMixin
 
 _SHOWN = "airflow.providers.standard.sensors."
@@ -280,3 +281,80 @@ class FileSensor(BaseSensorOperator):
                 if files:
                     return True
         return False
+
+
+class ExternalTaskSensor(BaseSensorOperator):
+    """Waits for a task, a group or the whole run of another DAG, for the same logical date or a shifted one."""
+
+    template_fields = ("external_dag_id", "external_task_id", "external_task_ids", "external_task_group_id")
+    shown_module = _SHOWN + "external_task"
+
+    def __init__(self, *, external_dag_id, external_task_id=None, external_task_ids=None, external_task_group_id=None,
+                 allowed_states=None, skipped_states=None, failed_states=None, execution_delta=None,
+                 execution_date_fn=None, check_existence=False, poll_interval=2.0, deferrable=False, **kwargs):
+        super().__init__(**kwargs)
+        if external_task_id is not None and external_task_ids is not None:
+            raise ValueError("only one of `external_task_id` or `external_task_ids` may be given to ExternalTaskSensor")
+        if external_task_group_id is not None:
+            raise ValueError("external_task_group_id= is not built: give external_task_ids= of the group's tasks")
+        if execution_delta is not None and execution_date_fn is not None:
+            raise ValueError("only one of `execution_delta` or `execution_date_fn` may be given to ExternalTaskSensor")
+        self.external_dag_id, self.external_task_group_id = external_dag_id, external_task_group_id
+        self.external_task_id = external_task_id
+        self.external_task_ids = [external_task_id] if external_task_id is not None else external_task_ids
+        self.allowed_states = _words(allowed_states or ["success"])
+        self.skipped_states, self.failed_states = _words(skipped_states or []), _words(failed_states or [])
+        overlap = set(self.allowed_states) & set(self.failed_states + self.skipped_states)
+        if overlap:
+            raise AirflowException("duplicate values in allowed, failed and skipped states: %s" % ", ".join(overlap))
+        self.execution_delta, self.execution_date_fn = execution_delta, execution_date_fn
+        self.check_existence, self.poll_interval, self.deferrable = check_existence, poll_interval, deferrable
+
+    def _dates(self, context):
+        logical = context["logical_date"]
+        if self.execution_delta is not None:
+            return [logical - self.execution_delta]
+        if self.execution_date_fn is not None:
+            from .callables import call_with_context
+
+            found = call_with_context(self.execution_date_fn, (logical,), {}, context)
+            return list(found) if isinstance(found, (list, tuple)) else [found]
+        return [logical]
+
+    def _count(self, moments, states):
+        ask = {"dag_id": self.external_dag_id, "logical_dates": [dates.wire(one) for one in moments], "states": states}
+        if self.external_task_ids:
+            answer = live.request(dict(ask, type="GetTICount", task_ids=list(self.external_task_ids)))
+            return answer["count"] / len(self.external_task_ids)
+        return live.request(dict(ask, type="GetDRCount"))["count"]
+
+    def poke(self, context):
+        moments = self._dates(context)
+        if self.check_existence:
+            live.request({"type": "GetDag", "dag_id": self.external_dag_id})
+        what = "DAG %s%s" % (self.external_dag_id, "".join(", task " + one for one in self.external_task_ids or ()))
+        if self.failed_states and self._count(moments, self.failed_states) > 0:
+            if self.soft_fail:
+                raise AirflowSkipException("%s failed. Skipping due to soft_fail." % what)
+            raise AirflowException("the external %s failed" % what)
+        if self.skipped_states and self._count(moments, self.skipped_states) > 0:
+            raise AirflowSkipException("the external %s reached a state in the states-to-skip-on list" % what)
+        self.log.info("Poking for %s on %s ...", what, ", ".join(map(str, moments)))
+        return self._count(moments, self.allowed_states) >= len(moments)
+
+
+def _words(states):
+    return [str(getattr(one, "value", one)) for one in states]
+
+
+class ExternalTaskMarker(EmptyOperator):
+    """Says that a task of another DAG waits for this one; nothing runs."""
+
+    template_fields = ("external_dag_id", "external_task_id", "logical_date")
+    shown_module = _SHOWN + "external_task"
+
+    def __init__(self, *, external_dag_id, external_task_id, logical_date="{{ logical_date.isoformat() }}",
+                 execution_date=None, recursion_depth=10, **kwargs):
+        super().__init__(**kwargs)
+        self.external_dag_id, self.external_task_id = external_dag_id, external_task_id
+        self.logical_date, self.recursion_depth = execution_date or logical_date, recursion_depth

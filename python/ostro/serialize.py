@@ -10,6 +10,9 @@ from .xcomarg import Reference
 
 def describe(dag):
     """Return ``dag`` as a dict with exactly the fields of the wire format; zero values are left out."""
+    known = dag.__dict__.get("_described")
+    if known is not None:
+        return known
     dag.validate()
     out = {
         "dag_id": dag.dag_id,

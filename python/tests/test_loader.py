@@ -91,7 +91,8 @@ def test_what_is_not_utf8_is_told_with_its_position(tmp_path):
 
 
 def test_a_declared_encoding_is_read(tmp_path):
-    result = load(tmp_path, "# -*- coding: latin-1 -*-\nfrom airflow import DAG\nd = DAG('d', description='\xe9')\n".encode("latin-1"))
+    text = "# -*- coding: latin-1 -*-\nfrom airflow import DAG\nd = DAG('d', description='\xe9')\n"
+    result = load(tmp_path, text.encode("latin-1"))
     assert result.errors == [] and result.dags["d"].description == "\xe9"
 
 

@@ -170,8 +170,14 @@ def test_a_circle_is_told_as_a_path():
     with DAG("d") as dag:
         a, b, c = (EmptyOperator(task_id=name) for name in "abc")
         a >> b >> c >> a
-    with pytest.raises(AirflowDagCycleException, match="a → c → b → a"):
+    with pytest.raises(AirflowDagCycleException, match="a → b → c → a"):
         described(dag)
+
+
+def test_a_chain_longer_than_pythons_stack_is_sorted():
+    with DAG("d") as dag:
+        chain(*(EmptyOperator(task_id="t%d" % number) for number in range(3000)))
+    assert [task.task_id for task in dag.topological_sort()] == ["t%d" % number for number in range(3000)]
 
 
 def test_two_tasks_with_one_id_are_refused():

@@ -42,7 +42,8 @@ def test_bash_without_output_pushes_the_empty_text():
 
 def test_bash_environment_is_replaced_or_appended(monkeypatch):
     monkeypatch.setenv("OUTER", "o")
-    assert pushed(bash('echo "$OUTER$A$AIRFLOW_CTX_TASK_ID"', env={"A": "a-{{ ds }}", "PATH": "/usr/bin:/bin"})) == "a-2024-01-01t"
+    env = {"A": "a-{{ ds }}", "PATH": "/usr/bin:/bin"}
+    assert pushed(bash('echo "$OUTER$A$AIRFLOW_CTX_TASK_ID"', env=env)) == "a-2024-01-01t"
     assert pushed(bash('echo "$OUTER$A"', env={"A": "a"}, append_env=True)) == "oa"
 
 
@@ -268,3 +269,22 @@ def test_python_and_file_sensors(tmp_path):
 def test_output_that_is_not_text_passes_unchanged(capfdbinary):
     bash(sys.executable + " -c \"import sys; sys.stdout.buffer.write(bytes([255, 10, 254]))\"")
     assert capfdbinary.readouterr().out == b"\xff\n\xfe"
+
+
+def test_an_external_task_sensor_counts_what_it_waits_for():
+    from airflow.sensors.external_task import ExternalTaskSensor
+
+    class Comms(LocalComms):
+        counts = {"failed": 0, "success": 1}
+
+        def _GetTICount(self, message):
+            assert message["logical_dates"] == ["2023-12-31T23:00:00Z"] and message["task_ids"] == ["x"]
+            return {"type": "TICount", "count": self.counts[message["states"][0]]}
+
+    with DAG("d", start_date=START) as dag:
+        ExternalTaskSensor(task_id="t", external_dag_id="other", external_task_id="x", failed_states=["failed"],
+                           execution_delta=datetime.timedelta(hours=1))
+    assert attempt(dag, "t", Comms()).terminal["type"] == "SucceedTask"
+    comms = Comms()
+    comms.counts = {"failed": 1, "success": 0}
+    assert "the external DAG other, task x failed" in attempt(dag, "t", comms).terminal["reason"]

@@ -108,7 +108,8 @@ def test_xcoms_variables_and_connections_in_templates():
 
     comms = LocalComms({"v": "1", "j": '{"a": 2}'}, {"c": "http://me:secret@host:80/x"})
     comms.store({"dag_id": "d", "run_id": "r1", "task_id": "up"}, [{"key": "return_value", "value": "s"}])
-    text = "{{ ti.xcom_pull(task_ids='up') }} {{ var.value.v }} {{ var.json.j.a }} {{ conn.c.host }} {{ var.value.get('n', 'd') }}"
+    text = ("{{ ti.xcom_pull(task_ids='up') }} {{ var.value.v }} {{ var.json.j.a }} {{ conn.c.host }} "
+            "{{ var.value.get('n', 'd') }}")
     assert render(text, comms=comms) == "s 1 2 host d"
     assert {"type": "MaskSecret", "value": "secret"} in comms.sent
 
