@@ -323,18 +323,40 @@ func unreadIn(f *os.File) (n int) {
 	return n
 }
 
-// explain adds how the process ended, and what it said last, to an error.
+// An EndError is what failed because the host had ended, with how it ended and what it printed last.
+type EndError struct {
+	Err    error
+	Ending string
+	Output string
+	// Killed is true when somebody killed the host: it did not end of what it was running.
+	Killed bool
+}
+
+// Error says what failed and why.
+func (e *EndError) Error() string {
+	if e.Output != "" {
+		return fmt.Sprintf("%v (%s); it printed last: %s", e.Err, e.Ending, e.Output)
+	}
+	return fmt.Sprintf("%v (%s)", e.Err, e.Ending)
+}
+
+// Unwrap returns what failed.
+func (e *EndError) Unwrap() error { return e.Err }
+
+// explain adds how the process ended, if it has, to an error.
 func (h *Host) explain(err error) error {
 	select {
 	case <-h.child.Done:
 	default:
 		return err
 	}
-	how := Ending(h.child.State)
-	if last := lastLines(h.output.String(), 3); last != "" {
-		return fmt.Errorf("%w (%s); it printed last: %s", err, how, last)
+	end := &EndError{Err: err, Ending: Ending(h.child.State), Output: lastLines(h.output.String(), 3)}
+	if h.child.State != nil {
+		if ws, ok := h.child.State.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			end.Killed = ws.Signal() == syscall.SIGKILL || ws.Signal() == syscall.SIGTERM
+		}
 	}
-	return fmt.Errorf("%w (%s)", err, how)
+	return end
 }
 
 // Ending says how the host ended; it must be gone.

@@ -238,13 +238,9 @@ func (a *attempt) start(ch *channels) (*process, ending) {
 		case <-stop:
 		}
 	}()
-	h, err := pool.Acquire(ctx, a.key, protocol.Describe{
-		BundleName: s.Bundle.Name, BundlePath: s.Bundle.Path, File: s.DagRelPath, ShownPath: s.Bundle.Shown,
-		Compat: s.Compat, Defaults: s.Defaults, Preload: a.settings.PreloadModule,
-	})
+	h, err := a.acquire(ctx)
 	if err != nil {
-		// A host that died while it imported the file says nothing about the task: somebody may have killed it.
-		return nil, ending{unhappy: err.Error(), infra: errors.Is(err, errStopping) || errors.Is(err, daghost.ErrHostGone)}
+		return nil, ending{unhappy: err.Error(), infra: errors.Is(err, errStopping) || hostKilled(err)}
 	}
 	if fault := h.serves(s.TI.DAGID); fault != nil {
 		pool.Release(h)
@@ -260,6 +256,25 @@ func (a *attempt) start(ch *channels) (*process, ending) {
 		return nil, ending{unhappy: err.Error(), infra: true}
 	}
 	return p, ending{}
+}
+
+// acquire returns a host. One that somebody kills before it is ready says nothing about the file: another is started.
+func (a *attempt) acquire(ctx context.Context) (*host, error) {
+	s := &a.startup
+	for try := 1; ; try++ {
+		h, err := a.w.pool.Acquire(ctx, a.key, protocol.Describe{
+			BundleName: s.Bundle.Name, BundlePath: s.Bundle.Path, File: s.DagRelPath, ShownPath: s.Bundle.Shown,
+			Compat: s.Compat, Defaults: s.Defaults, Preload: a.settings.PreloadModule,
+		})
+		if err == nil || !hostKilled(err) || try == 3 {
+			return h, err
+		}
+	}
+}
+
+func hostKilled(err error) bool {
+	var end *daghost.EndError
+	return errors.As(err, &end) && end.Killed
 }
 
 func importFault(e *protocol.ImportError) string {

@@ -19,6 +19,15 @@ const (
 // Parse imports a file in a new host, within limits of time and memory, and says what it declares. The host stays a
 // moment, for a launch or another question that may follow. Whatever happens to the host is an import error.
 func (p *pool) Parse(ctx context.Context, r workerapi.Parse) workerapi.Parsed {
+	for try := 1; ; try++ {
+		parsed, err := p.parse(ctx, r)
+		if err == nil || !hostKilled(err) || try == 3 { // who kills a host says nothing about the file
+			return parsed
+		}
+	}
+}
+
+func (p *pool) parse(ctx context.Context, r workerapi.Parse) (workerapi.Parsed, error) {
 	k := p.Key(r.Interpreter, r.Version, r.Describe.BundlePath, r.Describe.File, r.Describe.Compat)
 	limit := defaultParseTimeout
 	if r.TimeoutSeconds > 0 {
@@ -27,7 +36,7 @@ func (p *pool) Parse(ctx context.Context, r workerapi.Parse) workerapi.Parsed {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
-		return parseFailed(r, errStopping, "")
+		return parseFailed(r, errStopping, ""), errStopping
 	}
 	h := p.add(k)
 	h.users++
@@ -43,7 +52,7 @@ func (p *pool) Parse(ctx context.Context, r workerapi.Parse) workerapi.Parsed {
 		return watchImport(proc, limit, r.MemoryBytes, cancel)
 	})
 	if h.err != nil {
-		return parseFailed(r, h.err, h.output)
+		return parseFailed(r, h.err, h.output), h.err
 	}
 	p.mu.Lock()
 	if old := p.hosts[k]; !h.retired && k.generation == p.generation {
@@ -53,7 +62,7 @@ func (p *pool) Parse(ctx context.Context, r workerapi.Parse) workerapi.Parsed {
 		p.hosts[k] = h
 	}
 	p.mu.Unlock()
-	return workerapi.Parsed{Type: "Parsed", Described: *h.known, Output: h.output}
+	return workerapi.Parsed{Type: "Parsed", Described: *h.known, Output: h.output}, nil
 }
 
 // watchImport ends an import that takes too long or too much memory; the cause says which. The returned function ends

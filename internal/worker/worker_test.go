@@ -338,3 +338,20 @@ while not os.path.exists(%q): time.sleep(0.05)`, i, gate))))
 		}
 	}
 }
+
+func TestAHostKilledWhileItImportsIsReplacedAndTheTaskRuns(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	gate := filepath.Join(f.home, "gate")
+	f.dagFile("dag.json", map[string]any{"dags": []string{"d"}, "at_import": fmt.Sprintf("while not os.path.exists(%q): time.sleep(0.01)", gate)})
+	s := f.connect()
+	id := f.launch(f.attempt(``))
+	eventually(t, "a host imports", func() bool { return len(marked(f.home)) == 1 })
+	kill(t, marked(f.home)[0])
+	if err := os.WriteFile(gate, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.result(t, id); r.State != run.Success {
+		t.Errorf("got %+v", r)
+	}
+}
