@@ -6,12 +6,12 @@ is run by spawn instead. Threads of native libraries (numpy's OpenBLAS) do not c
 handlers of their own, and the host imports with one thread each.
 """
 
+import _thread
 import os
 import socket
 import sys
 import threading
 import time
-import _thread
 
 from ostro import proctree
 

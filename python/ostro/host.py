@@ -8,8 +8,8 @@ Dying is part of the contract. When the worker is gone (end of file on the chann
 died) the host ends every task with everything below it. While it imports, and cannot listen, the kernel kills it.
 """
 
-import fcntl
 import faulthandler
+import fcntl
 import gc
 import os
 import platform
@@ -29,7 +29,7 @@ _PARENT_DIED = signal.SIGRTMIN
 _OURS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, _PARENT_DIED)
 _STRAY_PATIENCE = 5.0  # seconds an end is held back for processes that do not die of SIGKILL
 _SPARE_IDLE = float(os.environ.get("OSTRO_SPARE_IDLE") or 10)  # seconds after the last Fork during which one fork is kept waiting
-_SPARE_DELAY = 0.005  # seconds a task may have ended in, before one is made beside it
+_SPARE_DELAY = 0.05  # seconds a task runs before one is made beside it; making it would delay the end of a shorter one
 _TERM_GRACE = 5.0  # seconds for tasks when somebody sends the host a SIGTERM
 
 
@@ -78,8 +78,15 @@ class Host:
 
     def serve(self):
         """Greet the worker and serve it until it is gone or says Shutdown."""
-        self._say({"type": "Hello", "protocol": wire.PROTOCOL, "language": "python",
-                   "runtime": platform.python_version(), "pid": self._pid})
+        self._say(
+            {
+                "type": "Hello",
+                "protocol": wire.PROTOCOL,
+                "language": "python",
+                "runtime": platform.python_version(),
+                "pid": self._pid,
+            }
+        )
         self._listen_to_signals()
         poll = select.poll()
         poll.register(self._sock.fileno(), select.POLLIN)
@@ -128,7 +135,10 @@ class Host:
     def _handle(self, frame):
         body, rid = frame.get("body") or {}, frame.get("id", 0)
         handler = {
-            "Fork": self._fork, "Describe": self._describe, "Welcome": self._welcome, "Shutdown": self._on_shutdown,
+            "Fork": self._fork,
+            "Describe": self._describe,
+            "Welcome": self._welcome,
+            "Shutdown": self._on_shutdown,
         }.get(body.get("type"))
         try:
             if handler is None:
@@ -182,8 +192,11 @@ class Host:
         started = time.monotonic()
         with forksafe.Watch(body["bundle_path"]) as watch:
             result = loader.load_file(
-                body["bundle_path"], body["file"], body.get("shown_path") or body["bundle_path"],
-                body.get("compat") or "airflow3", body.get("defaults") or {},
+                body["bundle_path"],
+                body["file"],
+                body.get("shown_path") or body["bundle_path"],
+                body.get("compat") or "airflow3",
+                body.get("defaults") or {},
             )
         self._dags = result.dags
         described, errors = [], list(result.errors)
@@ -191,11 +204,21 @@ class Host:
             try:
                 described.append(serialize.describe(dag))
             except Exception as err:
-                errors.append({"file": body["file"], "dag_id": dag_id, "message": "cannot describe: %s" % err,
-                               "traceback": traceback.format_exc()})
+                errors.append(
+                    {
+                        "file": body["file"],
+                        "dag_id": dag_id,
+                        "message": "cannot describe: %s" % err,
+                        "traceback": traceback.format_exc(),
+                    }
+                )
         return {
-            "type": "Described", "dags": described, "errors": errors, "modules": list(result.modules),
-            "warnings": list(result.warnings), "fork_unsafe": forksafe.check(watch),
+            "type": "Described",
+            "dags": described,
+            "errors": errors,
+            "modules": list(result.modules),
+            "warnings": list(result.warnings),
+            "fork_unsafe": forksafe.check(watch),
             "import_seconds": round(time.monotonic() - started, 6),
         }
 
@@ -327,7 +350,7 @@ class Host:
             os.close(err)
             process.attach(channel)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        except BaseException:  # noqa: B902
+        except BaseException:
             traceback.print_exc()
             os._exit(1)
         process.guard(lambda: self._run_task(process))
@@ -358,8 +381,15 @@ class Host:
                 continue
             one = self._tasks.pop(pid, None)
             if one is not None:
-                one.end = {"type": "Exited", "attempt_id": one.attempt_id, "pid": pid, "status": status,
-                           "utime": usage.ru_utime, "stime": usage.ru_stime, "maxrss": usage.ru_maxrss * 1024}
+                one.end = {
+                    "type": "Exited",
+                    "attempt_id": one.attempt_id,
+                    "pid": pid,
+                    "status": status,
+                    "utime": usage.ru_utime,
+                    "stime": usage.ru_stime,
+                    "maxrss": usage.ru_maxrss * 1024,
+                }
                 ended.append(one)
             elif pid in self._strays:
                 owner = self._strays.pop(pid)
@@ -499,7 +529,7 @@ def main():
     status = 0
     try:
         host.serve()
-    except BaseException:  # noqa: B902
+    except BaseException:
         traceback.print_exc()
         host.abandon()
         status = 1
@@ -513,6 +543,6 @@ def main():
 
 
 if __name__ == "__main__":
-    from ostro.host import main  # noqa: F811 - so that classes are those of ostro.host, not of __main__
+    from ostro.host import main  # so that classes are those of ostro.host, not of __main__
 
     main()

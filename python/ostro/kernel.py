@@ -33,5 +33,6 @@ def _call(option, value):
 
 
 if not sys.platform.startswith("linux"):
-    def _call(option, value):  # noqa: F811
+
+    def _call(option, value):
         """Elsewhere than on Linux there is neither; the worker's scan for leftover processes has to do."""

@@ -38,7 +38,7 @@ def import_modules(names):
     for name in names:
         try:
             importlib.import_module(name)
-        except BaseException as err:  # noqa: B902 - SystemExit and KeyboardInterrupt of somebody's module included
+        except BaseException as err:  # SystemExit and KeyboardInterrupt of somebody's module included
             failed[name] = "%s: %s" % (type(err).__name__, err)
     return failed
 

@@ -51,7 +51,9 @@ def rehearse(files):
     ours, theirs = socket.socketpair()
     with ours, theirs:
         process = Process(wire.Comms(ours), files)
-        theirs.sendall(wire.encode({"type": "StartupDetails", "ti": {"dag_id": "", "map_index": -1}, "env": {"OSTRO_ATTEMPT_ID": ""}}))
+        theirs.sendall(
+            wire.encode({"type": "StartupDetails", "ti": {"dag_id": "", "map_index": -1}, "env": {"OSTRO_ATTEMPT_ID": ""}})
+        )
         startup = process.comms.receive()
         os.environ.update(startup["env"])
         del os.environ["OSTRO_ATTEMPT_ID"]
@@ -125,7 +127,7 @@ class Process:
             status = body()
         except SystemExit as err:
             status = _exit_status(err)
-        except BaseException as err:  # noqa: B902 - this is the bottom of the process
+        except BaseException as err:  # this is the bottom of the process
             if self._terminated:
                 status = EXIT_TERMINATED
             elif os.getpid() == self._pid:
@@ -145,11 +147,11 @@ class Process:
             signal.signal(signal.SIGALRM, lambda *_: self.comms.interrupt(lambda: self._overdue(status)))
             signal.setitimer(signal.ITIMER_REAL, self._limit)
             threading._shutdown()
-        except BaseException:  # noqa: B902
+        except BaseException:
             traceback.print_exc()
         try:
             atexit._run_exitfuncs()
-        except BaseException:  # noqa: B902 - before Python 3.10 the last error is raised after it was printed
+        except BaseException:  # before Python 3.10 the last error is raised after it was printed
             pass
         self._leave(status)
 
@@ -306,6 +308,6 @@ def _now():
 
 
 if __name__ == "__main__":
-    from ostro.task import main  # noqa: F811 - so that classes are those of ostro.task, not of __main__
+    from ostro.task import main  # so that classes are those of ostro.task, not of __main__
 
     main()

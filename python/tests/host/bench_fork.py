@@ -80,8 +80,10 @@ def floor(imports, count):
 
 def main():
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    print("%-14s %8s %8s %8s %8s %8s   (ms, median of %d, Python %s)"
-          % ("file imports", "fork", "user", "end", "all", "floor", count, sys.version.split()[0]))
+    print(
+        "%-14s %8s %8s %8s %8s %8s   (ms, median of %d, Python %s)"
+        % ("file imports", "fork", "user", "end", "all", "floor", count, sys.version.split()[0])
+    )
     for name, imports in FILES.items():
         wanted = imports.replace("import ", "").replace(" ", "").strip().split(",") if imports else []
         if any(importlib.util.find_spec(module.partition(".")[0]) is None for module in wanted):
@@ -90,8 +92,9 @@ def main():
         kernel = floor(imports, count)
         for pause, label in ((0.0, name), (0.003, " after 3 ms")):
             found = measure(imports, count, pause)
-            print("%-14s %8.3f %8.3f %8.3f %8.3f %8.3f"
-                  % (label, found["fork"], found["user"], found["end"], found["all"], kernel))
+            print(
+                "%-14s %8.3f %8.3f %8.3f %8.3f %8.3f" % (label, found["fork"], found["user"], found["end"], found["all"], kernel)
+            )
 
 
 if __name__ == "__main__":

@@ -156,8 +156,15 @@ def startup(task_id, bundle, file, attempt="a-1", **more):
     details = {
         "type": "StartupDetails",
         "kind": "task",
-        "ti": {"id": "ti", "attempt_id": attempt, "dag_id": "d", "run_id": "r", "task_id": task_id, "map_index": -1,
-               "try_number": 1},
+        "ti": {
+            "id": "ti",
+            "attempt_id": attempt,
+            "dag_id": "d",
+            "run_id": "r",
+            "task_id": task_id,
+            "map_index": -1,
+            "try_number": 1,
+        },
         "dag_rel_path": file,
         "bundle_info": {"name": "b", "version": "v", "path": bundle, "shown_path": bundle},
         "start_date": "2026-01-02T03:04:05Z",
@@ -244,8 +251,7 @@ class Host:
 
     def describe(self, **more):
         """Have the file imported and return Described."""
-        body = {"type": "Describe", "bundle_name": "b", "bundle_path": self.bundle, "file": self.file,
-                "shown_path": self.bundle}
+        body = {"type": "Describe", "bundle_name": "b", "bundle_path": self.bundle, "file": self.file, "shown_path": self.bundle}
         frame = self.channel.request(dict(body, **more))
         assert "error" not in frame, frame
         return frame["body"]
@@ -256,8 +262,7 @@ class Host:
         attempt = "a-%d" % self._attempts
         ours, theirs = socket.socketpair()
         out, err = Output(keep), Output()
-        frame = self.channel.request({"type": "Fork", "attempt_id": attempt},
-                                     (theirs.fileno(), out.write_fd, err.write_fd))
+        frame = self.channel.request({"type": "Fork", "attempt_id": attempt}, (theirs.fileno(), out.write_fd, err.write_fd))
         theirs.close()
         os.close(out.write_fd)
         os.close(err.write_fd)

@@ -10,7 +10,6 @@ import threading
 
 import pytest
 from harness import Channel
-
 from ostro import comms as wire
 
 TESTDATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "protocol", "testdata")

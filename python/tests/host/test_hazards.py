@@ -106,9 +106,9 @@ def test_an_openmp_pool_that_the_file_has_built_in_spite_of_us_does_not_hang_its
     HistGradientBoostingClassifier(max_iter=5).fit(x, y)
     threads = len(os.listdir("/proc/self/task"))
     def t(comms):
-        return [threads, HistGradientBoostingClassifier(max_iter=5).fit(x, y).score(x, y) > 0.9]
+        return [threads >= 4, HistGradientBoostingClassifier(max_iter=5).fit(x, y).score(x, y) > 0.9]
     """
-    assert values(tmp_path, text, "t", "t") == [[4, True]] * 2
+    assert values(tmp_path, text, "t", "t") == [[True, True]] * 2
 
 
 @torch_missing

@@ -171,18 +171,19 @@ def test_a_preload_that_starts_a_thread_makes_the_host_unsafe_and_says_so(tmp_pa
         assert host.describe(preload=["threaded"])["fork_unsafe"].startswith("preloading starts the thread 't9'")
 
 
-def test_a_fork_that_waits_for_a_task_goes_when_none_comes(tmp_path):
-    def forks(host):
-        with open("/proc/%d/task/%d/children" % (host.process.pid, host.process.pid)) as file:
-            return file.read().split()
+def forks(host):
+    with open("/proc/%d/task/%d/children" % (host.process.pid, host.process.pid)) as file:
+        return [int(pid) for pid in file.read().split()]
 
+
+def test_a_fork_that_waits_for_a_task_goes_when_none_comes(tmp_path):
     with Host(tmp_path, SIMPLE, env={"OSTRO_SPARE_IDLE": "0.3"}) as host:
         host.describe()
         assert forks(host) == []
         host.run("hello")
         spare = wait_until(lambda: forks(host), "the making of a spare fork")
         assert len(spare) == 1
-        assert host.run("hello").exited["pid"] == int(spare[0])
+        assert host.run("hello").exited["pid"] == spare[0]
         wait_until(lambda: not forks(host), "the end of the spare fork")
         assert host.run("hello").value == 42
 
@@ -192,8 +193,7 @@ def test_a_spare_fork_that_dies_is_replaced(tmp_path):
         host.describe()
         for _ in range(5):
             host.run("hello")
-            children = "/proc/%d/task/%d/children" % (host.process.pid, host.process.pid)
-            spare = wait_until(lambda: open(children).read().split(), "the making of a spare fork")
-            os.kill(int(spare[0]), signal.SIGKILL)
-            wait_until(lambda: not alive(int(spare[0])), "the death of the spare fork")
+            (spare,) = wait_until(lambda: forks(host), "the making of a spare fork")
+            os.kill(spare, signal.SIGKILL)
+            wait_until(lambda pid=spare: not alive(pid), "the death of the spare fork")
             assert host.run("hello").value == 42

@@ -7,7 +7,7 @@ import sys
 
 from harness import Host, startup
 
-DAG = '''
+DAG = """
 import datetime, os, random
 from airflow.sdk import dag, task
 
@@ -32,16 +32,34 @@ def pipeline():
     slow()
 
 pipeline()
-'''
+"""
 
 
 def details(task_id, attempt, bundle):
     now = "2026-01-02T03:04:05Z"
-    ti = {"id": "ti", "attempt_id": attempt, "dag_id": "pipeline", "run_id": "r", "task_id": task_id, "map_index": -1,
-          "try_number": 1}
-    run = {"dag_id": "pipeline", "run_id": "r", "run_type": "manual", "state": "running", "logical_date": now,
-           "data_interval_start": now, "data_interval_end": now, "run_after": now, "start_date": now, "end_date": None,
-           "clear_number": 0, "conf": {}}
+    ti = {
+        "id": "ti",
+        "attempt_id": attempt,
+        "dag_id": "pipeline",
+        "run_id": "r",
+        "task_id": task_id,
+        "map_index": -1,
+        "try_number": 1,
+    }
+    run = {
+        "dag_id": "pipeline",
+        "run_id": "r",
+        "run_type": "manual",
+        "state": "running",
+        "logical_date": now,
+        "data_interval_start": now,
+        "data_interval_end": now,
+        "run_after": now,
+        "start_date": now,
+        "end_date": None,
+        "clear_number": 0,
+        "conf": {},
+    }
     context = {"dag_run": run, "max_tries": 1, "should_retry": True, "task_reschedule_count": 0}
     return dict(startup(task_id, bundle, "dag.py", attempt), ti=ti, ti_context=context)
 
@@ -95,6 +113,8 @@ def test_importing_the_host_is_cheap():
     from harness import environment
 
     code = "import time; t = time.perf_counter(); import ostro.host; print(time.perf_counter() - t)"
-    best = min(float(subprocess.run([sys.executable, "-c", code], env=environment(), stdout=subprocess.PIPE,
-                                    check=True).stdout) for _ in range(5))
+    best = min(
+        float(subprocess.run([sys.executable, "-c", code], env=environment(), stdout=subprocess.PIPE, check=True).stdout)
+        for _ in range(5)
+    )
     assert best < 0.2  # 25 to 35 ms on an idle machine
