@@ -140,7 +140,7 @@ func (s *server) limits(next http.Handler) http.Handler {
 		r.Body = http.MaxBytesReader(rec, r.Body, maximumBody)
 		defer func() {
 			if p := recover(); p != nil {
-				if p == http.ErrAbortHandler {
+				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 					panic(p)
 				}
 				s.log.Error("request panicked", "method", r.Method, "path", r.URL.Path, "request", id, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))

@@ -40,7 +40,7 @@ func Run(ctx context.Context, args []string, s Streams) int {
 			c.environ[k] = v
 		}
 	}
-	root := c.root()
+	root := c.root() //nolint:contextcheck // commands take their context from cobra when they run
 	root.SetArgs(args)
 	root.SetIn(s.In)
 	root.SetOut(s.Out)

@@ -51,7 +51,7 @@ func (c *command) logger(level string) *slog.Logger {
 
 func (c *command) serve(ctx context.Context, cfg config.Config) error {
 	version, revision := buildVersion()
-	a, err := app.New(cfg, c.logger(cfg.LogLevel), app.Options{Version: version, Revision: revision})
+	a, err := app.New(cfg, c.logger(cfg.LogLevel), app.Options{Version: version, Revision: revision}) //nolint:contextcheck // what New made is closed also when ctx has ended
 	switch {
 	case errors.Is(err, app.ErrHomeInUse), errors.Is(err, app.ErrPortInUse):
 		return &problem{code: exitConflict, err: err}

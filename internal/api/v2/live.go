@@ -1,6 +1,7 @@
 package v2
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -29,8 +30,8 @@ func (a *API) Live(w http.ResponseWriter, r *http.Request, dagID, runID string) 
 		}
 		return
 	}
-	s := &stream{api: a, r: r, out: newLines(w), dagID: dagID, runID: runID, sent: map[run.Key]seen{}}
-	if err := s.run(); err != nil && r.Context().Err() == nil {
+	s := &stream{api: a, out: newLines(w), dagID: dagID, runID: runID, sent: map[run.Key]seen{}}
+	if err := s.run(r.Context()); err != nil && r.Context().Err() == nil {
 		a.Log.Warn("live stream ended early", "dag", dagID, "run", runID, "err", err)
 	}
 }
@@ -43,19 +44,18 @@ type seen struct {
 
 type stream struct {
 	api          *API
-	r            *http.Request
 	out          *lines
 	dagID, runID string
 	row          run.DAGRun
 	sent         map[run.Key]seen
 }
 
-func (s *stream) run() error {
+func (s *stream) run(ctx context.Context) error {
 	ping := time.NewTicker(livePing)
 	defer ping.Stop()
 	for {
 		changed := s.api.Store.Changed()
-		over, err := s.step()
+		over, err := s.step(ctx)
 		if err != nil || over {
 			return err
 		}
@@ -66,13 +66,13 @@ func (s *stream) run() error {
 				return err
 			}
 			continue
-		case <-s.r.Context().Done():
+		case <-ctx.Done():
 			return nil
 		}
 		pace := time.NewTimer(livePace) // gather what other commits follow at once
 		select {
 		case <-pace.C:
-		case <-s.r.Context().Done():
+		case <-ctx.Done():
 			pace.Stop()
 			return nil
 		}
@@ -80,8 +80,7 @@ func (s *stream) run() error {
 }
 
 // step sends what is new and says whether the run is over.
-func (s *stream) step() (over bool, err error) {
-	ctx := s.r.Context()
+func (s *stream) step(ctx context.Context) (over bool, err error) {
 	row, err := s.api.Store.Run(ctx, s.dagID, s.runID)
 	if err != nil {
 		return false, fmt.Errorf("load DAG run %s: %w", s.runID, err)
