@@ -23,7 +23,15 @@ def request(message):
 
         raise CommsError("UNAVAILABLE", "%s needs a running task: nothing here is connected to the server"
                          % message.get("type", "this"))
-    return comms.request(message)
+    try:
+        return comms.request(message)
+    except Exception as fault:
+        from .exceptions import CommsError, error_for
+
+        if isinstance(fault, CommsError) or not isinstance(getattr(fault, "code", None), str):
+            raise
+        text = getattr(fault, "message", None) or str(fault)
+        raise error_for(fault.code, text, getattr(fault, "detail", None)) from None
 
 
 def send(message):

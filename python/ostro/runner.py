@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 
-from . import callbacks, dates, live, tasklog, template
+from . import callbacks, dates, live, tasklog, template, trace
 from . import context as contexts
 from .exceptions import (
     AirflowException,
@@ -35,7 +35,7 @@ def run_task(startup, comms, dag):
     global _running
     before = live.comms, _running
     live.comms = comms
-    _install_logging(comms)
+    _install_logging(startup, comms)
     attempt = _running = _Attempt(startup, comms, dag)
     try:
         attempt.run()
@@ -54,7 +54,9 @@ def on_term():
         _running.kill()
 
 
-def _install_logging(comms):
+def _install_logging(startup, comms):
+    bundle = startup.get("bundle_info") or {}
+    trace.shown_paths[:] = [(bundle.get("path"), bundle.get("shown_path"))]
     if getattr(comms, "takes_logs", True):
         tasklog.install(comms)
 
@@ -63,7 +65,7 @@ def run_callback(startup, comms, dag):
     """Run the callback that ``startup["callback"]`` names; confirm with CallbacksDone; never raises."""
     before = live.comms
     live.comms = comms
-    _install_logging(comms)
+    _install_logging(startup, comms)
     errors = []
     try:
         errors = _run_callback(startup, dag)
@@ -257,7 +259,11 @@ class _Attempt:
     def _map_index(self):
         template = self.task.map_index_template
         if template and self.ti.map_index >= 0:
-            text = str(self.task.render_template(template, self.context))
+            try:
+                text = str(self.task.render_template(template, self.context))
+            except Exception as fault:  # the work is done; a label is no reason to do it again
+                live.send({"type": "AddNotice", "text": "map_index_template: %s" % one_line(fault)})
+                return
             self.ti.rendered_map_index = text
             live.send({"type": "SetRenderedMapIndex", "rendered_map_index": text})
 

@@ -179,7 +179,7 @@ class BashSensor(BaseSensorOperator):
         from .operators.process import run_streaming
 
         env = dict(os.environ) if self.env is None else dict(self.env)
-        self._child = run_streaming(["bash", "-c", self.bash_command], env=env, encoding=self.output_encoding)
+        run_streaming(["bash", "-c", self.bash_command], self, env=env, encoding=self.output_encoding)
         code, _ = self._child.wait()
         if code and self.retry_exit_code is not None and code != self.retry_exit_code:
             raise AirflowFailException("Command exited with return code %d" % code)

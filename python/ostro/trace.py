@@ -19,7 +19,11 @@ def _kept(tb):
     return tb
 
 
-def format_exception(fault, replace=()):
+# Pairs of folders: where the bundle's snapshot is, and where people know its files to be.
+shown_paths = []
+
+
+def format_exception(fault, replace=None):
     """Return the traceback as text, cut to the author's frames; ``replace`` is pairs of path prefixes."""
     import traceback
 
@@ -27,7 +31,7 @@ def format_exception(fault, replace=()):
     seen = set()
     _trim(report, seen)
     text = "".join(report.format())
-    for old, new in replace:
+    for old, new in shown_paths if replace is None else replace:
         if old and new and old != new:
             text = text.replace(old.rstrip(os.sep) + os.sep, new.rstrip(os.sep) + os.sep)
     return text.rstrip("\n")

@@ -7,14 +7,14 @@ import subprocess
 import sys
 
 import pytest
+
+from airflow import DAG
 from airflow.decorators import setup, task, task_group, teardown
 from airflow.exceptions import AirflowSkipException
 from airflow.operators.empty import EmptyOperator
 from airflow.operators.python import PythonOperator
-from support import HERE, START, write
-
-from airflow import DAG
 from ostro.dagtest import decide, run_dag
+from support import HERE, START, write
 
 
 def states(dag, **kwargs):

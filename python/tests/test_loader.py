@@ -3,9 +3,8 @@
 import os
 import sys
 
-from support import load, write
-
 from ostro.loader import load_file
+from support import load, write
 
 DAG = """
 from airflow import DAG

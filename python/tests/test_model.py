@@ -4,6 +4,8 @@ import datetime
 from datetime import timedelta
 
 import pytest
+
+from airflow import DAG
 from airflow.decorators import dag as dag_decorator
 from airflow.decorators import setup, task, task_group, teardown
 from airflow.exceptions import AirflowDagCycleException, AirflowException, DuplicateTaskIdFound
@@ -16,8 +18,6 @@ from airflow.utils.edgemodifier import Label
 from airflow.utils.task_group import TaskGroup
 from airflow.utils.trigger_rule import TriggerRule
 from support import START, described, task_of
-
-from airflow import DAG
 
 
 def upstream(dag):

@@ -4,6 +4,8 @@ import datetime
 import sys
 
 import pytest
+
+from airflow import DAG
 from airflow.decorators import task
 from airflow.operators.bash import BashOperator
 from airflow.operators.empty import EmptyOperator
@@ -14,10 +16,8 @@ from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
 from airflow.sensors.filesystem import FileSensor
 from airflow.sensors.python import PythonSensor
 from airflow.utils.task_group import TaskGroup
-from support import START, attempt, result
-
-from airflow import DAG
 from ostro.localcomms import LocalComms
+from support import START, attempt, result
 
 
 def bash(command, **kwargs):
@@ -71,7 +71,7 @@ def test_bash_output_processor():
 
 def test_bash_is_ended_with_its_children_when_the_time_is_up(tmp_path):
     marker = tmp_path / "pid"
-    comms = bash("sleep 60 & echo $! > %s; wait" % marker, execution_timeout=datetime.timedelta(seconds=0.4))
+    comms = bash("sleep 60 & echo $! > %s; wait" % marker, execution_timeout=datetime.timedelta(seconds=2))
     assert comms.terminal["reason"].startswith("AirflowTaskTimeout")
     pid = int(marker.read_text())
     with pytest.raises(ProcessLookupError):

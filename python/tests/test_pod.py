@@ -4,11 +4,11 @@ import os
 import sys
 
 import pytest
-from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from support import START, attempt, described, write
 
 from airflow import DAG
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from ostro.operators.pod import WITHOUT_EFFECT, match_image
+from support import START, attempt, described, write
 
 
 def pod(pods=None, code="pass", dag_kwargs=None, **kwargs):

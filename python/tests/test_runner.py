@@ -5,6 +5,8 @@ import logging
 import time
 
 import pytest
+
+from airflow import DAG
 from airflow.decorators import task, task_group
 from airflow.exceptions import (
     AirflowFailException,
@@ -16,11 +18,9 @@ from airflow.exceptions import (
 from airflow.models.baseoperator import BaseOperator
 from airflow.operators.empty import EmptyOperator
 from airflow.operators.python import PythonOperator, get_current_context
-from support import START, attempt, result, startup
-
-from airflow import DAG
 from ostro import live, runner
 from ostro.localcomms import LocalComms
+from support import START, attempt, result, startup
 
 
 def one(function, **kwargs):
@@ -376,6 +376,45 @@ def test_records_of_the_logging_framework_travel_with_their_traceback():
     assert [(r["level"], r["logger"], r["event"]) for r in records] == [
         ("warning", "mine", "careful 3"), ("error", "airflow.task", "Task failed with exception")]
     assert "test_runner.py" in records[1]["error"] and "ostro/runner.py" not in records[1]["error"]
+
+
+def test_a_map_index_template_that_fails_is_a_notice():
+    with DAG("d") as dag:
+        @task(map_index_template="{{ nothing }}")
+        def f(x):
+            return x
+
+        f.expand(x=[1])
+    comms = attempt(dag, "f", map_index=0)
+    assert comms.terminal["type"] == "SucceedTask"
+    assert "'nothing' is undefined" in comms.of("AddNotice")[0]["text"]
+
+
+def test_tracebacks_show_the_folder_people_know():
+    from ostro import trace
+
+    dag = one(fail(ValueError("x")))
+    details = dict(startup(dag, "t"), bundle_info={"path": __file__.rpartition("/")[0], "shown_path": "/dags"})
+    runner.run_task(details, LocalComms(), dag)
+    try:
+        fail(ValueError("x"))()
+    except ValueError as fault:
+        assert 'File "/dags/test_runner.py"' in trace.format_exception(fault)
+    trace.shown_paths[:] = []
+
+
+def test_a_refusal_of_the_process_side_becomes_airflows_exception(monkeypatch):
+    from airflow.models import Variable
+    from ostro.comms import RemoteError
+
+    class Comms:
+        def request(self, message):
+            raise RemoteError("VARIABLE_NOT_FOUND", "there is no variable")
+
+    monkeypatch.setattr(live, "comms", Comms())
+    assert Variable.get("x", default=1) == 1
+    with pytest.raises(KeyError, match="Variable x does not exist"):
+        Variable.get("x")
 
 
 def test_asset_events_carry_their_extra():

@@ -4,9 +4,9 @@ import json
 import os
 
 import pytest
-from support import HERE, attempt, described, result
 
 from ostro.loader import load_file
+from support import HERE, attempt, described, result
 
 DAGS = os.path.join(HERE, "dags")
 GOLDEN = os.path.join(HERE, "golden")

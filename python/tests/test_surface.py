@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from support import HERE, write
 
 from ostro import surface
+from support import HERE, write
 
 PYTHON = os.path.dirname(HERE)
 
@@ -35,9 +35,8 @@ def test_a_submodule_does_not_hide_a_name_of_its_package():
 
 
 def test_the_version_is_an_airflow_3():
-    from airflow.version import version
-
     import airflow
+    from airflow.version import version
 
     assert airflow.__version__ == version == "3.3.2"
 

@@ -4,11 +4,11 @@ import builtins
 import sys
 
 import pytest
+
+from airflow import DAG
 from airflow.models.baseoperator import BaseOperator
 from airflow.utils.template import literal
 from support import START, attempt, write
-
-from airflow import DAG
 
 
 class Show(BaseOperator):

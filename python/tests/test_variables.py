@@ -5,11 +5,11 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+
 from airflow.configuration import conf
 from airflow.exceptions import AirflowConfigException, AirflowNotFoundException
 from airflow.hooks.base import BaseHook
 from airflow.models import Connection, Variable
-
 from ostro import live
 from ostro.localcomms import LocalComms
 
@@ -126,13 +126,12 @@ def server():
 
 
 def test_notifiers_post_rendered_messages_from_callbacks(server, monkeypatch):
+    from airflow import DAG
     from airflow.operators.python import PythonOperator
     from airflow.providers.pagerduty.notifications.pagerduty import send_pagerduty_notification
     from airflow.providers.slack.notifications.slack import send_slack_notification
     from airflow.providers.slack.notifications.slack_webhook import send_slack_webhook_notification
     from support import START, attempt
-
-    from airflow import DAG
 
     monkeypatch.setenv("AIRFLOW_CONN_SLACK", json.dumps({"password": "tok", "extra": {"base_url": server.url + "/api"}}))
     monkeypatch.setenv("AIRFLOW_CONN_HOOK", json.dumps({"host": server.url, "password": "T/B/x"}))

@@ -46,8 +46,8 @@ class BashOperator(BaseOperator):
         bash = shutil.which("bash") or "sh"
         with tempfile.TemporaryDirectory(prefix="airflowtmp") as scratch:
             self.log.info("Running command: %s", [bash, "-c", self.bash_command])
-            self._child = run_streaming([bash, "-c", self.bash_command], cwd=self.cwd or scratch,
-                                        env=self._environment(context), encoding=self.output_encoding)
+            run_streaming([bash, "-c", self.bash_command], self, cwd=self.cwd or scratch,
+                          env=self._environment(context), encoding=self.output_encoding)
             code, last = self._child.wait()
         self.log.info("Command exited with return code %d", code)
         if code in self.skip_on_exit_code:

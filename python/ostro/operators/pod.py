@@ -161,8 +161,7 @@ class KubernetesPodOperator(BaseOperator):
             env = self._environment(settings, python, scratch)
             self.log.info("Running image %s as a process in %s: %s", self.image, folder or os.getcwd(), argv)
             try:
-                self._child = run_streaming(argv, cwd=folder, env=env, merge_stderr=False,
-                                            prepare=self._limits(pods))
+                run_streaming(argv, self, cwd=folder, env=env, merge_stderr=False, prepare=self._limits(pods))
             except FileNotFoundError as fault:
                 raise AirflowException("cannot run %r for image %s: no such program (folder %s)"
                                        % (argv[0], self.image, folder or os.getcwd())) from fault

@@ -82,12 +82,17 @@ def describe_exit(code):
     return "%d (ended by %s%s)" % (code, name, words)
 
 
-def run_streaming(argv, cwd=None, env=None, encoding="utf-8", merge_stderr=True, prepare=None):
-    """Start a command in a session-less process group of its own and return it as Streamed."""
+# Signals that end a task; held back while a child is being made, so that none is made unseen.
+_ENDING = (signal.SIGALRM, signal.SIGTERM)
+
+
+def run_streaming(argv, owner, cwd=None, env=None, encoding="utf-8", merge_stderr=True, prepare=None):
+    """Start a command in a process group of its own, as ``owner._child``, and return it as Streamed."""
     import subprocess
 
     def in_child():
         os.setpgid(0, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for name in ("SIGPIPE", "SIGXFZ", "SIGXFSZ"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), signal.SIG_DFL)
@@ -96,6 +101,11 @@ def run_streaming(argv, cwd=None, env=None, encoding="utf-8", merge_stderr=True,
 
     sys.stdout.flush()
     sys.stderr.flush()
-    process = subprocess.Popen(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT if merge_stderr else subprocess.PIPE, preexec_fn=in_child)
-    return Streamed(process, encoding)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        process = subprocess.Popen(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT if merge_stderr else subprocess.PIPE, preexec_fn=in_child)
+        owner._child = Streamed(process, encoding)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return owner._child

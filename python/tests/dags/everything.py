@@ -52,7 +52,7 @@ with DAG(
     def numbers() -> list:
         return [1, 2, 3]
 
-    @task(map_index_template="{{ n }}")
+    @task(map_index_template="{{ task.op_kwargs['n'] }}")
     def double(n, factor):
         return n * factor
 
