@@ -9,6 +9,7 @@ import struct
 import threading
 
 import pytest
+
 from harness import Channel
 from ostro import comms as wire
 

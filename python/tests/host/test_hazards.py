@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 import pytest
+
 from harness import Host, alive, spawn, wait_until
 
 numpy_missing = pytest.mark.skipif(
