@@ -14,7 +14,7 @@ import (
 
 // Pace of a live stream: changes are gathered for so long, and a quiet stream says so often that it is alive.
 const (
-	livePace  = 50 * time.Millisecond
+	livePace  = 100 * time.Millisecond
 	livePing  = 15 * time.Second
 	liveTail  = 5
 	tailBytes = 64 << 10

@@ -62,10 +62,17 @@ type schema struct {
 	MaxItems  *int              `json:"maxItems"`
 }
 
-func checkSchema(text, value json.RawMessage) error {
+// readSchema reads a schema. What is not one this server can read checks nothing; the task sees the value as it is.
+func readSchema(text json.RawMessage) (schema, bool) {
 	var s schema
-	if json.Unmarshal(text, &s) != nil {
-		return nil // not a schema this server can read; the task sees the value as it is
+	err := json.Unmarshal(text, &s)
+	return s, err == nil
+}
+
+func checkSchema(text, value json.RawMessage) error {
+	s, ok := readSchema(text)
+	if !ok {
+		return nil
 	}
 	var v any
 	if err := json.Unmarshal(value, &v); err != nil {
