@@ -67,7 +67,11 @@ def instances(c):
     tis = api.TaskInstanceApi(c)
     by_name = {(ti.task_id, ti.map_index): ti for ti in tis.get_task_instances("etl", "mine").task_instances}
     assert {k: v.state for k, v in by_name.items()} == {
-        ("get", -1): "success", ("fail", -1): "failed", ("double", 0): "success", ("double", 1): "success"}, by_name
+        ("get", -1): "success",
+        ("fail", -1): "failed",
+        ("double", 0): "success",
+        ("double", 1): "success",
+    }, by_name
     assert tis.get_task_instance("etl", "mine", "fail").try_number == 2
     assert tis.get_mapped_task_instance("etl", "mine", "double", 1).map_index == 1
     assert tis.get_mapped_task_instances("etl", "mine", "double").total_entries == 2
