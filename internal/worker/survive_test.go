@@ -244,7 +244,10 @@ func TestAFloodOfOutputIsKeptWithoutHoldingMuchOfIt(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	s := f.connect()
-	const lines = 2_000_000 // of 100 bytes: 200 MB
+	lines := 2_000_000 // of 100 bytes: 200 MB; OSTRO_FLOOD_MB asks for more
+	if mb, err := strconv.Atoi(os.Getenv("OSTRO_FLOOD_MB")); err == nil {
+		lines = mb * 10_000
+	}
 	id := f.launch(f.attempt(fmt.Sprintf(`
 block = b"".join(b"%%099d\n" %% i for i in range(1000))
 for i in range(%d // 1000): os.write(1, block)`, lines)))
