@@ -73,6 +73,7 @@ class Host:
         self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._handlers = {}
         self._gc_enabled = None
+        os.register_at_fork(after_in_child=self._bind_fork)
 
     # ---- the loop ----
 
@@ -162,6 +163,11 @@ class Host:
             text = "ostro.host: this runtime speaks protocol %d, the worker %s"
             print(text % (wire.PROTOCOL, body.get("protocol")), file=sys.stderr)
             os._exit(3)
+
+    def _bind_fork(self):
+        """Have forks that the file makes itself die with this host, also those a thread of it makes at its last moment."""
+        if os.getppid() == self._pid:
+            kernel.set_parent_death_signal(signal.SIGKILL)
 
     # ---- importing ----
 

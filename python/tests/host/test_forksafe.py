@@ -4,9 +4,16 @@ import os
 import textwrap
 
 import pytest
-from harness import Host, spawn
+
+from harness import Host, spawn, wait_until
+from ostro import proctree
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def processes_of_session(session):
+    found = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in found if (proctree.stat(pid) or ("", 0, 0))[2] == session]
 
 
 def unsafe(tmp_path, text):
@@ -112,9 +119,13 @@ def test_a_process_left_running_is_unsafe_and_is_left_alone(tmp_path):
 
 
 def test_a_multiprocessing_pool_is_unsafe(tmp_path):
-    text = "import multiprocessing\npool = multiprocessing.get_context('fork').Pool(1)\npool.apply(int)\n"
-    reason = unsafe(tmp_path, text)
+    text = "import multiprocessing\npool = multiprocessing.get_context('fork').Pool(2)\npool.apply(int)\n"
+    with Host(tmp_path, text) as host:
+        reason = host.describe()["fork_unsafe"]
+        session = host.process.pid
     assert "starts the thread" in reason and "starts the process" in reason
+    # The pool replaces its processes when they die, even while the host is ending them.
+    wait_until(lambda: not processes_of_session(session), "the end of the pool")
 
 
 def test_an_open_gpu_device_is_unsafe(tmp_path, monkeypatch):
