@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // home is the folder that holds all state.
@@ -38,14 +39,14 @@ func (h home) lock() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the home folder: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := takeLock(f); err != nil {
 		defer f.Close()
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
 		by := "another process"
-		if b, err := os.ReadFile(path); err == nil && len(bytes.TrimSpace(b)) > 0 {
-			by = "process " + string(bytes.TrimSpace(b))
+		if pid := holder(f); pid > 0 {
+			by = fmt.Sprintf("process %d", pid)
 		}
 		return nil, fmt.Errorf("%w: %s serves %s; stop it, or use another --home", ErrHomeInUse, by, h)
 	}
@@ -57,6 +58,33 @@ func (h home) lock() (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("write %s: %w", path, err), f.Close())
 	}
 	return f, nil
+}
+
+// takeLock locks a file. When the process that holds the lock by its own account is gone, the lock is about to be free: a
+// child that a killed server had just forked holds it for the moment until it executes its program.
+func takeLock(f *os.File) error {
+	const patience, pause = 3 * time.Second, 5 * time.Millisecond
+	for waited := time.Duration(0); ; waited += pause {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || waited >= patience {
+			return err
+		}
+		if pid := holder(f); pid <= 0 || syscall.Kill(pid, 0) == nil {
+			return err
+		}
+		time.Sleep(pause)
+	}
+}
+
+// holder is the process id that a lock file names; 0 when it names none.
+func holder(f *os.File) int {
+	b := make([]byte, 32)
+	n, _ := f.ReadAt(b, 0)
+	pid, err := strconv.Atoi(string(bytes.TrimSpace(b[:n])))
+	if err != nil {
+		return 0
+	}
+	return pid
 }
 
 // ErrHomeInUse: another server runs on the same home folder.

@@ -84,6 +84,7 @@ func TestNothingIsLostWhateverIsKilled(t *testing.T) {
 	p.serve()
 	t.Cleanup(func() { endWorkers(t, cfg.Home) })
 	t.Cleanup(func() { p.killServer() })
+	t.Cleanup(p.explain)
 	killed := map[string]int{}
 	for i := range kills(t) {
 		if i%3 == 0 {
@@ -167,6 +168,17 @@ func (p *prey) hosts() (pids []int) {
 		}
 	}
 	return pids
+}
+
+// explain shows, after a failure, what server and worker said last.
+func (p *prey) explain() {
+	if !p.t.Failed() {
+		return
+	}
+	for _, name := range []string{"server.log", filepath.Join("logs", "worker.log")} {
+		b, _ := os.ReadFile(filepath.Join(p.home, name))
+		p.t.Logf("%s ends:\n%s", name, b[max(0, len(b)-8000):])
+	}
 }
 
 // ask sends a request until a server answers it.

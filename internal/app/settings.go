@@ -9,6 +9,8 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
+	"syscall"
 
 	"ostro.dev/ostro/internal/bundle"
 	"ostro.dev/ostro/internal/core/plan"
@@ -19,7 +21,7 @@ import (
 )
 
 // workerSettings are what the worker needs to know of the configuration.
-func (a *App) workerSettings(runtime string) workerapi.Settings {
+func (a *App) workerSettings(runtimePath string) workerapi.Settings {
 	env := map[string]string{}
 	var masked []string
 	if a.s3 != nil {
@@ -28,7 +30,7 @@ func (a *App) workerSettings(runtime string) workerapi.Settings {
 	}
 	maps.Copy(env, a.cfg.Tasks.Env)
 	s := workerapi.Settings{
-		Slots: a.cfg.Scheduler.Parallelism, LogRoot: a.home.path("logs"), Python: a.cfg.Python, RuntimePath: runtime,
+		Slots: a.cfg.Scheduler.Parallelism, LogRoot: a.home.path("logs"), Python: a.cfg.Python, RuntimePath: runtimePath,
 		Env: env, GraceSeconds: a.cfg.Tasks.KillGrace.Seconds(), HostIdle: a.cfg.Hosts.Idle.Seconds(), HostMemory: a.cfg.Hosts.Memory,
 		MaskedValues: masked,
 	}
@@ -46,13 +48,22 @@ func gpus() int {
 	return len(found)
 }
 
+// memory is this machine's memory in bytes; 0 when it does not say.
+func memory() int64 {
+	var info syscall.Sysinfo_t
+	if syscall.Sysinfo(&info) != nil {
+		return 0
+	}
+	return int64(info.Totalram) * int64(info.Unit)
+}
+
 func (a *App) schedulerConfig(key []byte) scheduler.Config {
 	c := a.cfg
 	return scheduler.Config{
 		Limits: plan.Limits{
 			DefaultExecutor: local.Name, MaxActiveTasks: c.Scheduler.MaxActiveTasksPerDAG, MaxActiveRuns: c.Scheduler.MaxActiveRunsPerDAG,
 			MaxInfraRetries: c.Scheduler.MaxInfraRetries, MaxMapLength: c.Scheduler.MaxMapLength, RetryDelay: c.Tasks.RetryDelayOverride,
-			StrictResources: c.Resources == "strict", GPUs: gpus(),
+			StrictResources: c.Resources == "strict", GPUs: gpus(), CPUs: float64(runtime.NumCPU()), Memory: memory(),
 		},
 		Slots: map[string]int{local.Name: c.Scheduler.Parallelism}, DefaultPoolSlots: c.Scheduler.DefaultPoolSlots,
 		BundleName: bundle.DefaultName, BundleShown: shown(c.DAGs),

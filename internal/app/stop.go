@@ -11,6 +11,7 @@ const (
 	requestsGrace = time.Second
 	resultsGrace  = 5 * time.Second
 	workerMargin  = 10 * time.Second
+	workerStart   = 2 * time.Second
 )
 
 // stop ends everything in order: nothing new starts; requests end; tasks are asked to end, then killed; their results
@@ -47,9 +48,25 @@ func (r *running) stop() error {
 	return errors.Join(errs...)
 }
 
+// awaitWorker waits a moment for a worker that is just coming up, so that a stop right after a start leaves none behind.
+func (a *App) awaitWorker(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, workerStart)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for a.exec.Instance() == "" {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 // stopWorker ends the worker with its tasks and waits until their results are committed.
 func (r *running) stopWorker(ctx context.Context) error {
 	a := r.app
+	a.awaitWorker(ctx)
 	stopped, err := a.exec.Stop(ctx, a.cfg.Tasks.KillGrace)
 	if stopped != nil {
 		a.report.Ended, a.report.Killed = len(stopped.Ended), len(stopped.Killed)

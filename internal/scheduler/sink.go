@@ -96,6 +96,9 @@ func (s *Scheduler) foldFinished(b *batch, r executor.Result) error {
 		return nil
 	}
 	delete(st.pending, r.AttemptID)
+	if r.State == run.Deferred || r.State == run.AwaitingInput {
+		r = cannotWait(r)
+	}
 	if a.callback != 0 {
 		s.callbackFinished(b, a, r)
 	} else {
@@ -104,6 +107,19 @@ func (s *Scheduler) foldFinished(b *batch, r executor.Result) error {
 	delete(st.attempts, r.AttemptID)
 	b.after = append(b.after, func() { s.acknowledge(a.row.Executor, r.AttemptID) })
 	return nil
+}
+
+// cannotWait turns a deferral into a failure that says what to do: nothing here runs triggers, and an instance that waits
+// for one would wait for ever.
+func cannotWait(r executor.Result) executor.Result {
+	what := "a person's input"
+	if r.Defer != nil {
+		what = "the trigger " + r.Defer.Classpath
+	}
+	r.State, r.Final, r.Defer = run.Failed, true, nil
+	r.Reason = "the task deferred itself to wait for " + what + ", and this server runs no triggers: set deferrable=False, " +
+		"or use a sensor with mode=\"reschedule\""
+	return r
 }
 
 // attemptFinished folds the end of a task's attempt.
