@@ -6,6 +6,7 @@ import (
 	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/executor"
+	"ostro.dev/ostro/internal/store"
 )
 
 // recover looks at everything once after the state was read from the store at start.
@@ -15,7 +16,21 @@ func (s *Scheduler) recover(b *batch) error {
 			b.decide(lr, plan.Recovered{})
 		}
 	}
+	s.sizeDefaultPool(b)
 	return nil
+}
+
+// sizeDefaultPool gives a new installation's default_pool its configured size; from then on it is the pool's own.
+func (s *Scheduler) sizeDefaultPool(b *batch) {
+	now := s.st.pools[plan.DefaultPool]
+	if len(s.st.dags) > 0 || now.Slots == s.cfg.DefaultPoolSlots {
+		return
+	}
+	now.Slots = s.cfg.DefaultPoolSlots
+	s.st.pools[plan.DefaultPool] = now
+	b.writes = append(b.writes, func(tx *store.Tx) error {
+		return tx.PutPool(store.Pool{Name: plan.DefaultPool, Description: "Default pool", Slots: now.Slots, IncludeDeferred: now.IncludeDeferred})
+	})
 }
 
 // reconcile compares what the store says is open with what an executor says it has.
