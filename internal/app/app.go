@@ -154,7 +154,7 @@ func (a *App) wire() error {
 	}
 	a.exec = local.New(local.Options{
 		Home: string(a.home), Settings: a.workerSettings(runtime), Logger: a.log.With("part", "executor"),
-		Binary: a.opts.WorkerBinary, Spawn: a.opts.Spawn,
+		Binary: a.opts.WorkerBinary, Spawn: a.opts.Spawn, Version: a.opts.Version,
 	})
 	key, err := a.home.tokenKey()
 	if err != nil {

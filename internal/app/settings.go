@@ -74,6 +74,7 @@ func (a *App) schedulerConfig(key []byte) scheduler.Config {
 		},
 		Isolation: c.Tasks.Isolation, Compat: c.Compat, Grace: c.Tasks.KillGrace, BaseURL: a.URL(),
 		ByHand:   !c.Scheduler.UseJobSchedule,
+		Defaults: a.authorDefaults(),
 		TokenKey: key, Interval: c.Scheduler.Interval,
 	}
 }
@@ -90,12 +91,18 @@ func (a *App) bundleConfig() bundle.Config {
 	return bundle.Config{
 		Dir: shown(c.DAGs), Snapshots: a.home.path("bundles"), Compat: c.Compat, PausedAtCreation: c.Scheduler.PausedAtCreation,
 		ParseTimeout: c.Parsing.Timeout, ParseMemory: c.Parsing.Memory,
-		Defaults: map[string]json.RawMessage{
-			"default_retries":     value(c.Tasks.DefaultRetries),
-			"default_retry_delay": value(c.Tasks.DefaultRetryDelay.Seconds()),
-			"owner":               value(c.Tasks.DefaultOwner),
-			"catchup_by_default":  value(c.CatchupByDefault(c.Compat)),
-		},
+		Defaults: a.authorDefaults(),
+	}
+}
+
+// authorDefaults fill the arguments that DAG files leave out.
+func (a *App) authorDefaults() map[string]json.RawMessage {
+	c := a.cfg
+	return map[string]json.RawMessage{
+		"default_retries":     value(c.Tasks.DefaultRetries),
+		"default_retry_delay": value(c.Tasks.DefaultRetryDelay.Seconds()),
+		"owner":               value(c.Tasks.DefaultOwner),
+		"catchup_by_default":  value(c.CatchupByDefault(c.Compat)),
 	}
 }
 

@@ -79,15 +79,35 @@ func (b *batch) decide(lr *liveRun, ev plan.Event) plan.Decision {
 	} else {
 		c.dec, c.decided = d, true
 	}
-	if d.PauseDAG != "" {
+	if d.PauseDAG != "" && !st.paused(lr.key.DAGID) {
 		b.pause(lr.key.DAGID, d.PauseDAG)
 	}
 	st.wake(lr, d.WakeAt)
 	if len(d.Tasks) > 0 && lr.run.Index().DependsOnPast() {
 		st.pastDirty[lr.key] = true
 	}
+	if d.Run != nil && d.Run.After.State == run.RunFailed && d.Run.Before.State != run.RunFailed {
+		b.countFailures(lr)
+	}
 	st.recount(lr)
 	return d
+}
+
+// countFailures pauses a DAG when too many of its runs have failed in a row: runs that went on at the same time knew
+// nothing of each other's end when they were created, so plan alone cannot say.
+func (b *batch) countFailures(lr *liveRun) {
+	limit, row := lr.run.Index().DAG.MaxConsecutiveFailedRuns, lr.run.Row()
+	if limit == 0 || row.LogicalDate == nil || b.s.st.paused(row.DAGID) {
+		return
+	}
+	before, err := b.s.failedBefore(b.ctx, b.s.st, row, limit)
+	if err != nil {
+		b.s.log.Error("failed runs in a row cannot be counted", "dag", row.DAGID, "error", err)
+		return
+	}
+	if before+1 >= limit {
+		b.pause(row.DAGID, fmt.Sprintf("%d runs in a row have failed (max_consecutive_failed_dag_runs %d)", before+1, limit))
+	}
 }
 
 // pause pauses a DAG because its runs keep failing.

@@ -54,6 +54,8 @@ type Config struct {
 	// Interpreter, Isolation, Compat and Grace go into every launch that does not say otherwise.
 	Interpreter, Isolation, Compat string
 	Grace                          time.Duration
+	// Defaults fill arguments an author left out when a process imports the file itself; the same as for parsing it.
+	Defaults map[string]json.RawMessage
 	// ByHand turns schedules off: DAG runs come about only when somebody triggers them.
 	ByHand bool
 	// BaseURL is where people reach the server.

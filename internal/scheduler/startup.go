@@ -66,7 +66,7 @@ func (s *Scheduler) order(lr *liveRun, ti run.TaskInstance, a *openAttempt) *exe
 				Name: s.cfg.BundleName, Version: lr.run.Row().BundleVersion, Path: s.cfg.BundlePath(lr.run.Row().BundleVersion),
 				Shown: s.cfg.BundleShown,
 			},
-			StartDate: s.now(), Context: s.context(lr, ti), BaseURL: s.cfg.BaseURL,
+			StartDate: s.now(), Context: s.context(lr, ti), BaseURL: s.cfg.BaseURL, Compat: compat, Defaults: s.cfg.Defaults,
 		},
 	}
 }

@@ -214,23 +214,36 @@ func (s *Scheduler) options(ctx context.Context, st *state, x *dag.Index, r run.
 		}
 		o.Past = past
 	}
-	if x.DAG.MaxConsecutiveFailedRuns > 0 {
-		before, _, err := s.store.Runs(ctx, store.RunFilter{DAGID: r.DAGID, LogicalDateLTE: r.LogicalDate,
-			OrderBy: []string{"-logical_date"}, Limit: x.DAG.MaxConsecutiveFailedRuns + 1})
+	if limit := x.DAG.MaxConsecutiveFailedRuns; limit > 0 {
+		n, err := s.failedBefore(ctx, st, r, limit)
 		if err != nil {
-			return o, fmt.Errorf("read earlier runs of %s: %w", r.DAGID, err)
+			return o, err
 		}
-		for _, b := range before {
-			if b.RunID == r.RunID {
-				continue
-			}
-			if b.State != run.RunFailed {
-				break
-			}
-			o.FailedBefore++
-		}
+		o.FailedBefore = n
 	}
 	return o, nil
+}
+
+// failedBefore counts, up to limit, the runs directly before r that have failed. What is in memory is newer than the store.
+func (s *Scheduler) failedBefore(ctx context.Context, st *state, r run.DAGRun, limit int) (n int, err error) {
+	before, _, err := s.store.Runs(ctx, store.RunFilter{DAGID: r.DAGID, LogicalDateLTE: r.LogicalDate,
+		OrderBy: []string{"-logical_date"}, Limit: limit + 1})
+	if err != nil {
+		return 0, fmt.Errorf("read earlier runs of %s: %w", r.DAGID, err)
+	}
+	for _, b := range before {
+		if b.RunID == r.RunID {
+			continue
+		}
+		if lr := st.runs[runKey(b)]; lr != nil {
+			b.State = lr.run.Row().State
+		}
+		if b.State != run.RunFailed {
+			break
+		}
+		n++
+	}
+	return n, nil
 }
 
 func (s *Scheduler) mapLengths(ctx context.Context, x *dag.Index, r run.DAGRun) (map[plan.XComRef]int, error) {
