@@ -1,0 +1,118 @@
+package scheduler_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ostro.dev/ostro/internal/core/dag"
+	"ostro.dev/ostro/internal/core/plan"
+	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/executor"
+	"ostro.dev/ostro/internal/executor/scripted"
+	"ostro.dev/ostro/internal/scheduler"
+	"ostro.dev/ostro/internal/store"
+)
+
+// daily gives a DAG a daily schedule that began some days ago.
+func daily(d *dag.DAG, days int, catchup bool) *dag.DAG {
+	start := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -days)
+	d.Schedule = dag.Schedule{Kind: dag.ScheduleCronTrigger, Expression: "@daily", Cron: []string{"0 0 * * *"}}
+	d.StartDate, d.Catchup = &start, catchup
+	return d
+}
+
+// finished returns the finished runs of a DAG, oldest first.
+func (w *world) finished(dagID string) []run.DAGRun {
+	w.t.Helper()
+	runs, _, err := w.db.Runs(w.t.Context(), store.RunFilter{DAGID: dagID, OrderBy: []string{"logical_date"},
+		States: []run.State{run.RunSuccess, run.RunFailed}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return runs
+}
+
+func TestCatchUpCreatesEveryRunAndNeverMoreAtOnceThanAllowed(t *testing.T) {
+	t.Parallel()
+	d := daily(chain("past", 1), 5, true)
+	d.MaxActiveRuns = 2
+	w := newWorld(t, func(executor.Attempt) scripted.Behaviour { return scripted.Behaviour{For: 5 * time.Millisecond} }, d)
+	w.wait("all six runs", func() bool {
+		active, _, err := w.db.Runs(t.Context(), store.RunFilter{DAGID: "past", States: []run.State{run.RunQueued, run.RunRunning}})
+		if err != nil || len(active) > 2 {
+			t.Fatalf("%d runs are active: %v", len(active), err)
+		}
+		return len(w.finished("past")) == 6
+	})
+	for i, r := range w.finished("past") {
+		if want := d.StartDate.AddDate(0, 0, i); !r.LogicalDate.Equal(want) || r.Type != run.TypeScheduled {
+			t.Errorf("run %d is for %s, want %s", i, r.LogicalDate, want)
+		}
+	}
+}
+
+func TestWithoutCatchUpOnlyTheNewestRunIsCreatedAndARestartRepeatsNone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(executor.Attempt) scripted.Behaviour { return scripted.Behaviour{} }, daily(chain("now", 1), 5, false))
+	w.wait("the run", func() bool { return len(w.finished("now")) == 1 })
+	w.crash()
+	w.start()
+	next, found, err := w.s.NextRun(t.Context(), "now")
+	if err != nil || !found || !next.RunAfter.After(time.Now()) {
+		t.Errorf("next: %v %v %v", next, found, err)
+	}
+	if n := len(w.finished("now")); n != 1 {
+		t.Errorf("%d runs", n)
+	}
+}
+
+func TestADAGWhoseRunsKeepFailingIsPaused(t *testing.T) {
+	t.Parallel()
+	d := daily(chain("bad", 1), 6, true)
+	d.MaxActiveRuns, d.MaxConsecutiveFailedRuns = 1, 2
+	w := newWorld(t, func(executor.Attempt) scripted.Behaviour { return scripted.Behaviour{Exit: 1, Final: true} }, d)
+	w.wait("the DAG to be paused", func() bool {
+		i, err := w.db.DAG(t.Context(), "bad")
+		return err == nil && i.Paused
+	})
+	if n := len(w.finished("bad")); n < 2 || n > 3 {
+		t.Errorf("%d runs have failed before it was paused, want 2", n)
+	}
+}
+
+func TestARunOfAPausedDAGSaysWhyItWaits(t *testing.T) {
+	t.Parallel()
+	d := chain("still", 1)
+	yes := true
+	d.PausedUponCreation = &yes
+	w := newWorld(t, func(executor.Attempt) scripted.Behaviour { return scripted.Behaviour{} }, d)
+	r := w.trigger("still")
+	why, err := w.s.WhyWaiting(t.Context(), "still", r.RunID)
+	if err != nil || len(why) == 0 || !slices.ContainsFunc(why, func(b plan.Blocked) bool { return strings.Contains(b.Reason, "paused") }) {
+		t.Errorf("%v %v", why, err)
+	}
+	if err := w.s.SetPaused(t.Context(), "user:test", "still", false); err != nil {
+		t.Fatal(err)
+	}
+	if r = w.ended(r); r.State != run.RunSuccess {
+		t.Errorf("the run ended %s", r.State)
+	}
+}
+
+func TestClearingOnTheLatestVersionRunsTasksThatAreNew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(executor.Attempt) scripted.Behaviour { return scripted.Behaviour{} }, chain("grows", 1))
+	r := w.ended(w.trigger("grows"))
+	w.publish(chain("grows", 3))
+	if _, err := w.s.Clear(t.Context(), "user:test", scheduler.ClearRequest{
+		DAGID: "grows", RunID: r.RunID, RunOnLatest: true, ResetDagRuns: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.wait("the new tasks", func() bool { return w.states(r)["t02"] == run.Success })
+	if r = w.ended(r); r.DAGVersion != 2 {
+		t.Errorf("the run is on version %d", r.DAGVersion)
+	}
+}
