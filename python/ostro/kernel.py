@@ -32,6 +32,28 @@ def _call(option, value):
         raise OSError(err, "prctl(%d): %s" % (option, os.strerror(err)))
 
 
+def _argument_area():
+    """Address and size of the memory that ps shows as the command line; size 0 where the kernel does not say."""
+    try:
+        with open("/proc/self/stat") as f:
+            fields = f.read().rpartition(")")[2].split()
+        start, end = int(fields[45]), int(fields[46])
+    except (OSError, IndexError, ValueError):
+        return 0, 0
+    return (start, end - start) if 0 < start < end else (0, 0)
+
+
+_ARGUMENTS = _argument_area()  # the same in every fork
+
+
+def set_title(title):
+    """Show ``title`` as this process's command line, cut to the room there is, so that ps tells tasks from their host."""
+    start, size = _ARGUMENTS
+    if size > 1:
+        text = title.encode("utf-8", "replace")[: size - 1]
+        ctypes.memmove(start, text.ljust(size, b"\0"), size)
+
+
 if not sys.platform.startswith("linux"):
 
     def _call(option, value):

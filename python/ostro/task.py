@@ -87,6 +87,8 @@ class Process:
         startup = self.comms.receive()
         if startup.get("type") != "StartupDetails":
             raise wire.ProtocolError("expected StartupDetails, got %s" % startup.get("type"))
+        ti = startup.get("ti") or {}
+        kernel.set_title("ostro task %s.%s" % (ti.get("dag_id"), ti.get("task_id")))
         env = startup.get("env")
         if env:
             os.environ.update(env)
