@@ -184,7 +184,8 @@ func (a *attempt) explain(e ending) (reason string, infra bool) {
 	ws := syscall.WaitStatus(e.exit.Status)
 	switch {
 	case ws.Signaled() && ws.Signal() == syscall.SIGKILL && !e.forced:
-		return a.w.oom.Explain(e.exit.PID), false
+		// Before its first word it had not begun the author's code: nothing of the task's own was lost.
+		return a.w.oom.Explain(e.exit.PID), !a.spoke.Load()
 	case ws.Signaled():
 		return "killed by " + daghost.SignalName(ws.Signal()), false
 	case ws.ExitStatus() == 0:
