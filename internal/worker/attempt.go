@@ -32,6 +32,8 @@ const (
 	hangLimit = 10 * time.Second
 	// hangMost is for one that says nothing but is busy.
 	hangMost = 60 * time.Second
+	// forkLimit is how long a host may take to fork before it is of no use to anybody.
+	forkLimit = 30 * time.Second
 )
 
 // An attempt is one running attempt. Its goroutine is run; everything it starts has ended when run returns.
@@ -198,6 +200,10 @@ func (a *attempt) run() executor.Result {
 	if !res.Reported || end.killed != nil {
 		a.log.System("error", "%s", res.Reason)
 	}
+	a.log.Close()
+	if lost := a.log.Lost(); lost > 0 {
+		res.Notices = append(res.Notices, fmt.Sprintf("%d lines of the log are lost: the disk did not take them before the worker ended", lost))
+	}
 	return res
 }
 
@@ -242,6 +248,7 @@ func (a *attempt) start(ch *channels) (*process, ending) {
 	if err != nil {
 		return nil, ending{unhappy: err.Error(), infra: errors.Is(err, errStopping) || hostKilled(err)}
 	}
+	h.asking.tell(&a.mask)
 	if fault := h.serves(s.TI.DAGID); fault != nil {
 		pool.Release(h)
 		return nil, ending{unhappy: importFault(fault)}
@@ -250,7 +257,7 @@ func (a *attempt) start(ch *channels) (*process, ending) {
 		pool.Release(h)
 		return a.spawn(ch, h.known.ForkUnsafe)
 	}
-	p, err := a.fork(ctx, h, ch)
+	p, err := a.fork(h, ch)
 	if err != nil {
 		pool.Release(h)
 		return nil, ending{unhappy: err.Error(), infra: true}
@@ -285,10 +292,19 @@ func importFault(e *protocol.ImportError) string {
 	return text
 }
 
-func (a *attempt) fork(ctx context.Context, h *host, ch *channels) (*process, error) {
+// fork has the host make the task's process. An order to kill the attempt does not interrupt it: the host would fork all
+// the same, and the task would run without anybody knowing. It is the process that is killed then, once it is there. A
+// host that does not answer is killed for the same reason.
+func (a *attempt) fork(h *host, ch *channels) (*process, error) {
+	ctx, cancel := context.WithTimeout(a.w.ctx, forkLimit)
+	defer cancel()
 	exited := h.expectExit(a.order.ID)
 	pid, err := h.proc.Fork(ctx, a.order.ID, ch.childTask, ch.childOut, ch.childErr)
 	if err != nil {
+		if ctx.Err() != nil {
+			a.w.log.Error("a host does not fork; it is killed", "pid", h.proc.PID(), "err", err)
+			h.proc.Kill()
+		}
 		return nil, err
 	}
 	a.host = h
@@ -399,7 +415,7 @@ func (a *attempt) cutOff(ch *channels) {
 	at := time.Now().Add(100 * time.Millisecond)
 	_ = ch.out.SetReadDeadline(at)
 	_ = ch.err.SetReadDeadline(at)
-	_ = ch.task.SetReadDeadline(at)
+	_ = ch.task.SetDeadline(at) // an answer may wait for its reader, too
 }
 
 // wait returns when the process and everything below it are gone.
@@ -441,7 +457,9 @@ func (a *attempt) wait(p *process) ending {
 		case <-k.killed:
 			k.begin()
 		case <-k.soft.C():
-			daghost.SignalBelow(p.id.PID, syscall.SIGTERM)
+			if p.id.Alive() {
+				daghost.SignalBelow(p.id.PID, syscall.SIGTERM)
+			}
 		case <-k.hard.C():
 			k.force()
 		case <-k.timeout.C():

@@ -35,7 +35,8 @@ const (
 )
 
 // A logFile writes the log of one attempt: JSON lines {"t","s","l","m","n"}. It may be used from any goroutine. When the
-// disk is full it waits, and so do the processes that write; nothing is dropped.
+// disk is full it waits, and so do the processes that write; nothing is dropped until the worker itself ends. The worker's
+// own lines never wait: a task must be ended on a full disk, too.
 type logFile struct {
 	mask   func(string) string
 	limit  int64 // bytes; 0 none
@@ -53,12 +54,16 @@ type logFile struct {
 	timer   *time.Timer
 	armed   bool
 	closed  bool
+	busy    bool       // somebody writes the buffer out, perhaps waiting for the disk without the lock
+	idle    *sync.Cond // busy has become false
+	lost    int        // lines that the disk did not take in time
 }
 
 // openLog creates the file with its directories, or goes on with one that exists; a line torn by a crash is ended first.
 // A disk without room is no error: the file is made when there is some.
 func openLog(ctx context.Context, path string, mask func(string) string, limit int64, logger *slog.Logger) (*logFile, error) {
 	l := &logFile{mask: mask, limit: limit, logger: logger, ctx: ctx, path: path}
+	l.idle = sync.NewCond(&l.mu)
 	l.put = l.write
 	if err := l.open(); err != nil && !diskTrouble(err) {
 		return nil, err
@@ -134,11 +139,11 @@ func (l *logFile) Line(at time.Time, stream, level, text, name string) {
 	} else {
 		l.buf = appendLine(l.buf, at, stream, level, text, name)
 	}
-	if len(l.buf) >= logBuffer {
+	if len(l.buf) >= logBuffer && stream != streamSystem {
 		l.flush()
 		return
 	}
-	if !l.armed {
+	if !l.armed && !l.busy {
 		l.armed = true
 		if l.timer == nil {
 			l.timer = time.AfterFunc(logDelay, l.Flush)
@@ -161,13 +166,22 @@ func (l *logFile) Flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.armed = false
-	if !l.closed {
+	if !l.closed && !l.busy {
 		l.flush()
 	}
 }
 
-// flush writes the buffer out, with the lock held. It keeps trying until it succeeds or the worker ends.
+// flush writes the buffer out. It is called with the lock held and gives it up only while it waits for the disk; it keeps
+// trying until it succeeds or the worker ends, and then counts what is lost.
 func (l *logFile) flush() {
+	for l.busy {
+		l.idle.Wait()
+	}
+	l.busy = true
+	defer func() {
+		l.busy = false
+		l.idle.Broadcast()
+	}()
 	wait := 50 * time.Millisecond
 	for told := false; len(l.buf) > 0; {
 		n, err := l.put(l.buf)
@@ -180,15 +194,27 @@ func (l *logFile) flush() {
 			told = true
 			l.logger.Error("cannot write a task's log; waiting", "path", l.path, "err", err)
 		}
-		select {
-		case <-l.ctx.Done():
+		if !l.pause(wait) {
+			l.lost += bytes.Count(l.buf, []byte{'\n'})
+			l.buf = nil
 			return
-		case <-time.After(wait):
-			wait = min(2*wait, 2*time.Second)
 		}
+		wait = min(2*wait, 2*time.Second)
 	}
 	if cap(l.buf) > 2*logBuffer {
 		l.buf = nil
+	}
+}
+
+// pause waits without the lock; false when the worker ends.
+func (l *logFile) pause(d time.Duration) bool {
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	select {
+	case <-l.ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
 	}
 }
 
@@ -199,6 +225,16 @@ func (l *logFile) write(p []byte) (int, error) {
 		}
 	}
 	return l.f.Write(p)
+}
+
+// Lost is how many lines the disk did not take; it is final after Close.
+func (l *logFile) Lost() int {
+	if l == nil {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
 }
 
 // Close writes what waits and closes the file.
@@ -218,6 +254,9 @@ func (l *logFile) Close() {
 	}
 	if l.f != nil {
 		l.f.Close()
+	}
+	if l.lost > 0 {
+		l.logger.Error("lines of a task's log are lost: the disk did not take them before the worker ended", "path", l.path, "lines", l.lost)
 	}
 }
 
@@ -312,11 +351,7 @@ func (c *lineCutter) emit(now time.Time, line []byte, more bool) {
 	if more {
 		text += "…"
 	}
-	level := "info"
-	if c.stream == streamErr {
-		level = "error"
-	}
-	c.log.Line(now, c.stream, level, text, "")
+	c.log.Line(now, c.stream, "info", text, "") // much that is no error goes to stderr: progress bars, warnings, logs
 }
 
 // end adds a last line without a newline.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/daghost"
 	"ostro.dev/ostro/internal/executor"
 	"ostro.dev/ostro/internal/workerapi"
@@ -151,6 +152,7 @@ func (w *Worker) run(ctx context.Context) error {
 	w.launcher = daghost.NewLauncher()
 	env := baseEnv(w.o.Home, w.instance)
 	w.pool = newPool(w.log, w.launcher, w.o.Home, func() []string { return append([]string(nil), env...) })
+	w.pool.server = w.callImport
 	w.log.Info("worker runs", "instance", w.instance, "pid", os.Getpid(), "home", w.o.Home, "spooled", len(w.spool.IDs()))
 
 	var serving sync.WaitGroup
@@ -287,7 +289,7 @@ func (w *Worker) launch(orders []executor.Attempt) error {
 		}
 		a := newAttempt(w, o, w.settings)
 		w.attempts[o.ID] = a
-		w.tasks.Go(func() { w.finish(a, a.run()) })
+		w.tasks.Go(func() { w.finish(a.run()) })
 	}
 	return nil
 }
@@ -310,11 +312,14 @@ type finished struct {
 
 // finish reports a result and spools it. The report goes first, the file is not on the task's critical path: a result is
 // lost only if server and worker both die in between, and then the attempt counts as lost with its worker.
-func (w *Worker) finish(a *attempt, r executor.Result) {
+func (w *Worker) finish(r executor.Result) {
 	data, err := w.spool.Add(r)
 	if err != nil { // a value that was JSON when it came is JSON now
 		w.log.Error("cannot encode a result", "attempt", r.AttemptID, "err", err)
 		data, _ = w.spool.Add(executor.Result{AttemptID: r.AttemptID, State: r.State, Reason: err.Error(), EndedAt: r.EndedAt})
+	}
+	if len(data) > resultLimit {
+		data, _ = w.spool.Add(tooLarge(r, len(data)))
 	}
 	w.mu.Lock()
 	delete(w.attempts, r.AttemptID)
@@ -329,9 +334,30 @@ func (w *Worker) finish(a *attempt, r executor.Result) {
 	w.records.Remove(r.AttemptID)
 }
 
+// resultLimit is the largest encoded result that travels in one message.
+const resultLimit = protocol.MaxFrame - 1<<10
+
+// tooLarge is what can be said of a result that no message can carry: without it the attempt would never end.
+func tooLarge(r executor.Result, size int) executor.Result {
+	r.State, r.Final, r.Defer, r.RescheduleAt = run.Failed, false, nil, nil
+	r.Reason = fmt.Sprintf("its result is too large to be stored: %d bytes with its XComs, the limit is %d; "+
+		"write large values to a file and push its name", size, resultLimit)
+	r.XComs, r.OutletEvents, r.Rendered, r.SkipTasks, r.Notices, r.RenderedMapIndex = nil, nil, nil, nil, nil, ""
+	return r
+}
+
 // call asks the server what a task asked. It waits for a server as long as ctx allows, and asks again when the
 // connection was lost before the answer came.
 func (w *Worker) call(ctx context.Context, o executor.Attempt, request json.RawMessage) (json.RawMessage, error) {
+	return w.ask(ctx, workerapi.Call{Type: "Call", AttemptID: o.ID, Token: o.Token, Request: request})
+}
+
+// callImport asks the server what a DAG file of a bundle asked while it is imported, and waits as call does.
+func (w *Worker) callImport(ctx context.Context, bundle string, request json.RawMessage) (json.RawMessage, error) {
+	return w.ask(ctx, workerapi.Call{Type: "Call", Import: true, Bundle: bundle, Request: request})
+}
+
+func (w *Worker) ask(ctx context.Context, c workerapi.Call) (json.RawMessage, error) {
 	for {
 		w.mu.Lock()
 		server, changed := w.server, w.serverChanged
@@ -339,7 +365,7 @@ func (w *Worker) call(ctx context.Context, o executor.Attempt, request json.RawM
 		var retry <-chan time.Time
 		if server != nil {
 			var answer json.RawMessage
-			err := server.Call(ctx, workerapi.Call{Type: "Call", AttemptID: o.ID, Token: o.Token, Request: request}, &answer)
+			err := server.Call(ctx, c, &answer)
 			var refused *protocol.Error
 			switch {
 			case err == nil:
@@ -399,8 +425,8 @@ func (w *Worker) endTasks(grace time.Duration, reason string) (ended, killed []s
 	return ended, killed
 }
 
-// endSlack is how long after the grace period a stopping worker waits for logs to be written.
-const endSlack = 15 * time.Second
+// endSlack is how long after the grace period a stopping worker waits for logs to be written. The server waits longer.
+const endSlack = 4 * time.Second
 
 // An idSet remembers the newest ids up to a number.
 type idSet struct {
