@@ -88,7 +88,8 @@ class NativeThreads:
 
     OpenMP keeps its idle threads in a pool; a fork copies the pool without the threads, and the next parallel region
     waits for them for ever. So the import runs with one thread, and ``settle`` dissolves a pool that a library has
-    built in spite of that.
+    built in spite of that. A runtime too old to be told (before GCC 9) keeps its pool: ``stuck`` says so, and such a
+    file must not be forked.
     """
 
     def __init__(self, environment):
@@ -96,10 +97,11 @@ class NativeThreads:
         self._setters = []  # (function, number)
         self._pausers = []
         self._lazy = []  # (function, number), for libraries with a fork handler that brings threads back when needed
+        self.stuck = ""
 
     def settle(self):
         """Find the libraries the process has loaded and dissolve their idle pools. Call in the host before forking."""
-        self._setters, self._pausers, self._lazy = [], [], []
+        self._setters, self._pausers, self._lazy, self.stuck = [], [], [], ""
         for path in _loaded_libraries():
             name = os.path.basename(path)
             for part, functions, variables in _THREAD_SETTERS:
@@ -130,6 +132,17 @@ class NativeThreads:
         if pause is not None:
             pause.argtypes, pause.restype = [ctypes.c_int], ctypes.c_int
             self._pausers.append(pause)
+        elif "omp_set_num_threads" in functions:
+            self._look_for_pool(library, os.path.basename(path))
+
+    def _look_for_pool(self, library, name):
+        """Note a pool that cannot be dissolved: somebody has raised the number of threads above the one we imposed."""
+        number = getattr(library, "omp_get_max_threads", None)
+        if number is not None and number() > 1:
+            self.stuck = "the file has built an OpenMP pool of %d threads with %s, which cannot end it before a fork" % (
+                number(),
+                name,
+            )
 
     def _add_torch(self):
         setter = getattr(sys.modules.get("torch"), "set_num_threads", None)

@@ -56,6 +56,7 @@ class Host:
         self._parent = os.getppid()
         self._pid = os.getpid()
         self._decoder = wire.Decoder()
+        self._later = []  # frames that came while the file was imported
         self._fds = []
         self._file = None  # (bundle path, file) that this host serves
         self._described = None
@@ -127,11 +128,14 @@ class Host:
         if not data:
             return False
         self._decoder.feed(data)
-        frame = self._decoder.next()
+        frame = self._next()
         while frame is not None:
             self._handle(frame)
-            frame = self._decoder.next()
+            frame = self._next()
         return True
+
+    def _next(self):
+        return self._later.pop(0) if self._later else self._decoder.next()
 
     def _handle(self, frame):
         body, rid = frame.get("body") or {}, frame.get("id", 0)
@@ -186,6 +190,7 @@ class Host:
                 self._preload(body)
             task.prepare()
             self._settle()
+            self._unsafe(self._threads.stuck)
         finally:
             if os.getpid() != self._pid:  # the file forked while it was imported, and this is the child
                 os._exit(0)
@@ -193,17 +198,22 @@ class Host:
         return self._described
 
     def _import(self, body):
-        from ostro import loader, serialize
+        from ostro import importcomms, live, loader, serialize
 
         started = time.monotonic()
-        with forksafe.Watch(body["bundle_path"]) as watch:
-            result = loader.load_file(
-                body["bundle_path"],
-                body["file"],
-                body.get("shown_path") or body["bundle_path"],
-                body.get("compat") or "airflow3",
-                body.get("defaults") or {},
-            )
+        asked = live.comms = importcomms.ImportComms(self._sock, self._decoder, self._later, self._fds, self.abandon)
+        try:
+            with forksafe.Watch(body["bundle_path"]) as watch:
+                result = loader.load_file(
+                    body["bundle_path"],
+                    body["file"],
+                    body.get("shown_path") or body["bundle_path"],
+                    body.get("compat") or "airflow3",
+                    body.get("defaults") or {},
+                )
+        finally:
+            live.comms = None
+            asked.close()
         self._dags = result.dags
         described, errors = [], list(result.errors)
         for dag_id, dag in result.dags.items():
@@ -223,6 +233,8 @@ class Host:
             "dags": described,
             "errors": errors,
             "modules": list(result.modules),
+            "variables": sorted(asked.names["GetVariable"]),
+            "connections": sorted(asked.names["GetConnection"]),
             "warnings": list(result.warnings),
             "fork_unsafe": forksafe.check(watch),
             "import_seconds": round(time.monotonic() - started, 6),
@@ -231,8 +243,13 @@ class Host:
     def _preload(self, body):
         with forksafe.Watch(body["bundle_path"], preloading=True) as watch:
             preload.import_modules(body["preload"])
-        reasons = [self._described["fork_unsafe"], forksafe.check(watch)]
-        self._described = dict(self._described, fork_unsafe="; ".join(filter(None, reasons)))
+        self._unsafe(forksafe.check(watch))
+
+    def _unsafe(self, reason):
+        """Add a reason not to fork this process to those already found."""
+        known = self._described["fork_unsafe"]
+        if reason and reason not in known:
+            self._described = dict(self._described, fork_unsafe="; ".join(filter(None, (known, reason))))
 
     def _settle(self):
         """Bring the process into the state that is copied from now on."""
@@ -527,6 +544,7 @@ def main():
     fd = fcntl.fcntl(given, fcntl.F_DUPFD_CLOEXEC, 100)  # out of the way of files that close "all" descriptors
     os.close(given)
     task.null_stdin()
+    task.default_interrupt()
     task.prepare_streams()
     kernel.become_subreaper()
     if sys.stderr is not None:

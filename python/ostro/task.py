@@ -216,6 +216,12 @@ def own_session():
     kernel.set_parent_death_signal(signal.SIGKILL)
 
 
+def default_interrupt():
+    """Give SIGINT Python's own handler; a server started in the background of a shell passes it on as ignored."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def null_stdin():
     """Make reading standard input say that there is nothing to read."""
     fd = os.open(os.devnull, os.O_RDONLY)
@@ -240,6 +246,7 @@ def main():
     parent = os.getppid()
     own_session()
     null_stdin()
+    default_interrupt()
     fd = int(os.environ.pop("OSTRO_TASK_FD"))
     os.set_inheritable(fd, False)
     if os.getppid() != parent:
@@ -257,7 +264,7 @@ def _spawned(process):
     environment.restore()
     startup = process.start()
     prepare()
-    dags, failure = _load(startup)
+    dags, failure = _load(startup, process.comms)
     process._files = forkstate.OpenFiles()
     process._files.capture()
     gc.freeze()
@@ -266,18 +273,22 @@ def _spawned(process):
     return process.run(startup, dags)
 
 
-def _load(startup):
+def _load(startup, comms):
     """Import the task's file; return its DAGs by id and, when something in it failed, (reason, traceback)."""
-    from ostro import loader
+    from ostro import live, loader
 
     bundle = startup["bundle_info"]
-    result = loader.load_file(
-        bundle["path"],
-        startup["dag_rel_path"],
-        bundle.get("shown_path") or bundle["path"],
-        startup.get("compat") or "airflow3",
-        startup.get("defaults") or {},
-    )
+    live.comms = comms
+    try:
+        result = loader.load_file(
+            bundle["path"],
+            startup["dag_rel_path"],
+            bundle.get("shown_path") or bundle["path"],
+            startup.get("compat") or "airflow3",
+            startup.get("defaults") or {},
+        )
+    finally:
+        live.comms = None
     if not result.errors:
         return result.dags, None
     first = result.errors[0]

@@ -109,7 +109,10 @@ def test_an_openmp_pool_that_the_file_has_built_in_spite_of_us_does_not_hang_its
     def t(comms):
         return [threads >= 4, HistGradientBoostingClassifier(max_iter=5).fit(x, y).score(x, y) > 0.9]
     """
-    assert values(tmp_path, text, "t", "t") == [[True, True]] * 2
+    with Host(tmp_path, textwrap.dedent(text)) as host:
+        if "OpenMP pool of 4 threads" in host.describe()["fork_unsafe"]:
+            return  # an OpenMP that cannot end its pool: the file is spawned
+        assert [host.run("t").value for _ in range(2)] == [[True, True]] * 2
 
 
 @torch_missing
