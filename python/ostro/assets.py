@@ -22,7 +22,8 @@ class Asset(BaseAsset):
 
     asset_type = "asset"
 
-    def __init__(self, name=None, uri=None, *, group=None, extra=None, watchers=None):
+    def __init__(self, name=None, uri=None, *, group=None, extra=None, watchers=None, access_control=None):
+        self.access_control = access_control
         if name is None and uri is None:
             raise TypeError("Asset() requires either 'name' or 'uri'")
         name = uri if name is None else name
@@ -76,6 +77,14 @@ class Model(Asset):
     """An asset that is a machine-learning model."""
 
     asset_type = "model"
+
+
+class AssetAccessControl:
+    """Which teams may update an asset; there are no teams here, so nothing comes of it."""
+
+    def __init__(self, producer_teams=None, consumer_teams=None, allow_global=True):
+        self.producer_teams, self.consumer_teams = list(producer_teams or ()), consumer_teams
+        self.allow_global = allow_global
 
 
 class AssetAlias(BaseAsset):
@@ -188,6 +197,11 @@ class OutletEventAccessor:
 
     def __init__(self, key):
         self.key, self.extra, self.asset_alias_events = key, {}, []
+
+    def add_partitions(self, keys):
+        from .exceptions import AirflowException
+
+        raise AirflowException("partitions of assets are not built: %r cannot be given to %r" % (keys, self.key))
 
     def add(self, asset, extra=None):
         self.asset_alias_events.append((asset, dict(extra or {})))

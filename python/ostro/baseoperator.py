@@ -180,8 +180,7 @@ class BaseOperator(DependencyMixin, metaclass=BaseOperatorMeta):
         if sla is not None:
             settings.warn("sla= of task %r has no effect: SLAs were removed from Airflow 3" % self.task_id)
         if retry_policy is not None:
-            settings.warn("retry_policy= of task %r has no effect: retries=, retry_delay= and AirflowFailException decide"
-                          % self.task_id)
+            _check_policy(retry_policy, self.task_id)
         if email is not None:
             settings.warn("email= of task %r has no effect: no mail is sent; use a callback or a notifier" % self.task_id)
         self.owner = owner or settings.default("owner", "airflow")
@@ -516,6 +515,14 @@ def _retries(value, task_id):
         return int(value)
     except ValueError:
         raise AirflowException("retries of task %r must be a whole number, not %r" % (task_id, value)) from None
+
+
+def _check_policy(policy, task_id):
+    if not callable(getattr(policy, "evaluate", None)):
+        raise TypeError("retry_policy of task %r must be a RetryPolicy, not %r" % (task_id, policy))
+    if any(getattr(rule, "retry_delay", None) is not None for rule in getattr(policy, "rules", ())):
+        settings.warn("retry_policy= of task %r: the delays of its rules are not kept, retry_delay= of the task is"
+                      % task_id)
 
 
 def _as_list(value):

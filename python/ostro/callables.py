@@ -96,13 +96,26 @@ class Parameters:
                     and name in _RESERVED:
                 raise ValueError("the key %r in args is a part of kwargs and therefore reserved" % name)
         for name in self.names:
-            if name not in taken and name not in out and name in context:
+            if name in taken or name in out:
+                continue
+            if name in context:
                 out[name] = self._typed(name, context[name])
+            elif name not in self.optional:
+                self._refuse_absent(label, name, context)
         if self.varkw:
             for name in context:
                 if name not in out and name not in taken:
                     out[name] = context[name]
         return out
+
+    @staticmethod
+    def _refuse_absent(label, name, context):
+        """Raise for a name the context would have, had the run a date; what else is missing Python says itself."""
+        from .context import no_date
+
+        why = no_date(context, name)
+        if why:
+            raise AirflowException("%s() cannot be called: %s" % (label, why))
 
     def _typed(self, name, value):
         wanted = self.annotations.get(name)

@@ -148,7 +148,7 @@ class Connection:
                 raise AirflowNotFoundException("The conn_id `%s` isn't defined" % conn_id) from None
             if live.comms is None:
                 raise AirflowNotFoundException(
-                    "The conn_id `%s` isn't defined: while a DAG file is being imported only the environment is read "
+                    "The conn_id `%s` isn't defined: only the environment is read, since no server is connected here "
                     "(AIRFLOW_CONN_%s)" % (conn_id, conn_id.upper())) from None
             raise
         names = ("conn_type", "host", "login", "password", "schema", "port", "extra")

@@ -23,7 +23,7 @@ class Context(MutableMapping):
         if name not in self._makers:
             from .settings import nearest
 
-            raise KeyError("the context has no %r%s" % (name, nearest(name, self)))
+            raise KeyError(no_date(self, name) or "the context has no %r%s" % (name, nearest(name, self)))
         value = self._values[name] = self._makers[name]()
         return value
 
@@ -60,6 +60,22 @@ class Context(MutableMapping):
     __copy__ = copy
 
 
+# The names a run has only with a logical date.
+DATED = frozenset(
+    "logical_date execution_date ds ds_nodash ts ts_nodash ts_nodash_with_tz data_interval_start data_interval_end "
+    "prev_data_interval_start_success prev_data_interval_end_success prev_execution_date_success tomorrow_ds "
+    "tomorrow_ds_nodash yesterday_ds yesterday_ds_nodash next_execution_date prev_execution_date next_ds "
+    "next_ds_nodash prev_ds prev_ds_nodash".split())
+
+
+def no_date(context, name):
+    """Say why a dated name is not there: the run was triggered without a logical date. Else say nothing."""
+    if name not in DATED or name in context:
+        return ""
+    return ("this DAG run has no logical date, so it has no %r: trigger it with a logical date or use "
+            "dag_run.run_after" % name)
+
+
 class DagRunView:
     """The ``dag_run`` of a context."""
 
@@ -77,7 +93,7 @@ class DagRunView:
         if name == "conf":
             return fields.get("conf") or {}
         if name in ("dag_id", "run_id", "run_type", "state", "clear_number", "note", "triggering_user_name",
-                    "consumed_asset_events", "partition_key"):
+                    "consumed_asset_events", "partition_key", "partition_date"):
             return fields.get(name)
         if name == "external_trigger":
             return fields.get("run_type") == "manual"
@@ -150,11 +166,40 @@ class _Macros:
         return getattr(macros, name)
 
 
+class _NoState:
+    """``task_state_store`` and ``asset_state_store``: known by name, so that using one says what is the matter."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def __getattr__(self, word):
+        if word.startswith("__"):
+            raise AttributeError(word)
+        return self[word]
+
+    def __getitem__(self, _):
+        from .exceptions import AirflowException
+
+        raise AirflowException("%s is not built; keep the state in a Variable or an XCom" % self._name)
+
+
 class _InletEvents:
     """Events of inlet assets; what the run has consumed is all a task can see."""
 
     def __init__(self, consumed):
         self._consumed = consumed or []
+
+    def for_asset(self, *, name=None, uri=None):
+        """Return the events of an asset by its name, its URI or both."""
+        return [event for event in self._consumed
+                if all(wanted is None or (event.get("asset") or {}).get(word) == wanted
+                       for word, wanted in (("name", name), ("uri", uri)))]
+
+    def for_asset_alias(self, name):
+        """Return the events that came by way of an alias."""
+        return [event for event in self._consumed
+                if any((alias.get("name") if isinstance(alias, dict) else alias) == name
+                       for alias in event.get("source_aliases") or ())]
 
     def __getitem__(self, asset):
         name, uri = getattr(asset, "name", asset), getattr(asset, "uri", asset)
@@ -210,6 +255,8 @@ def build(task, ti, run_fields, startup_context):
             (ti.dag_id, ti.task_id, _nodash(run_fields.get("logical_date")) or ti.run_id)),
         "triggering_asset_events": lambda: _triggering(run.consumed_asset_events),
         "triggering_dataset_events": lambda: _triggering(run.consumed_asset_events),
+        "partition_key": lambda: run.partition_key, "task_state_store": lambda: _NoState("task_state_store"),
+        "asset_state_store": lambda: _NoState("asset_state_store"),
         "prev_start_date_success": lambda: ti.previous_success("start_date"),
         "prev_end_date_success": lambda: ti.previous_success("end_date"),
         "start_date": lambda: ti.start_date, "test_mode": lambda: False, "conf": _conf,

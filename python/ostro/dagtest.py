@@ -347,7 +347,11 @@ def main(argv=None):
     from .loader import load_file
 
     settings = _settings()
-    result = load_file(bundle, os.path.relpath(path, bundle), compat=given.compat, defaults=settings.get("defaults"))
+    live.comms = LocalComms(settings.get("variables"), settings.get("connections"))
+    try:
+        result = load_file(bundle, os.path.relpath(path, bundle), compat=given.compat, defaults=settings.get("defaults"))
+    finally:
+        live.comms = None
     for text in result.warnings:
         print("warning: " + text, file=sys.stderr)
     for error in result.errors:

@@ -72,7 +72,8 @@ class _BashDecoratedOperator(DecoratedOperator):
 
     def __init__(self, *, python_callable, env=None, append_env=False, output_encoding="utf-8", skip_on_exit_code=99,
                  cwd=None, output_processor=None, multiple_outputs=None, **kwargs):
-        super().__init__(python_callable=python_callable, multiple_outputs=False, **kwargs)
+        # The annotation is the command's; what the command prints becomes several values only if the author says so.
+        super().__init__(python_callable=python_callable, multiple_outputs=bool(multiple_outputs), **kwargs)
         self.bash_command = None
         self.env, self.cwd = env, cwd
         self._bash = {"append_env": append_env, "output_encoding": output_encoding,
@@ -255,8 +256,8 @@ class TaskDecorators:
     def short_circuit(self, python_callable=None, multiple_outputs=None, **kwargs):
         return _factory(_ShortCircuitDecoratedOperator, python_callable, multiple_outputs, kwargs)
 
-    def bash(self, python_callable=None, **kwargs):
-        return _factory(_BashDecoratedOperator, python_callable, None, kwargs)
+    def bash(self, python_callable=None, multiple_outputs=None, **kwargs):
+        return _factory(_BashDecoratedOperator, python_callable, multiple_outputs, kwargs)
 
     def sensor(self, python_callable=None, **kwargs):
         return _factory(_sensor_class(), python_callable, None, kwargs)

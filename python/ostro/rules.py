@@ -67,7 +67,13 @@ class WeightRule(_Words):
 
 
 def check_weight_rule(value):
-    """Return the WeightRule for a word or a member; a strategy object is refused with a sentence."""
+    """Return the WeightRule for a word or a member; a strategy object means downstream, with a warning."""
+    if callable(getattr(value, "get_weight", None)):
+        from . import settings
+
+        settings.warn("weight_rule=%s() has no effect: strategies of one's own are not computed, downstream is used"
+                      % type(value).__name__)
+        return WeightRule.DOWNSTREAM
     word = str(getattr(value, "value", value))
     try:
         return WeightRule(word)

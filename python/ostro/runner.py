@@ -309,12 +309,30 @@ class _Attempt:
             pending = []
         if pending:
             fields["xcoms"] = pending
-        final = isinstance(fault, (AirflowFailException, AirflowSensorTimeout))
+        final = isinstance(fault, (AirflowFailException, AirflowSensorTimeout)) or self._policy_ends(fault, fields)
         if final:
             fields["state"] = "failed"
         retry = self.ti.should_retry and not final
         return ("TaskState" if final else "RetryTask"), fields, (
             "on_retry_callback" if retry else "on_failure_callback")
+
+    def _policy_ends(self, fault, fields):
+        """Ask the task's retry policy whether this was the last try; a policy that fails has no say."""
+        policy = self.task.retry_policy
+        if policy is None or not self.ti.should_retry:
+            return False
+        try:
+            verdict = policy.evaluate(fault, self.ti.try_number, self.ti.max_tries, self.context)
+            action = verdict.action.value
+        except Exception as broken:
+            _log().error("the retry policy failed", exc_info=(type(broken), broken, broken.__traceback__))
+            return False
+        if action == "fail":
+            fields["reason"] = "%s (the retry policy: %s)" % (fields["reason"], verdict.reason or "fail")
+        elif verdict.retry_delay is not None:
+            live.send({"type": "AddNotice", "text": "the retry policy's delay of %s is not kept, retry_delay= of the "
+                                                    "task is" % verdict.retry_delay})
+        return action == "fail"
 
     def _finish(self, kind, fields, callback):
         given = callbacks.as_list(getattr(self.task, callback, None)) if callback else []

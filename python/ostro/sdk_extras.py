@@ -10,6 +10,8 @@ XCOM_RETURN_KEY = "return_value"
 ID_LEN = 250
 TIMEZONE = dates.utc
 NEW_SESSION = None
+# For state that outlives every run.
+NEVER_EXPIRE = datetime.timedelta.max
 
 
 def __getattr__(name):
@@ -21,8 +23,8 @@ def __getattr__(name):
         from .configuration import conf
 
         return conf.get("core", "dags_folder")
-    if name == "WeekDay":
-        return _weekday()
+    if name == "BaseAsyncOperator":
+        return _async_operator()
     raise AttributeError("module 'airflow' has no attribute %r" % name)
 
 
@@ -232,6 +234,18 @@ class AirflowPlugin:
     name = None
 
 
+def hookimpl(function=None, **_):
+    """Kept for its name: listeners are not called."""
+    return function if function is not None else lambda inner: inner
+
+
+class PriorityWeightStrategy:
+    """Kept for its name: weight_rule= takes downstream, upstream or absolute."""
+
+    def get_weight(self, ti):
+        raise NotImplementedError("%s has no get_weight method" % type(self).__name__)
+
+
 class BaseSecretsBackend:
     """Kept for its name: secrets come from the environment and the server."""
 
@@ -328,13 +342,26 @@ def _asset_function(function, made):
     return run
 
 
-_weekday_enum = None
+_async_class = None
 
 
-def _weekday():
-    global _weekday_enum
-    if _weekday_enum is None:
-        from enum import IntEnum
+def _async_operator():
+    global _async_class
+    if _async_class is None:
+        from .baseoperator import BaseOperator
 
-        _weekday_enum = IntEnum("WeekDay", "MONDAY TUESDAY WEDNESDAY THURSDAY FRIDAY SATURDAY SUNDAY")
-    return _weekday_enum
+        class BaseAsyncOperator(BaseOperator):
+            """Subclasses do their work in ``aexecute(context)``, a coroutine."""
+
+            is_async = True
+
+            async def aexecute(self, context):
+                raise NotImplementedError("%s has no aexecute method" % type(self).__name__)
+
+            def execute(self, context):
+                import asyncio
+
+                return asyncio.run(self.aexecute(context))
+
+        _async_class = BaseAsyncOperator
+    return _async_class

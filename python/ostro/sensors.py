@@ -295,13 +295,14 @@ class ExternalTaskSensor(BaseSensorOperator):
         super().__init__(**kwargs)
         if external_task_id is not None and external_task_ids is not None:
             raise ValueError("only one of `external_task_id` or `external_task_ids` may be given to ExternalTaskSensor")
-        if external_task_group_id is not None:
-            raise ValueError("external_task_group_id= is not built: give external_task_ids= of the group's tasks")
+        if external_task_group_id is not None and self.external_ids(external_task_id, external_task_ids):
+            raise ValueError("only one of `external_task_group_id` and `external_task_id(s)` may be given to "
+                             "ExternalTaskSensor")
         if execution_delta is not None and execution_date_fn is not None:
             raise ValueError("only one of `execution_delta` or `execution_date_fn` may be given to ExternalTaskSensor")
         self.external_dag_id, self.external_task_group_id = external_dag_id, external_task_group_id
         self.external_task_id = external_task_id
-        self.external_task_ids = [external_task_id] if external_task_id is not None else external_task_ids
+        self.external_task_ids = self.external_ids(external_task_id, external_task_ids)
         self.allowed_states = _words(allowed_states or ["success"])
         self.skipped_states, self.failed_states = _words(skipped_states or []), _words(failed_states or [])
         overlap = set(self.allowed_states) & set(self.failed_states + self.skipped_states)
@@ -309,6 +310,10 @@ class ExternalTaskSensor(BaseSensorOperator):
             raise AirflowException("duplicate values in allowed, failed and skipped states: %s" % ", ".join(overlap))
         self.execution_delta, self.execution_date_fn = execution_delta, execution_date_fn
         self.check_existence, self.poll_interval, self.deferrable = check_existence, poll_interval, deferrable
+
+    @staticmethod
+    def external_ids(one, several):
+        return [one] if one is not None else several
 
     def _dates(self, context):
         logical = context["logical_date"]
@@ -329,6 +334,9 @@ class ExternalTaskSensor(BaseSensorOperator):
         return live.request(dict(ask, type="GetDRCount"))["count"]
 
     def poke(self, context):
+        if self.external_task_group_id is not None:
+            raise AirflowFailException("external_task_group_id= of task %r cannot be waited for here: the tasks of the "
+                                       "group must be named by external_task_ids=" % self.task_id)
         moments = self._dates(context)
         if self.check_existence:
             live.request({"type": "GetDag", "dag_id": self.external_dag_id})

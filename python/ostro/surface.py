@@ -12,7 +12,6 @@ _ASSETS = "assets"
 _NOTIFIER = "callbacks:BaseNotifier"
 _STATES = "rules:State rules:TaskInstanceState rules:DagRunState rules:TaskInstanceState=IntermediateTIState " \
           "rules:TaskInstanceState=TerminalTIState"
-_TI = "ti:TaskInstance ti:TaskInstance=TaskInstanceKey"
 _TZ = "timezone"
 _BRANCH = "operators.python:BaseBranchOperator operators.skipping:SkipMixin"
 _POD = "operators.pod:KubernetesPodOperator"
@@ -28,8 +27,19 @@ _SDK = (
     "timetables:EventsTimetable timetables:AssetOrTimeSchedule template:literal @macros context:Context xcom:XCom "
     "deadlines:DeadlineAlert deadlines:DeadlineReference deadlines:AsyncCallback deadlines:SyncCallback @timezone "
     "sdk_extras:ObjectStoragePath configuration:conf operators.python:BaseBranchOperator "
-    "operators.skipping:SkipMixin ti:TaskInstance=RuntimeTaskInstance"
+    "operators.skipping:SkipMixin operators.skipping:SkipMixin=BranchMixIn ti:TaskInstance=RuntimeTaskInstance "
+    "ti:TaskInstance sdk_extras:asset sdk_extras:get_parsing_context sdk_extras:NEVER_EXPIRE "
+    "sdk_extras:BaseAsyncOperator assets:AssetAccessControl xcom:BaseXCom surface:VERSION=__version__ "
+    "retrypolicy:ExceptionRetryPolicy retrypolicy:RetryAction retrypolicy:RetryDecision retrypolicy:RetryPolicy "
+    "retrypolicy:RetryRule partitions"
 )
+_COMPAT = _SDK + (
+    " exceptions sensors:poke_mode_only mapping:MappedOperator retrypolicy:ChainRetryPolicy decorators:DecoratedOperator "
+    "decorators:unique_task_id=get_unique_task_id sdk_extras:determine_kwargs sdk_extras:AirflowPlugin "
+    "sdk_extras:TaskInstanceKey context:context_to_env=context_to_airflow_vars sdk_extras:timeout "
+    "sdk_extras:XCOM_RETURN_KEY sdk_extras:Stats variable:mask=mask_secret"
+)
+_WEEKDAY_BRANCH = "weekdays:BranchDayOfWeekOperator"
 _MODEL_BASE = (
     "baseoperator:BaseOperator baseoperator:BaseOperatorLink graph:chain graph:chain_linear graph:cross_downstream"
 )
@@ -53,6 +63,7 @@ MODULES = {
     "airflow.sdk.definitions": "",
     "airflow.sdk.definitions.asset": _ASSETS,
     "airflow.sdk.definitions.asset.metadata": "assets:Metadata",
+    "airflow.sdk.definitions.asset.access_control": "assets:AssetAccessControl",
     "airflow.sdk.definitions.asset.decorators": "sdk_extras:asset",
     "airflow.sdk.definitions.baseoperator": _MODEL_BASE,
     "airflow.sdk.definitions.connection": "connection:Connection",
@@ -64,6 +75,8 @@ MODULES = {
     "airflow.sdk.definitions.mappedoperator": "mapping:MappedOperator mapping:OperatorPartial",
     "airflow.sdk.definitions.notifier": _NOTIFIER,
     "airflow.sdk.definitions.param": "params",
+    "airflow.sdk.definitions.partition_mappers": "partitions",
+    "airflow.sdk.definitions.retry_policy": "retrypolicy",
     "airflow.sdk.definitions.taskgroup": "taskgroup:TaskGroup",
     "airflow.sdk.definitions.template": "template:literal",
     "airflow.sdk.definitions.timetables": "",
@@ -79,9 +92,11 @@ MODULES = {
     "airflow.sdk.definitions.xcom_arg": "xcomarg",
     "airflow.sdk.exceptions": _EXC,
     "airflow.sdk.execution_time": "",
-    "airflow.sdk.execution_time.context": "context live:get_current_context variable:mask=mask_secret",
+    "airflow.sdk.execution_time.context": "context live:get_current_context variable:mask=mask_secret "
+                                          "sdk_extras:NEVER_EXPIRE",
     "airflow.sdk.execution_time.macros": "macros",
     "airflow.sdk.execution_time.secrets_masker": "variable:mask=mask_secret",
+    "airflow.sdk.execution_time.task_runner": "ti:TaskInstance=RuntimeTaskInstance",
     "airflow.sdk.execution_time.timeout": "sdk_extras:timeout",
     "airflow.sdk.execution_time.xcom": "xcom",
     "airflow.sdk.log": "variable:mask=mask_secret",
@@ -103,6 +118,7 @@ MODULES = {
     "airflow.io.path": "sdk_extras:ObjectStoragePath",
     "airflow.lineage": "",
     "airflow.lineage.entities": "sdk_extras:File",
+    "airflow.listeners": "sdk_extras:hookimpl",
     "airflow.macros": "macros",
     "airflow.models": (
         "dag:DAG variable:Variable connection:Connection baseoperator:BaseOperator params:Param xcom:XCom "
@@ -136,7 +152,9 @@ MODULES = {
     "airflow.operators.bash": "operators.bash",
     "airflow.operators.bash_operator": "operators.bash",
     "airflow.operators.branch": _BRANCH,
+    "airflow.operators.branch_operator": _BRANCH,
     "airflow.operators.dagrun_operator": "operators.simple:TriggerDagRunOperator",
+    "airflow.operators.datetime": "weekdays:BranchDateTimeOperator",
     "airflow.operators.dummy": "operators.simple:DummyOperator",
     "airflow.operators.dummy_operator": "operators.simple:DummyOperator",
     "airflow.operators.empty": "operators.simple:EmptyOperator",
@@ -146,6 +164,10 @@ MODULES = {
     "airflow.operators.python_operator": _PY,
     "airflow.operators.smooth": "operators.simple:SmoothOperator",
     "airflow.operators.trigger_dagrun": "operators.simple:TriggerDagRunOperator",
+    "airflow.operators.weekday": _WEEKDAY_BRANCH,
+    "airflow.partition_mappers": "partitions",
+    "airflow.partition_mappers.base": "partitions:PartitionMapper partitions:RollupMapper",
+    "airflow.partition_mappers.window": "partitions",
     "airflow.plugins_manager": "sdk_extras:AirflowPlugin",
     "airflow.providers": "",
     "airflow.providers.cncf": "",
@@ -162,6 +184,13 @@ MODULES = {
     "airflow.contrib": "",
     "airflow.contrib.operators": "",
     "airflow.contrib.operators.kubernetes_pod_operator": _POD,
+    "airflow.providers.common": "",
+    "airflow.providers.common.compat": "",
+    "airflow.providers.common.compat.assets": _ASSETS,
+    "airflow.providers.common.compat.sdk": _COMPAT,
+    "airflow.providers.common.compat.standard": "",
+    "airflow.providers.common.compat.standard.operators": _PY,
+    "airflow.providers.common.compat.standard.triggers": "triggers",
     "airflow.providers.pagerduty": "",
     "airflow.providers.pagerduty.hooks": "",
     "airflow.providers.pagerduty.hooks.pagerduty_events": "notifiers:PagerdutyEventsHook",
@@ -185,15 +214,19 @@ MODULES = {
     "airflow.providers.standard.decorators": "",
     "airflow.providers.standard.decorators.bash": "decorators:_BashDecoratedOperator",
     "airflow.providers.standard.decorators.python": "decorators:_PythonDecoratedOperator",
+    "airflow.providers.standard.decorators.sensor": "sensors:DecoratedSensorOperator",
     "airflow.providers.standard.hooks": "",
     "airflow.providers.standard.operators": "",
     "airflow.providers.standard.operators.bash": "operators.bash",
     "airflow.providers.standard.operators.branch": _BRANCH,
+    "airflow.providers.standard.operators.datetime": "weekdays:BranchDateTimeOperator",
     "airflow.providers.standard.operators.empty": "operators.simple:EmptyOperator",
+    "airflow.providers.standard.operators.hitl": "operators.hitl",
     "airflow.providers.standard.operators.latest_only": "operators.simple:LatestOnlyOperator",
     "airflow.providers.standard.operators.python": _PY,
     "airflow.providers.standard.operators.smooth": "operators.simple:SmoothOperator",
     "airflow.providers.standard.operators.trigger_dagrun": "operators.simple:TriggerDagRunOperator",
+    "airflow.providers.standard.operators.weekday": _WEEKDAY_BRANCH,
     "airflow.providers.standard.sensors": "",
     "airflow.providers.standard.sensors.bash": "sensors:BashSensor",
     "airflow.providers.standard.sensors.date_time": "sensors:DateTimeSensor",
@@ -201,9 +234,17 @@ MODULES = {
     "airflow.providers.standard.sensors.filesystem": "sensors:FileSensor",
     "airflow.providers.standard.sensors.python": "sensors:PythonSensor",
     "airflow.providers.standard.sensors.time": "sensors:TimeSensor",
-    "airflow.providers.standard.sensors.time_delta": "sensors:TimeDeltaSensor sensors:WaitSensor",
+    "airflow.providers.standard.sensors.time_delta": "sensors:TimeDeltaSensor sensors:TimeDeltaSensor=TimeDeltaSensorAsync "
+                                                      "sensors:WaitSensor",
+    "airflow.providers.standard.sensors.weekday": "weekdays:DayOfWeekSensor",
+    "airflow.providers.standard.triggers": "",
+    "airflow.providers.standard.triggers.external_task": "triggers:WorkflowTrigger triggers:DagStateTrigger",
+    "airflow.providers.standard.triggers.file": "triggers:FileTrigger triggers:FileDeleteTrigger "
+                                                "triggers:DirectoryFileDeleteTrigger",
+    "airflow.providers.standard.triggers.temporal": "triggers:DateTimeTrigger triggers:TimeDeltaTrigger",
     "airflow.providers.standard.utils": "",
     "airflow.providers.standard.utils.skipmixin": "operators.skipping",
+    "airflow.providers.standard.utils.weekday": "weekdays:WeekDay",
     "airflow.secrets": "sdk_extras:BaseSecretsBackend",
     "airflow.sensors": "",
     "airflow.sensors.base": "sensors",
@@ -214,11 +255,15 @@ MODULES = {
     "airflow.sensors.external_task_sensor": "sensors:ExternalTaskSensor sensors:ExternalTaskMarker",
     "airflow.sensors.filesystem": "sensors:FileSensor",
     "airflow.sensors.python": "sensors:PythonSensor",
-    "airflow.sensors.time_delta": "sensors:TimeDeltaSensor sensors:WaitSensor",
+    "airflow.sensors.date_time_sensor": "sensors:DateTimeSensor",
+    "airflow.sensors.time_delta": "sensors:TimeDeltaSensor sensors:TimeDeltaSensor=TimeDeltaSensorAsync "
+                                                      "sensors:WaitSensor",
     "airflow.sensors.time_sensor": "sensors:TimeSensor",
+    "airflow.sensors.weekday": "weekdays:DayOfWeekSensor",
     "airflow.settings": "sdk_extras:TIMEZONE configuration:AIRFLOW_HOME=AIRFLOW_HOME sdk_extras:DAGS_FOLDER",
     "airflow.stats": "sdk_extras:Stats",
     "airflow.task": "",
+    "airflow.task.priority_strategy": "sdk_extras:PriorityWeightStrategy",
     "airflow.task.trigger_rule": "rules:TriggerRule",
     "airflow.task.weight_rule": "rules:WeightRule",
     "airflow.timetables": "",
@@ -233,6 +278,7 @@ MODULES = {
                                   "timetables:MultipleCronTriggerTimetable",
     "airflow.triggers": "",
     "airflow.triggers.base": "sdk_extras:BaseTrigger sdk_extras:TriggerEvent",
+    "airflow.triggers.temporal": "triggers:DateTimeTrigger triggers:TimeDeltaTrigger",
     "airflow.typing_compat": "sdk_extras:TypedDict",
     "airflow.utils": "",
     "airflow.utils.context": "context:Context",
@@ -258,7 +304,7 @@ MODULES = {
     "airflow.utils.timezone": _TZ,
     "airflow.utils.trigger_rule": "rules:TriggerRule",
     "airflow.utils.types": "rules:DagRunType params:NOTSET params:ArgNotSet",
-    "airflow.utils.weekday": "sdk_extras:WeekDay",
+    "airflow.utils.weekday": "weekdays:WeekDay",
     "airflow.utils.weight_rule": "rules:WeightRule",
     "airflow.utils.xcom": "sdk_extras:XCOM_RETURN_KEY",
     "airflow.version": "sdk_extras:version",

@@ -254,18 +254,33 @@ class Renderer:
             if type(fault).__name__ == "TemplateNotFound":
                 raise AirflowException(
                     "%r of task %r names a file to read, %s, which is not in %s (end the text with a space if it is "
-                    "a command)" % (self.field, self.task.task_id, name, ", ".join(search_paths(self.task.dag)))
+                    "a command)" % (self.field, self.task.task_id, fault.name, ", ".join(search_paths(self.task.dag)))
                 ) from fault
-            raise
+            raise self._explained(fault, name) from fault
 
     def _explained(self, fault, text):
         if not type(fault).__module__.startswith("jinja2"):
             return fault
         line = text.strip().splitlines()[0][:120] if text.strip() else ""
+        why = self._hint(str(fault), text)
         try:
-            return type(fault)("%s, in %r of task %r: %s" % (fault, self.field, self.task.task_id, line))
+            return type(fault)("%s, in %r of task %r: %s%s" % (fault, self.field, self.task.task_id, line, why))
         except TypeError:
             return fault
+
+    def _hint(self, message, text):
+        """Say what else there is to know about a name that a template uses in vain."""
+        if " is undefined" in message:
+            from .context import no_date
+            from .settings import nearest
+
+            name = message.partition("'")[2].partition("'")[0]
+            why = no_date(self.context, name)
+            return " (%s)" % why if why else nearest(name, list(self.context) + list(self.env.globals))
+        if "has no attribute" in message and "None" in message and "ds" not in self.context and any(
+                word in text for word in ("logical_date", "execution_date", "data_interval")):
+            return " (this DAG run has no logical date: trigger it with one or use dag_run.run_after)"
+        return ""
 
 
 # The parts of Kubernetes objects that the KubernetesPodOperator renders.

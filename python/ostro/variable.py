@@ -65,8 +65,8 @@ class Variable:
             if missing:
                 raise KeyError("Variable %s does not exist" % key) from None
             if live.comms is None:
-                raise KeyError("Variable %s: while a DAG file is being imported only the environment is read (set "
-                               "AIRFLOW_VAR_%s, give a default, or read it inside a task)" % (key, key.upper())) from None
+                raise KeyError("Variable %s: only the environment is read, since no server is connected here (set "
+                               "AIRFLOW_VAR_%s or give a default)" % (key, key.upper())) from None
             raise
         return answer.get("value")
 
