@@ -114,7 +114,8 @@ def main():
         subjects = [systems.Ostro(root / "ostro", args.ostro, args.python)]
         if args.airflow:
             subjects.append(systems.Airflow(root / "airflow", args.airflow, args.postgres))
-        say(f"machine: {os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}")
+        python = platform.python_version()
+        say(f"machine: {os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, Python {python}")
         say(f"date:    {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC, commit {commit()}")
         say(f"fdatasync of 4 KiB: p50 {fdatasync_ms(folder):.3f} ms")
         results, first, idle = {}, {}, {}
@@ -151,7 +152,8 @@ def table(say, results, first, idle, names):
             cells += f"{medians[-1]:>10.2f} ({min(values):.2f}–{max(values):.2f})".rjust(24)
         ratio = f"{medians[1] / medians[0]:.0f}×" if len(medians) > 1 else ""
         say(f"{label:<66}{cells}{ratio:>10}{statistics.median(results[dag_id, 'commits']):>9.2f}")
-    for label, values, unit in (("(g)  idle memory of all processes (PSS)", idle, "MB"), ("(g)  start to first task done", first, "s")):
+    measured = (("(g)  idle memory of all processes (PSS)", idle, "MB"), ("(g)  start to first task done", first, "s"))
+    for label, values, unit in measured:
         cells = "".join(f"{values[n]:>21.2f} {unit:<2}" for n in names)
         ratio = f"{values[names[1]] / values[names[0]]:.0f}×" if len(names) > 1 else ""
         say(f"{label:<66}{cells}{ratio:>10}")

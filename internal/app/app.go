@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"ostro.dev/ostro/internal/api"
@@ -291,7 +290,6 @@ type running struct {
 	app                               *App
 	failed                            chan error
 	scheduler, executor, bundle, http part
-	once                              sync.Once
 }
 
 func (r *running) start(name string, p *part, f func(context.Context) error) {

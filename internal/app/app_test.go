@@ -360,7 +360,7 @@ func TestATaskOutlivesThreeKilledServers(t *testing.T) {
 		if i == 0 {
 			url, _ := os.ReadFile(filepath.Join(cfg.Home, "url"))
 			token, _ := os.ReadFile(filepath.Join(cfg.Home, "token"))
-			req, _ := http.NewRequest("POST", string(url)+"/api/v2/dags/sleeper/dagRuns", strings.NewReader(`{"dag_run_id": "r1", "logical_date": null}`))
+			req, _ := http.NewRequest(http.MethodPost, string(url)+"/api/v2/dags/sleeper/dagRuns", strings.NewReader(`{"dag_run_id": "r1", "logical_date": null}`))
 			req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 			req.Header.Set("Content-Type", "application/json")
 			resp, err := http.DefaultClient.Do(req)

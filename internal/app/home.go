@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -55,7 +56,7 @@ func (h home) lock() (*os.File, error) {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("write %s: %w", path, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("lock the home folder: %w", err), f.Close())
 	}
 	return f, nil
 }
@@ -116,6 +117,7 @@ func (h home) token() (string, error) {
 		}
 		_, err = f.WriteString(rand.Text() + rand.Text() + "\n")
 		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+			_ = os.Remove(path) // the next start makes a whole one
 			return "", fmt.Errorf("write the token: %w", err)
 		}
 	}
@@ -124,7 +126,8 @@ func (h home) token() (string, error) {
 
 // listen takes the port, or says who has it.
 func listen(host string, port int) (net.Listener, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("%w: port %d is in use by %s, use --port", ErrPortInUse, port, ownerOf(port))
 	}

@@ -150,7 +150,7 @@ func (h *Host) run(c *net.UnixConn, out *os.File, hello chan<- error) {
 	if err == nil {
 		h.read()
 	} else {
-		_ = syscall.Kill(h.child.PID, syscall.SIGKILL)
+		h.Kill()
 	}
 	// A host that closed its channel is of no use; it gets a moment to leave by itself.
 	select {

@@ -199,6 +199,9 @@ func KillTree(root int) int {
 
 // SignalBelow sends a signal to everything below root, not to root itself.
 func SignalBelow(root int, sig syscall.Signal) {
+	if root <= 1 {
+		return
+	}
 	for _, pid := range descendants(root) {
 		_ = syscall.Kill(pid, sig)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -226,7 +227,7 @@ func (s *Scheduler) apply(ctx context.Context, msgs []message) {
 		if !msgs[0].alone {
 			s.advance(b)
 		}
-		err := s.commit(ctx, b)
+		err := s.commit(ctx, b, slices.ContainsFunc(msgs, message.command))
 		if err == nil {
 			b.finish()
 			for i, m := range msgs {
@@ -239,6 +240,13 @@ func (s *Scheduler) apply(ctx context.Context, msgs []message) {
 				m.answer(errors.Join(errStopped, err))
 			}
 			return
+		}
+		if errors.Is(err, store.ErrUnavailable) {
+			if msgs = refuseCommands(msgs, err); len(msgs) == 0 {
+				return
+			}
+			try = -1
+			continue
 		}
 		s.log.Warn("a commit was refused; folding again from the stored state", "error", err, "messages", len(msgs))
 		if try == 0 {
@@ -261,19 +269,36 @@ func (s *Scheduler) apply(ctx context.Context, msgs []message) {
 	}
 }
 
+// refuseCommands answers the changes from outside and returns the other messages.
+func refuseCommands(msgs []message, err error) []message {
+	var rest []message
+	for _, m := range msgs {
+		if m.command() {
+			m.answer(err)
+		} else {
+			rest = append(rest, m)
+		}
+	}
+	return rest
+}
+
 func (m message) answer(err error) {
 	if m.reply != nil {
 		m.reply(err)
 	}
 }
 
-// commit writes a batch. While the database cannot be written it waits, answering questions, and tries again.
-func (s *Scheduler) commit(ctx context.Context, b *batch) error {
+// commandPatience is how long a change from outside waits for a database that cannot be written.
+const commandPatience = 2 * time.Second
+
+// commit writes a batch. While the database cannot be written it waits, answering questions, and tries again; a batch
+// with commands only for a while.
+func (s *Scheduler) commit(ctx context.Context, b *batch, commands bool) error {
 	if b.empty() {
 		return nil
 	}
-	wait := 50 * time.Millisecond
-	failing := false
+	wait, began := 50*time.Millisecond, time.Now()
+	failing := s.problem.Load() != nil
 	for {
 		err := s.store.Update(ctx, b.actor, b.now, b.write)
 		if !errors.Is(err, store.ErrUnavailable) {
@@ -290,15 +315,18 @@ func (s *Scheduler) commit(ctx context.Context, b *batch) error {
 			s.log.Error("the database cannot be written; nothing is lost, scheduling waits and tries again",
 				"error", err, "hint", "free disk space, or see whether another program holds the file: ostro db check")
 		}
-		if !s.waitAnswering(ctx, wait) {
+		if commands && time.Since(began) > commandPatience {
+			return err
+		}
+		if !s.waitAnswering(ctx, wait, err) {
 			return ctx.Err()
 		}
 		wait = min(2*wait, 5*time.Second)
 	}
 }
 
-// waitAnswering waits and meanwhile answers what only reads.
-func (s *Scheduler) waitAnswering(ctx context.Context, d time.Duration) bool {
+// waitAnswering waits and meanwhile answers what only reads, and refuses commands.
+func (s *Scheduler) waitAnswering(ctx context.Context, d time.Duration, why error) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	for {
@@ -308,7 +336,11 @@ func (s *Scheduler) waitAnswering(ctx context.Context, d time.Duration) bool {
 		case <-t.C:
 			return true
 		case <-s.box.wake:
-			for _, m := range s.box.takeReads() {
+			for _, m := range s.box.takeImpatient() {
+				if m.command() {
+					m.answer(why)
+					continue
+				}
 				m.answer(m.fold(s.newBatch(ctx, actorScheduler)))
 			}
 		}
@@ -344,7 +376,7 @@ func newID() string {
 
 func endOf(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // an error that comes of being told to end is none
 	}
 	return err
 }

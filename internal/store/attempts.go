@@ -108,7 +108,8 @@ func (tx *Tx) EndAttempt(a run.Attempt) error {
 // emitAttempt appends an event about an attempt. A caller that knows only the id is helped out.
 func (tx *Tx) emitAttempt(a run.Attempt, e Event) error {
 	k := a.Key
-	runKey, err := int64(0), error(nil)
+	var runKey int64
+	var err error
 	if k.DAGID == "" || k.RunID == "" || k.TaskID == "" {
 		k, runKey, _, err = tx.storedAttempt(a.ID)
 	} else {

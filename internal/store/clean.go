@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -146,8 +147,12 @@ func (db *DB) collectBlobs(ctx context.Context, dryRun bool) (count int, bytes i
 			if err := tx.s.get(blobInUse, []any{name}, &refs); err != nil {
 				return err
 			}
-			if now, err := os.Stat(path); refs > 0 || err != nil || now.ModTime().After(young) {
+			now, err := os.Stat(path)
+			if refs > 0 || errors.Is(err, fs.ErrNotExist) || (err == nil && now.ModTime().After(young)) {
 				return nil
+			}
+			if err != nil {
+				return err
 			}
 			return os.Remove(path)
 		})

@@ -98,8 +98,6 @@ const (
 	oldRuns
 	countOldRuns
 	deleteRunByKey
-
-	numStatements
 )
 
 const (

@@ -271,7 +271,7 @@ func (e *Executor) connect(ctx context.Context, sink executor.Sink, q *queue) (c
 	calls.Wait()
 	if err := <-attached; err != nil {
 		if errors.Is(err, workerapi.ErrClosed) || ctx.Err() != nil {
-			return false, nil
+			return false, nil //nolint:nilerr // Run dials again, and the next attach says what is wrong
 		}
 		return false, err
 	}

@@ -20,7 +20,7 @@ func StartProcess(home, binary string, args ...string) (<-chan struct{}, error) 
 		return nil, fmt.Errorf("start %s: %w", binary, err)
 	}
 	defer out.Close()
-	cmd := exec.Command(binary, args...)
+	cmd := exec.Command(binary, args...) //nolint:noctx // the worker outlives its server
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Dir = home
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
