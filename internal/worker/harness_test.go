@@ -263,6 +263,34 @@ func alive(pid int) bool {
 	return err == nil && id.Alive()
 }
 
+// parent returns the parent of a process.
+func parent(t testing.TB, pid int) int {
+	t.Helper()
+	for _, p := range allProcesses() {
+		for _, c := range children(p) {
+			if c == pid {
+				return p
+			}
+		}
+	}
+	t.Fatalf("process %d has no parent", pid)
+	return 0
+}
+
+// children returns the processes below one, zombies not included.
+func children(pid int) (found []int) {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, path := range lists {
+		data, _ := os.ReadFile(path)
+		for _, s := range strings.Fields(string(data)) {
+			if c, err := strconv.Atoi(s); err == nil && alive(c) {
+				found = append(found, c)
+			}
+		}
+	}
+	return found
+}
+
 // A sink records what an executor reports and acknowledges nothing.
 type sink struct {
 	mu       sync.Mutex

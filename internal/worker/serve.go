@@ -182,8 +182,10 @@ func (w *Worker) resend(peer *workerapi.Peer, ids []string) {
 			}
 			continue // acknowledged meanwhile
 		}
-		if peer.Notify(finished{"Finished", data}) != nil {
+		if err := peer.Notify(finished{"Finished", data}); errors.Is(err, workerapi.ErrClosed) {
 			return
+		} else if err != nil {
+			w.log.Error("cannot report a spooled result", "attempt", id, "err", err)
 		}
 		peer.Flush(w.ctx)
 	}

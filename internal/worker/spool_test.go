@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"encoding/json"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -86,5 +87,25 @@ func TestAResultAcknowledgedBeforeItIsSavedLeavesNoFile(t *testing.T) {
 	s.Save("a")
 	if left, _ := os.ReadDir(dir); len(left) != 0 || s.Has("a") {
 		t.Errorf("%d files are left", len(left))
+	}
+}
+
+func TestAResultThatNoMessageCanCarryBecomesAFailureThatSaysSo(t *testing.T) {
+	s := testSpool(t, t.TempDir())
+	w := &Worker{log: slog.New(slog.DiscardHandler), spool: s, attempts: map[string]*attempt{}, records: records{t.TempDir()}}
+	value := `"` + strings.Repeat("<", protocol.MaxFrame/6) + `"` // JSON within JSON makes six bytes of each
+	w.finish(executor.Result{
+		AttemptID: "a", State: run.Success, EndedAt: time.Now(), XComs: []protocol.XComValue{{Key: "k", Value: []byte(value)}},
+	})
+	data, err := s.Get("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := protocol.AppendFrame(nil, 0, finished{"Finished", data}, nil); err != nil {
+		t.Error(err)
+	}
+	var r executor.Result
+	if err := json.Unmarshal(data, &r); err != nil || r.State != run.Failed || !strings.Contains(r.Reason, "too large") {
+		t.Errorf("got %+v, %v", r, err)
 	}
 }

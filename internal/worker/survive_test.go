@@ -227,6 +227,40 @@ func TestAnOrderToKillReachesAnAttemptWhoseHostIsStillComingUp(t *testing.T) {
 	_ = s.Kill(t.Context(), "unknown", "nothing happens")
 }
 
+func TestAnOrderToKillDuringAForkReachesTheProcessThatComesOfIt(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	s := f.connect()
+	pid := s.start(t, f.launch(f.attempt(`t.log("warm"); time.sleep(1000)`))).PID
+	host := parent(t, pid)
+	if err := syscall.Kill(host, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	marker := filepath.Join(f.home, "marker")
+	var ids []string
+	for i := range 5 {
+		ids = append(ids, f.launch(f.attempt(fmt.Sprintf(`time.sleep(0.5); open("%s%d", "w").close()`, marker, i))))
+	}
+	for _, id := range ids { // each is about to be forked, or has asked for it
+		eventually(t, "the log exists", func() bool { _, err := os.Stat(f.logPath(id)); return err == nil })
+	}
+	for _, id := range ids {
+		_ = s.Kill(t.Context(), id, "cleared")
+	}
+	if err := syscall.Kill(host, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		if r := s.result(t, id); r.Reason != "killed: cleared" {
+			t.Errorf("got %+v", r)
+		}
+	}
+	eventually(t, "only the first task is left below the host", func() bool { return len(children(host)) == 1 })
+	if ran, _ := filepath.Glob(marker + "*"); len(ran) > 0 {
+		t.Errorf("these ran although their attempts had ended: %q", ran)
+	}
+}
+
 func TestTheExecutionTimeoutIsEnforcedWhenTheTaskDoesNotRaiseItself(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
