@@ -12,7 +12,9 @@
 // A host has one control channel, inherited as the file descriptor that OSTRO_HOST_FD names. The first message is the
 // host's Hello; the worker answers with Welcome or closes. Afterwards the worker sends Describe, Fork and Shutdown.
 // A Fork frame is accompanied by exactly three file descriptors (SCM_RIGHTS, sent with the first byte of the frame):
-// the task channel, stdout, stderr.
+// the task channel, stdout, stderr. While it handles Describe, and only then, the host may send requests of its own, with
+// ids of its own: GetVariable and GetConnection, what a DAG file asks for at its top level; and MaskSecret notifications.
+// Requests and answers are told apart by their type.
 //
 // A task process has one task channel. The worker sends StartupDetails first, without being asked (id 0). The task
 // then sends requests and, last, exactly one terminal message. Names and meanings follow Airflow's supervisor protocol.
@@ -123,6 +125,10 @@ type Described struct {
 	Errors []ImportError `json:"errors,omitempty"`
 	// Modules lists the bundle's files (relative paths) that the import read, the DAG file included.
 	Modules []string `json:"modules"`
+	// Variables and Connections are the names the import asked the server for, also those it has not: when one of them
+	// changes, so may what the file declares.
+	Variables   []string `json:"variables,omitempty"`
+	Connections []string `json:"connections,omitempty"`
 	// Warnings are sentences: accepted-and-ignored arguments, deprecated spellings, with file and line.
 	Warnings []string `json:"warnings,omitempty"`
 	// ForkUnsafe says in words why this process must not fork tasks; empty when it may.
@@ -295,7 +301,7 @@ type SetRenderedMapIndex struct {
 	Text string `json:"rendered_map_index"`
 }
 
-// MaskSecret adds a value that must never appear in a log (notification).
+// MaskSecret adds a value that must never appear in a log (notification). From a host it holds for all its tasks.
 type MaskSecret struct {
 	Type  string `json:"type"` // "MaskSecret"
 	Value string `json:"value"`

@@ -41,6 +41,10 @@ type Spec struct {
 	Dir     string
 	// Env is the complete environment but for what the host itself needs.
 	Env []string
+	// Ask answers what the file asks for while a host imports it; nil: nobody does. Its context ends with the host.
+	Ask func(ctx context.Context, request json.RawMessage) (json.RawMessage, error)
+	// Mask hears of values, read by the import, that must not appear in a log. It is called before Describe returns.
+	Mask func(value string)
 }
 
 // A Host is one host process.
@@ -50,6 +54,8 @@ type Host struct {
 	child  *Child
 	conn   *protocol.Conn
 	exited func(protocol.Exited)
+	ask    func(ctx context.Context, request json.RawMessage) (json.RawMessage, error)
+	mask   func(value string)
 	out    *os.File
 	output *tail
 	reads  sync.WaitGroup
@@ -89,7 +95,8 @@ func Start(ctx context.Context, l *Launcher, s Spec, exited func(protocol.Exited
 		return nil, fmt.Errorf("start DAG host: %w", err)
 	}
 	h := &Host{
-		child: child, conn: protocol.NewConn(ours), exited: exited, out: outR, output: &tail{limit: outputLimit},
+		child: child, conn: protocol.NewConn(ours), exited: exited, ask: s.Ask, mask: s.Mask,
+		out: outR, output: &tail{limit: outputLimit},
 		waiting: map[uint64]chan protocol.Frame{}, done: make(chan struct{}),
 	}
 	h.reads.Go(func() { h.output.readFrom(outR) })
@@ -192,12 +199,19 @@ func (h *Host) greet() error {
 }
 
 func (h *Host) read() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	for {
 		f, err := h.conn.Read()
 		if err != nil {
 			return
 		}
-		if f.ID != 0 {
+		switch {
+		case f.ID == 0:
+			h.hear(f.Body)
+		case isQuestion(f):
+			h.reads.Go(func() { h.reply(ctx, f) })
+		default:
 			h.mu.Lock()
 			ch := h.waiting[f.ID]
 			delete(h.waiting, f.ID)
@@ -205,11 +219,49 @@ func (h *Host) read() {
 			if ch != nil {
 				ch <- f
 			}
-			continue
 		}
-		if e, err := protocol.DecodeAs[protocol.Exited](f.Body, "Exited"); err == nil {
-			h.exited(*e)
-		}
+	}
+}
+
+// isQuestion tells a request of the host from its answer to one of ours.
+func isQuestion(f protocol.Frame) bool {
+	const most = 64 << 10 // a question is a name; a description may be long, and is not read twice
+	if f.Error != nil || len(f.Body) > most {
+		return false
+	}
+	name, err := protocol.TypeOf(f.Body)
+	return err == nil && protocol.IsRequest(name)
+}
+
+// hear takes a notification.
+func (h *Host) hear(body json.RawMessage) {
+	if e, err := protocol.DecodeAs[protocol.Exited](body, "Exited"); err == nil {
+		h.exited(*e)
+		return
+	}
+	if m, err := protocol.DecodeAs[protocol.MaskSecret](body, "MaskSecret"); err == nil && h.mask != nil {
+		h.mask(m.Value)
+	}
+}
+
+// reply answers what the imported file asks for. A host that is gone gets no answer.
+func (h *Host) reply(ctx context.Context, f protocol.Frame) {
+	if h.ask == nil {
+		_ = h.conn.Write(f.ID, nil, &protocol.Error{Code: protocol.CodeUnavailable, Message: "nobody answers a DAG file here"})
+		return
+	}
+	answer, err := h.ask(ctx, f.Body)
+	if ctx.Err() != nil {
+		return
+	}
+	var refused *protocol.Error
+	switch {
+	case err == nil:
+		_ = h.conn.Write(f.ID, answer, nil)
+	case errors.As(err, &refused):
+		_ = h.conn.Write(f.ID, nil, refused)
+	default:
+		_ = h.conn.Write(f.ID, nil, &protocol.Error{Code: protocol.CodeGeneric, Message: err.Error()})
 	}
 }
 

@@ -43,6 +43,12 @@ type Sink interface {
 	Call(ctx context.Context, attemptID, token string, request json.RawMessage) (json.RawMessage, error)
 }
 
+// ImportSink is a Sink that also answers what a DAG file asks while it is imported.
+type ImportSink interface {
+	// CallImport answers GetVariable and GetConnection for a file of the bundle. It may run concurrently.
+	CallImport(ctx context.Context, bundle string, request json.RawMessage) (json.RawMessage, error)
+}
+
 // Attempt is an order to run one attempt.
 type Attempt struct {
 	ID    string `json:"id"`

@@ -84,6 +84,25 @@ func (s *Service) Call(ctx context.Context, attemptID, token string, request jso
 	if err := json.Unmarshal(request, &c.req); err != nil {
 		return nil, fault(protocol.CodeInvalid, "the request cannot be read: %v", err)
 	}
+	return s.answer(c)
+}
+
+// CallImport answers what a DAG file of a bundle asks while it is imported, outside any attempt: variables and
+// connections, for reading. Who may connect to the worker may read them; there is no token to show.
+func (s *Service) CallImport(ctx context.Context, bundle string, request json.RawMessage) (json.RawMessage, error) {
+	c := &call{Service: s, ctx: ctx}
+	if err := json.Unmarshal(request, &c.req); err != nil {
+		return nil, fault(protocol.CodeInvalid, "the request cannot be read: %v", err)
+	}
+	switch c.req.Type {
+	case "GetVariable", "GetConnection":
+		return s.answer(c)
+	}
+	return nil, fault(protocol.CodePermission, "a DAG file of %s that is being imported may read variables and connections, and not ask for %q",
+		bundle, c.req.Type)
+}
+
+func (s *Service) answer(c *call) (json.RawMessage, error) {
 	handle := handlers[c.req.Type]
 	if handle == nil {
 		return nil, fault(protocol.CodeNotSupported, "the control plane does not know the request %q", c.req.Type)

@@ -223,3 +223,24 @@ func TestATriggerThatArrivesTwiceCreatesOneRun(t *testing.T) {
 		t.Errorf("%d runs, want 4: %v", n, err)
 	}
 }
+
+func TestAFileThatIsImportedReadsVariablesAndConnectionsAndNothingElse(t *testing.T) {
+	w := newWorld(t)
+	w.update(func(tx *store.Tx) error {
+		return errors.Join(tx.PutVariable(store.Variable{Key: "v", Value: "1"}), tx.PutConnection(store.Connection{ID: "c", Type: "http", Host: "h"}))
+	})
+	for _, c := range []struct{ request, answer, code string }{
+		{`{"type":"GetVariable","key":"v"}`, `{"type":"VariableResult","key":"v","value":"1"}`, ""},
+		{`{"type":"GetConnection","conn_id":"c"}`, `{"type":"ConnectionResult","conn_id":"c","conn_type":"http","host":"h"}`, ""},
+		{`{"type":"GetVariable","key":"none"}`, "", protocol.CodeVariableNotFound},
+		{`{"type":"PutVariable","key":"v","value":"2"}`, "", protocol.CodePermission},
+		{`{"type":"GetXCom","dag_id":"d","run_id":"r1","task_id":"t","key":"k"}`, "", protocol.CodePermission},
+		{`nonsense`, "", protocol.CodeInvalid},
+	} {
+		answer, err := w.api.CallImport(t.Context(), "dags-folder", json.RawMessage(c.request))
+		var refused *protocol.Error
+		if errors.As(err, &refused) != (c.code != "") || (refused != nil && refused.Code != c.code) || string(answer) != c.answer {
+			t.Errorf("%s: %s, %v", c.request, answer, err)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,6 +44,7 @@ type pool struct {
 	launcher *daghost.Launcher
 	base     func() []string // environment of every host
 	dir      string
+	server   func(ctx context.Context, bundle string, request json.RawMessage) (json.RawMessage, error) // asked by imports
 
 	ctx    context.Context // ends with the pool
 	cancel context.CancelFunc
@@ -64,6 +66,7 @@ type pool struct {
 type host struct {
 	key    hostKey
 	asked  protocol.Describe
+	asking asking
 	ready  chan struct{} // closed when the import has ended; what follows is set then
 	proc   *daghost.Host
 	known  *protocol.Described
@@ -210,6 +213,7 @@ func (p *pool) add(k hostKey) *host {
 func (p *pool) bringUp(ctx context.Context, h *host, d protocol.Describe, watch func(*daghost.Host) func()) {
 	defer close(h.ready)
 	h.asked = d
+	h.asking.server, h.asking.bundle = p.server, d.BundleName
 	fail := func(err error) {
 		h.err = err
 		p.mu.Lock()
@@ -224,7 +228,9 @@ func (p *pool) bringUp(ctx context.Context, h *host, d protocol.Describe, watch 
 		return
 	}
 	startCtx, cancel := context.WithTimeoutCause(ctx, hostStartLimit, errors.New("the DAG host did not answer"))
-	proc, err := daghost.Start(startCtx, p.launcher, p.Spec(h.key), h.exited)
+	spec := p.Spec(h.key)
+	spec.Ask, spec.Mask = h.asking.Ask, h.asking.Mask
+	proc, err := daghost.Start(startCtx, p.launcher, spec, h.exited)
 	if err != nil && startCtx.Err() != nil {
 		err = fmt.Errorf("%w (%w)", context.Cause(startCtx), err)
 	}
@@ -255,15 +261,16 @@ func (p *pool) bringUp(ctx context.Context, h *host, d protocol.Describe, watch 
 	}
 	known, err := proc.Describe(ctx, d)
 	done()
-	h.output = proc.TakeOutput()
+	h.output = h.asking.masker.Mask(proc.TakeOutput())
 	if ctx.Err() != nil {
-		err = context.Cause(ctx)
+		err = h.asking.because(context.Cause(ctx))
 	}
 	if err != nil {
 		proc.Kill()
 		fail(err)
 		return
 	}
+	h.asking.clean(known)
 	h.known = known
 }
 

@@ -98,6 +98,10 @@ type (
 		AttemptID string          `json:"attempt_id"`
 		Token     string          `json:"token"`
 		Request   json.RawMessage `json:"request"`
+		// Import is set for what a DAG file of the bundle asks while it is imported: no attempt, no token, and only
+		// variables and connections are read.
+		Import bool   `json:"import,omitempty"`
+		Bundle string `json:"bundle,omitempty"`
 	}
 )
 

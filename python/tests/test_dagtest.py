@@ -196,3 +196,19 @@ def test_the_command_tells_what_is_wrong(tmp_path):
     assert fails.returncode == 1 and "ValueError: broken" in fails.stdout and "ostro/runner.py" not in fails.stdout
     conf = command("--file", str(tmp_path / "fails.py"), "--conf", "[1]")
     assert conf.returncode == 2 and "must be a JSON object" in conf.stderr
+
+
+def test_a_file_reads_the_homes_variables_and_connections_at_its_top_level(tmp_path):
+    write(tmp_path, "d.py", """
+from airflow import DAG
+from airflow.hooks.base import BaseHook
+from airflow.models import Variable
+from airflow.operators.python import PythonOperator
+env, host = Variable.get("env"), BaseHook.get_connection("db").host
+with DAG("d_" + env, schedule=None):
+    PythonOperator(task_id="t", python_callable=lambda: print("host is", host))
+""")
+    settings = {"variables": {"env": "prod"}, "connections": {"db": {"conn_type": "postgres", "host": "h.example"}}}
+    done = subprocess.run([sys.executable, "-m", "ostro.dagtest", "--file", str(tmp_path / "d.py")], text=True, stdout=subprocess.PIPE,
+                          env={**os.environ, "PYTHONPATH": os.path.dirname(HERE), "OSTRO_DAGTEST_SETTINGS": json.dumps(settings)})
+    assert done.returncode == 0 and "host is h.example" in done.stdout, done.stdout

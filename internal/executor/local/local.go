@@ -345,7 +345,7 @@ func (e *Executor) receive(ctx context.Context, in workerapi.Inbound, sink execu
 			return
 		}
 		calls.Go(func() {
-			answer, err := sink.Call(ctx, m.AttemptID, m.Token, m.Request)
+			answer, err := answerCall(ctx, sink, m)
 			switch {
 			case err != nil && ctx.Err() != nil: // this server ends; the worker asks the next one
 			case err != nil:
@@ -357,6 +357,18 @@ func (e *Executor) receive(ctx context.Context, in workerapi.Inbound, sink execu
 	default:
 		in.Fail(&protocol.Error{Code: protocol.CodeNotSupported, Message: fmt.Sprintf("a server does not know %q", in.Type)})
 	}
+}
+
+// answerCall has the sink answer a request of a task, or of a DAG file that is being imported.
+func answerCall(ctx context.Context, sink executor.Sink, m workerapi.Call) (json.RawMessage, error) {
+	if !m.Import {
+		return sink.Call(ctx, m.AttemptID, m.Token, m.Request)
+	}
+	imports, ok := sink.(executor.ImportSink)
+	if !ok {
+		return nil, &protocol.Error{Code: protocol.CodeNotSupported, Message: "this server answers no requests of DAG files"}
+	}
+	return imports.CallImport(ctx, m.Bundle, m.Request)
 }
 
 // ensureWorker starts a worker process unless one that we started is still coming up.

@@ -1,0 +1,90 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"ostro.dev/ostro/internal/secret"
+	"ostro.dev/ostro/protocol"
+)
+
+// An asking has a server answer what a DAG file asks for at its top level, and keeps what of the answers must stay out
+// of logs: of what the import prints, and of what every later task of the file prints.
+type asking struct {
+	server func(ctx context.Context, bundle string, request json.RawMessage) (json.RawMessage, error)
+	bundle string
+
+	mu       sync.Mutex
+	masker   secret.Masker
+	named    []string // what the file's process called a secret
+	found    []string // passwords of connections
+	awaiting string   // what was asked for last and not answered
+}
+
+// Ask passes a request on and waits for the answer, as long as the import may last.
+func (a *asking) Ask(ctx context.Context, request json.RawMessage) (json.RawMessage, error) {
+	var r protocol.Request
+	if err := json.Unmarshal(request, &r); err != nil {
+		return nil, &protocol.Error{Code: protocol.CodeInvalid, Message: err.Error()}
+	}
+	what := fmt.Sprintf("the variable %q", r.Key)
+	if r.Type == "GetConnection" {
+		what = fmt.Sprintf("the connection %q", r.ConnID)
+	}
+	a.mu.Lock()
+	a.awaiting = what
+	a.mu.Unlock()
+	answer, err := a.server(ctx, a.bundle, request)
+	if ctx.Err() != nil {
+		return nil, ctx.Err() // and it stays what the import waited for to its end
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.awaiting = ""
+	var c protocol.ConnectionResult
+	if err == nil && r.Type == "GetConnection" && json.Unmarshal(answer, &c) == nil && c.Password != "" {
+		a.found = append(a.found, c.Password)
+		a.masker.Add(c.Password)
+	}
+	return answer, err
+}
+
+// Mask keeps a value out of logs from now on.
+func (a *asking) Mask(value string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.named = append(a.named, value)
+	a.masker.AddExplicit(value)
+}
+
+// tell has another masker hide what this one does.
+func (a *asking) tell(m *secret.Masker) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.named) > 0 {
+		m.AddExplicit(a.named...)
+	}
+	if len(a.found) > 0 {
+		m.Add(a.found...)
+	}
+}
+
+// because explains an import that did not end with what it waited for; without a question open it adds nothing.
+func (a *asking) because(err error) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.awaiting == "" {
+		return err
+	}
+	return fmt.Errorf("%w; it was waiting for a server to tell it %s", err, a.awaiting)
+}
+
+// clean masks what people see of an import.
+func (a *asking) clean(d *protocol.Described) {
+	for i := range d.Errors {
+		e := &d.Errors[i]
+		e.Message, e.Traceback = a.masker.Mask(e.Message), a.masker.Mask(e.Traceback)
+	}
+}
