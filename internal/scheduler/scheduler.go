@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -227,7 +226,7 @@ func (s *Scheduler) apply(ctx context.Context, msgs []message) {
 		if !msgs[0].alone {
 			s.advance(b)
 		}
-		err := s.commit(ctx, b, slices.ContainsFunc(msgs, message.command))
+		err := s.commit(ctx, b)
 		if err == nil {
 			b.finish()
 			for i, m := range msgs {
@@ -240,13 +239,6 @@ func (s *Scheduler) apply(ctx context.Context, msgs []message) {
 				m.answer(errors.Join(errStopped, err))
 			}
 			return
-		}
-		if errors.Is(err, store.ErrUnavailable) {
-			if msgs = refuseCommands(msgs, err); len(msgs) == 0 {
-				return
-			}
-			try = -1
-			continue
 		}
 		s.log.Warn("a commit was refused; folding again from the stored state", "error", err, "messages", len(msgs))
 		if try == 0 {
@@ -269,36 +261,19 @@ func (s *Scheduler) apply(ctx context.Context, msgs []message) {
 	}
 }
 
-// refuseCommands answers the changes from outside and returns the other messages.
-func refuseCommands(msgs []message, err error) []message {
-	var rest []message
-	for _, m := range msgs {
-		if m.command() {
-			m.answer(err)
-		} else {
-			rest = append(rest, m)
-		}
-	}
-	return rest
-}
-
 func (m message) answer(err error) {
 	if m.reply != nil {
 		m.reply(err)
 	}
 }
 
-// commandPatience is how long a change from outside waits for a database that cannot be written.
-const commandPatience = 2 * time.Second
-
-// commit writes a batch. While the database cannot be written it waits, answering questions, and tries again; a batch
-// with commands only for a while.
-func (s *Scheduler) commit(ctx context.Context, b *batch, commands bool) error {
+// commit writes a batch. While the database cannot be written it waits, answering questions, and tries again.
+func (s *Scheduler) commit(ctx context.Context, b *batch) error {
 	if b.empty() {
 		return nil
 	}
-	wait, began := 50*time.Millisecond, time.Now()
-	failing := s.problem.Load() != nil
+	wait := 50 * time.Millisecond
+	failing := false
 	for {
 		err := s.store.Update(ctx, b.actor, b.now, b.write)
 		if !errors.Is(err, store.ErrUnavailable) {
@@ -315,18 +290,15 @@ func (s *Scheduler) commit(ctx context.Context, b *batch, commands bool) error {
 			s.log.Error("the database cannot be written; nothing is lost, scheduling waits and tries again",
 				"error", err, "hint", "free disk space, or see whether another program holds the file: ostro db check")
 		}
-		if commands && time.Since(began) > commandPatience {
-			return err
-		}
-		if !s.waitAnswering(ctx, wait, err) {
+		if !s.waitAnswering(ctx, wait) {
 			return ctx.Err()
 		}
 		wait = min(2*wait, 5*time.Second)
 	}
 }
 
-// waitAnswering waits and meanwhile answers what only reads, and refuses commands.
-func (s *Scheduler) waitAnswering(ctx context.Context, d time.Duration, why error) bool {
+// waitAnswering waits and meanwhile answers what only reads.
+func (s *Scheduler) waitAnswering(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	for {
@@ -336,11 +308,7 @@ func (s *Scheduler) waitAnswering(ctx context.Context, d time.Duration, why erro
 		case <-t.C:
 			return true
 		case <-s.box.wake:
-			for _, m := range s.box.takeImpatient() {
-				if m.command() {
-					m.answer(why)
-					continue
-				}
+			for _, m := range s.box.takeReads() {
 				m.answer(m.fold(s.newBatch(ctx, actorScheduler)))
 			}
 		}
