@@ -53,22 +53,27 @@ func (m *mailbox) take() []message {
 	return items
 }
 
-// takeReads takes the messages that change nothing and leaves the others where they are.
-func (m *mailbox) takeReads() []message {
+// takeImpatient takes the messages that do not wait for the database, those that change nothing and perhaps the commands,
+// and leaves the others where they are.
+func (m *mailbox) takeImpatient(commands bool) []message {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var reads []message
+	var taken []message
 	rest := m.items[:0:0]
 	for _, msg := range m.items {
-		if msg.read {
-			reads = append(reads, msg)
+		if msg.read || commands && msg.command() {
+			taken = append(taken, msg)
 		} else {
 			rest = append(rest, msg)
 		}
 	}
 	m.items = rest
-	return reads
+	return taken
 }
+
+// command reports whether a message is a change from outside: while the database cannot be written it is refused, not
+// kept, so that nothing happens later that its sender was told had failed.
+func (m message) command() bool { return m.reply != nil && !m.read && m.actor != actorScheduler }
 
 // close refuses further messages and returns those that were never looked at.
 func (m *mailbox) close() []message {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,6 +91,7 @@ type Scheduler struct {
 	instances map[string]string
 	lastFull  time.Time
 	idlers    []func()
+	troubled  time.Time // since when nothing can be committed
 
 	turned  atomic.Int64           // when the loop last turned, in nanoseconds since 1970
 	problem atomic.Pointer[string] // why nothing can be committed now
@@ -226,7 +228,7 @@ func (s *Scheduler) apply(ctx context.Context, msgs []message) {
 		if !msgs[0].alone {
 			s.advance(b)
 		}
-		err := s.commit(ctx, b)
+		err := s.commit(ctx, b, slices.ContainsFunc(msgs, message.command))
 		if err == nil {
 			b.finish()
 			for i, m := range msgs {
@@ -239,6 +241,13 @@ func (s *Scheduler) apply(ctx context.Context, msgs []message) {
 				m.answer(errors.Join(errStopped, err))
 			}
 			return
+		}
+		if errors.Is(err, store.ErrUnavailable) {
+			if msgs = refuseCommands(msgs, err); len(msgs) == 0 {
+				return
+			}
+			try = -1
+			continue
 		}
 		s.log.Warn("a commit was refused; folding again from the stored state", "error", err, "messages", len(msgs))
 		if try == 0 {
@@ -261,19 +270,36 @@ func (s *Scheduler) apply(ctx context.Context, msgs []message) {
 	}
 }
 
+// refuseCommands answers the changes from outside and returns the other messages.
+func refuseCommands(msgs []message, err error) []message {
+	var rest []message
+	for _, m := range msgs {
+		if m.command() {
+			m.answer(err)
+		} else {
+			rest = append(rest, m)
+		}
+	}
+	return rest
+}
+
 func (m message) answer(err error) {
 	if m.reply != nil {
 		m.reply(err)
 	}
 }
 
-// commit writes a batch. While the database cannot be written it waits, answering questions, and tries again.
-func (s *Scheduler) commit(ctx context.Context, b *batch) error {
+// commandPatience is how long a change from outside waits for a database that cannot be written.
+const commandPatience = 2 * time.Second
+
+// commit writes a batch. While the database cannot be written it waits, answering questions, and tries again; a batch
+// with commands only for a while.
+func (s *Scheduler) commit(ctx context.Context, b *batch, commands bool) error {
 	if b.empty() {
 		return nil
 	}
 	wait := 50 * time.Millisecond
-	failing := false
+	failing := s.problem.Load() != nil
 	for {
 		err := s.store.Update(ctx, b.actor, b.now, b.write)
 		if !errors.Is(err, store.ErrUnavailable) {
@@ -284,33 +310,41 @@ func (s *Scheduler) commit(ctx context.Context, b *batch) error {
 			return err
 		}
 		if !failing {
-			failing = true
+			failing, s.troubled = true, time.Now()
 			text := "the database cannot be written: " + err.Error()
 			s.problem.Store(&text)
 			s.log.Error("the database cannot be written; nothing is lost, scheduling waits and tries again",
 				"error", err, "hint", "free disk space, or see whether another program holds the file: ostro db check")
 		}
-		if !s.waitAnswering(ctx, wait) {
+		impatient := time.Since(s.troubled) > commandPatience
+		if commands && impatient {
+			return err
+		}
+		if !s.waitAnswering(ctx, wait, impatient, err) {
 			return ctx.Err()
 		}
-		wait = min(2*wait, 5*time.Second)
+		wait = min(2*wait, commandPatience)
 	}
 }
 
-// waitAnswering waits and meanwhile answers what only reads.
-func (s *Scheduler) waitAnswering(ctx context.Context, d time.Duration) bool {
+// waitAnswering waits and meanwhile answers what only reads and, when it lasts, refuses commands.
+func (s *Scheduler) waitAnswering(ctx context.Context, d time.Duration, refuse bool, why error) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	for {
+		for _, m := range s.box.takeImpatient(refuse) {
+			if m.command() {
+				m.answer(why)
+				continue
+			}
+			m.answer(m.fold(s.newBatch(ctx, actorScheduler)))
+		}
 		select {
 		case <-ctx.Done():
 			return false
 		case <-t.C:
 			return true
 		case <-s.box.wake:
-			for _, m := range s.box.takeReads() {
-				m.answer(m.fold(s.newBatch(ctx, actorScheduler)))
-			}
 		}
 	}
 }
