@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -21,6 +22,9 @@ func (c *command) show(v any, table func()) error {
 	if c.output == "table" {
 		table()
 		return nil
+	}
+	if r := reflect.ValueOf(v); r.Kind() == reflect.Slice && r.IsNil() && r.Type() != reflect.TypeFor[json.RawMessage]() {
+		v = []any{} // nothing to list is an empty list
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -277,7 +277,12 @@ func (c *command) tasksState() *cobra.Command {
 					ti = changed[0]
 				}
 			}
-			return c.show(ti, func() { c.instanceTable([]wire.TaskInstance{ti}) })
+			return c.show(ti, func() {
+				c.instanceTable([]wire.TaskInstance{ti})
+				for _, n := range ti.Ostro.Notices {
+					fmt.Fprintf(c.Out, "note: %s\n", oneLine(n))
+				}
+			})
 		}}
 	cmd.Flags().StringVar(&set, "set", "", "set the state: success, failed or skipped")
 	cmd.Flags().IntVar(&mapIndex, "map-index", -1, "map index of a mapped task")
