@@ -46,8 +46,11 @@ func (s *Scheduler) onTime(b *batch) error {
 	if !st.runsWake.IsZero() && !st.runsWake.After(b.now) {
 		st.runsDirty = true
 	}
-	if b.now.Sub(s.lastFull) >= s.cfg.Interval {
+	if since := b.now.Sub(s.lastFull); since >= s.cfg.Interval || since < 0 { // less than none: the clock was set back
 		s.lastFull = b.now
+		if st.pendingAt.After(b.now.Add(s.cfg.StartedDelay)) {
+			st.pendingAt = b.now
+		}
 		st.runsDirty = true
 		st.wakes = nil
 		s.tickAll(b)

@@ -140,6 +140,7 @@ func (s *Scheduler) startCallback(b *batch, o *owedCallback, executorName string
 // callbackFinished folds the end of a try: it has run (well or not), or its process was lost and it is tried again.
 func (s *Scheduler) callbackFinished(b *batch, a *openAttempt, r executor.Result) {
 	s.callbackRows.Delete(a.row.ID)
+	s.pushes.take(a.row.ID) // nothing unfolds by what a callback pushes
 	o := s.st.callbacks[a.callback]
 	if o == nil || o.attempt != a.row.ID {
 		return

@@ -125,9 +125,9 @@ func cannotWait(r executor.Result) executor.Result {
 // attemptFinished folds the end of a task's attempt.
 func (s *Scheduler) attemptFinished(b *batch, a *openAttempt, r executor.Result) {
 	b.ended = append(b.ended, endOfAttempt(a.row, r, b.now))
-	counts := false
+	counts, pushed := false, s.pushes.take(r.AttemptID)
 	if lr := s.st.runs[keyOf(a.row.Key)]; lr != nil {
-		d := b.decide(lr, plan.AttemptFinished{Key: a.row.Key, Outcome: outcome(r, s.pushes.take(r.AttemptID), b.now)})
+		d := b.decide(lr, plan.AttemptFinished{Key: a.row.Key, Outcome: outcome(r, pushed, b.now)})
 		counts = slices.ContainsFunc(d.Tasks, func(c plan.TaskChange) bool { return c.Before.Key == a.row.Key })
 	}
 	if counts { // not when the instance was marked or cleared meanwhile
