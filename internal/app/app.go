@@ -65,12 +65,16 @@ type StopReport struct {
 	Ended, Killed int
 	// Stored is true when the results of all of them are in the database; the rest waits in the spool.
 	Stored bool
+	// Unanswered is true when the worker did not say in time what became of its tasks.
+	Unanswered bool
 }
 
 // String is the report in words.
 func (r StopReport) String() string {
 	results := "results stored"
 	switch {
+	case r.Unanswered:
+		return "stopped: the worker did not say in time what became of its tasks; the next start finds out"
 	case r.Ended+r.Killed == 0:
 		results = "nothing was running"
 	case !r.Stored:
@@ -130,6 +134,11 @@ func (a *App) openStore() error {
 			return []byte(text), err
 		},
 		Open: func(b []byte) ([]byte, error) { return box.Open(place, string(b)) },
+		Renewed: func(what, name string) {
+			if a.bundle != nil { // DAG files that read it while they are imported are parsed again
+				a.bundle.Renewed(what, name)
+			}
+		},
 	})
 	return err
 }

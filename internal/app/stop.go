@@ -72,6 +72,7 @@ func (r *running) stopWorker(ctx context.Context) error {
 		a.report.Ended, a.report.Killed = len(stopped.Ended), len(stopped.Killed)
 	}
 	if err != nil {
+		a.report.Unanswered = stopped == nil
 		a.log.Error("the worker did not stop in order; it is asked again at the next start", "error", err)
 	}
 	ictx, cancel := context.WithTimeout(ctx, resultsGrace)

@@ -161,7 +161,7 @@ func TestTheExitCodesAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, code := range []int{exitOK, exitFailed, exitUsage, exitNotFound, exitUnreachable, exitConflict, exitRefused, exitInternal, exitInterrupted} {
+	for _, code := range []int{exitOK, exitFailed, exitUsage, exitNotFound, exitUnreachable, exitConflict, exitRefused, exitHome, exitInternal, exitInterrupted} {
 		if !strings.Contains(string(text), fmt.Sprintf("\n| %d |", code)) {
 			t.Errorf("exit code %d is not in docs/exit-codes.md", code)
 		}

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"syscall"
 
 	"ostro.dev/ostro/internal/client"
+	"ostro.dev/ostro/internal/store"
 )
 
 // Exit codes, documented in docs/exit-codes.md.
@@ -18,6 +21,7 @@ const (
 	exitUnreachable = 4   // no server answers
 	exitConflict    = 5   // it exists already, or its state does not allow this
 	exitRefused     = 6   // the token is missing or wrong
+	exitHome        = 7   // the home cannot be used: disk full, read-only, its database locked or damaged
 	exitInternal    = 70  // a fault of the program
 	exitInterrupted = 130 // Ctrl-C
 )
@@ -34,6 +38,21 @@ func (p *problem) Unwrap() error { return p.err }
 
 func usage(format string, args ...any) error {
 	return &problem{code: exitUsage, err: fmt.Errorf(format, args...)}
+}
+
+// homeProblem gives an error of a start its code: what the machine refuses is no fault of the program.
+func homeProblem(err error) error {
+	hint := "nothing was lost; put that right and start again"
+	switch {
+	case errors.Is(err, store.ErrCorrupt):
+		hint = "look at it with: ostro db check; restore a copy made by: ostro db backup"
+	case errors.Is(err, store.ErrUnavailable):
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT),
+		errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EIO):
+	default:
+		return err
+	}
+	return &problem{code: exitHome, err: err, hint: hint}
 }
 
 // failed is how a command says that what it watched ended badly; it has been shown already.

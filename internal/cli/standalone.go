@@ -56,7 +56,7 @@ func (c *command) serve(ctx context.Context, cfg config.Config) error {
 	case errors.Is(err, app.ErrHomeInUse), errors.Is(err, app.ErrPortInUse):
 		return &problem{code: exitConflict, err: err}
 	case err != nil:
-		return err
+		return homeProblem(err)
 	}
 	file := filepath.Join(cfg.Home, "run", "server.json")
 	announced := make(chan error, 1)

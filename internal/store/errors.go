@@ -17,7 +17,7 @@ var (
 	// ErrUnavailable: the database cannot be written now (disk full, locked, read-only); nothing was lost, try again.
 	ErrUnavailable = errors.New("database unavailable")
 	// ErrCorrupt: the database file is damaged; trying again does not help.
-	ErrCorrupt = errors.New("database damaged")
+	ErrCorrupt = errors.New("database unusable")
 	// ErrClosed: the database was closed.
 	ErrClosed = errors.New("database closed")
 	// ErrNewer: a newer version of Ostro has written the database.

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -40,13 +41,21 @@ type installation struct {
 	t      *testing.T
 	home   string
 	port   int
-	server *exec.Cmd
-	log    *os.File
+	server *exec.Cmd // nil: none runs
+	log    *os.File  // what the server says
 }
 
+// newInstallation prepares an installation in a folder of its own and starts its server.
 func newInstallation(t *testing.T, configuration string, files map[string]string) *installation {
 	t.Helper()
-	home := t.TempDir()
+	in := prepare(t, t.TempDir(), configuration, files)
+	in.startServer()
+	return in
+}
+
+// prepare writes the files of an installation whose server the test starts.
+func prepare(t *testing.T, home, configuration string, files map[string]string) *installation {
+	t.Helper()
 	if err := os.MkdirAll(filepath.Join(home, "dags"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -65,13 +74,12 @@ func newInstallation(t *testing.T, configuration string, files map[string]string
 	}
 	port := listener.Addr().(*net.TCPAddr).Port
 	_ = listener.Close()
-	log, err := os.OpenFile(filepath.Join(home, "server.out"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	log, err := os.OpenFile(filepath.Join(t.TempDir(), "server.out"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		t.Fatal(err)
 	}
 	in := &installation{t: t, home: home, port: port, log: log}
 	t.Cleanup(in.tearDown)
-	in.startServer()
 	return in
 }
 
@@ -91,6 +99,47 @@ func (in *installation) startServer() {
 func (in *installation) killServer() {
 	_ = in.server.Process.Kill()
 	_ = in.server.Wait()
+	in.server = nil
+}
+
+// stopServer asks the server to stop and returns its exit code.
+func (in *installation) stopServer() int {
+	server := in.server
+	in.server = nil
+	_ = server.Process.Signal(syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() { _ = server.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		in.t.Errorf("standalone did not stop within 30 s of SIGTERM")
+		_ = server.Process.Kill()
+		<-done
+	}
+	return server.ProcessState.ExitCode()
+}
+
+// said is what the servers of this installation have said so far.
+func (in *installation) said() string {
+	text, err := os.ReadFile(in.log.Name())
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// ostro runs a command of this installation and returns what it said and its exit code.
+func (in *installation) ostro(args ...string) (stdout, stderr string, code int) {
+	in.t.Helper()
+	ctx, cancel := context.WithTimeout(in.t.Context(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.WaitDelay = time.Second
+	cmd.Env = append(os.Environ(), "OSTRO_HOME="+in.home)
+	var out, err bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &err
+	_ = cmd.Run() // the exit code says more
+	return out.String(), err.String(), cmd.ProcessState.ExitCode()
 }
 
 // processes lists the pids of this installation whose command line contains word.
@@ -116,18 +165,11 @@ func (in *installation) processes(word string) []int {
 
 func (in *installation) tearDown() {
 	if in.t.Failed() {
-		in.t.Logf("server output:\n%s", tail(filepath.Join(in.home, "server.out"), 40))
+		in.t.Logf("server output:\n%s", tail(in.log.Name(), 40))
 		in.t.Logf("worker log:\n%s", tail(filepath.Join(in.home, "logs", "worker.log"), 40))
 	}
-	_ = in.server.Process.Signal(syscall.SIGTERM)
-	done := make(chan struct{})
-	go func() { _ = in.server.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(30 * time.Second):
-		in.t.Errorf("standalone did not stop within 30 s of SIGTERM")
-		_ = in.server.Process.Kill()
-		<-done
+	if in.server != nil {
+		in.stopServer()
 	}
 	if left := in.processes(""); len(left) > 0 {
 		in.t.Errorf("a clean stop left processes behind: %v", left)

@@ -45,7 +45,7 @@ func (a *API) getHealth(r *request) error {
 	err := a.writable(r.ctx())
 	out := wire.Health{Metadatabase: wire.HealthStatus{Status: status(err == nil)}, Ostro: wire.HealthExtras{Worker: "disconnected", Commits: a.Store.Commits()}}
 	if err != nil {
-		out.Ostro.Problem = "the database cannot be written"
+		out.Ostro.Problem = "the database cannot be written: " + err.Error()
 	}
 	if a.Health != nil {
 		h := a.Health()
@@ -54,7 +54,7 @@ func (a *API) getHealth(r *request) error {
 		if out.Ostro.WorkerInstance = h.WorkerInstance; h.WorkerInstance != "" {
 			out.Ostro.Worker = "connected"
 		}
-		out.Ostro.Problem = or(out.Ostro.Problem, h.Problem)
+		out.Ostro.Problem = or(h.Problem, out.Ostro.Problem)
 	}
 	return r.ok(out)
 }
