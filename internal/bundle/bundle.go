@@ -82,6 +82,7 @@ type Watcher struct {
 	loaded bool                  // owners were read from the store
 	ready  chan struct{}
 	once   sync.Once
+	names  renewals
 	turned atomic.Int64 // when the folder was last looked at, in nanoseconds since 1970
 }
 
@@ -111,6 +112,7 @@ func New(cfg Config, st Store, parser Parser, changed func(), logger *slog.Logge
 	return &Watcher{
 		cfg: cfg, store: st, parser: parser, changed: changed, log: logger.With("bundle", cfg.Name),
 		hashes: hashCache{}, files: map[string]*fileState{}, owners: map[string]string{}, ready: make(chan struct{}),
+		names: renewals{last: map[asked]uint64{}, wake: make(chan struct{}, 1)},
 	}, nil
 }
 
@@ -159,7 +161,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		if n.watch(dirs) && err == nil {
 			continue // something may have changed there before we watched
 		}
-		if !n.wait(ctx, wait, w.cfg.Debounce) {
+		if !n.wait(ctx, wait, w.cfg.Debounce, w.names.wake) {
 			return nil
 		}
 	}

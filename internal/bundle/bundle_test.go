@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -21,8 +22,8 @@ import (
 	"ostro.dev/ostro/protocol"
 )
 
-// parser reads test files line by line instead of running Python: "dag NAME", "import FILE", "error TEXT", "hang",
-// "refuse".
+// parser reads test files line by line instead of running Python: "dag NAME", "import FILE", "error TEXT",
+// "variable KEY", "connection ID", "hang", "refuse".
 type parser struct {
 	mu     sync.Mutex
 	parsed []string
@@ -51,6 +52,10 @@ func (p *parser) Parse(_ context.Context, r workerapi.Parse) (*workerapi.Parsed,
 		case "error":
 			d.DAGs = nil
 			d.Errors = append(d.Errors, protocol.ImportError{File: file, Message: rest})
+		case "variable":
+			d.Variables = append(d.Variables, rest)
+		case "connection":
+			d.Connections = append(d.Connections, rest)
 		case "hang":
 			<-p.hang
 		case "refuse":
@@ -407,5 +412,70 @@ func TestAFileWhoseParsingProcessIsKilledIsParsedAgainAFewTimes(t *testing.T) {
 		if diff := cmp.Diff(want, w.refresh()); diff != "" {
 			t.Errorf("refresh %d: %s", i+1, diff)
 		}
+	}
+}
+
+func TestAChangedVariableOrConnectionHasTheFilesParsedThatReadIt(t *testing.T) {
+	w := newWorld(t)
+	w.write("v.py", "dag v", "variable env")
+	w.write("c.py", "dag c", "connection env", "variable other")
+	w.write("bad.py", "variable missing", "error Variable missing does not exist")
+	w.write("plain.py", "dag plain")
+	w.refresh()
+	for _, c := range []struct {
+		what, name string
+		want       []string
+	}{
+		{"variable", "env", []string{"v.py"}},
+		{"connection", "env", []string{"c.py"}},
+		{"variable", "missing", []string{"bad.py"}},
+		{"variable", "unread", nil},
+	} {
+		w.w.Renewed(c.what, c.name)
+		if diff := cmp.Diff(c.want, w.refresh()); diff != "" {
+			t.Errorf("%s %s (-want +got):\n%s", c.what, c.name, diff)
+		}
+		if again := w.refresh(); len(again) > 0 {
+			t.Errorf("%s %s: parsed twice: %q", c.what, c.name, again)
+		}
+	}
+}
+
+func TestAVariableThatChangesWhileAFileIsParsedHasItParsedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.parser.hang = make(chan struct{})
+	w.write("v.py", "dag v", "variable env", "hang")
+	done := make(chan error)
+	go func() { done <- w.w.Refresh(t.Context()) }()
+	for len(w.parser.since()) == 0 {
+		runtime.Gosched()
+	}
+	w.w.Renewed("variable", "env")
+	close(w.parser.hang)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"v.py"}, w.refresh()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestARunningWatcherIsWokenByAChangedVariable(t *testing.T) {
+	w := newWorld(t)
+	w.write("v.py", "dag v", "variable env")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- w.w.Run(ctx) }()
+	<-w.w.Ready()
+	w.parser.since()
+	w.w.Renewed("variable", "env")
+	for deadline := time.Now().Add(10 * time.Second); len(w.parser.since()) == 0; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("the file is not parsed again")
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

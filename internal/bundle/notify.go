@@ -57,8 +57,9 @@ func (n *notifier) watch(dirs []string) (added bool) {
 	return added
 }
 
-// wait returns when something changed and then nothing for the debounce time, or after limit; false when ctx ended.
-func (n *notifier) wait(ctx context.Context, limit, debounce time.Duration) bool {
+// wait returns when something changed, here or by word of wake, and then nothing for the debounce time, or after limit;
+// false when ctx ended.
+func (n *notifier) wait(ctx context.Context, limit, debounce time.Duration, wake <-chan struct{}) bool {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	var events chan fsnotify.Event
@@ -76,6 +77,8 @@ func (n *notifier) wait(ctx context.Context, limit, debounce time.Duration) bool
 			return true
 		case <-quiet:
 			return true
+		case <-wake:
+			quiet = time.After(debounce)
 		case e, ok := <-events:
 			if !ok {
 				events = nil

@@ -30,8 +30,11 @@ const actor = "bundle"
 // fileState is what is known about one file that may declare DAGs.
 type fileState struct {
 	deps map[string]digest // the files its import read, as they were
-	dags []*dag.DAG        // what its last parse declared and passed validation
-	errs []protocol.ImportError
+	// asked are the variables and connections its import read, at the time askedAt.
+	asked   []asked
+	askedAt uint64
+	dags    []*dag.DAG // what its last parse declared and passed validation
+	errs    []protocol.ImportError
 	// broken: the last parse failed for the file as a whole, so it says nothing about which DAGs exist.
 	broken bool
 	// published is what the store holds for the file, once known is true.
@@ -95,15 +98,15 @@ func (w *Watcher) load(ctx context.Context) error {
 	return nil
 }
 
-// stale lists the files that must be parsed: new ones, those a file read by whose import has changed, all when data
-// changed that a file may read while it is imported, and broken ones whenever anything changed.
+// stale lists the files that must be parsed: new ones, those a file, a variable or a connection read by whose import has
+// changed, all when data changed that a file may read while it is imported, and broken ones whenever anything changed.
 func (w *Watcher) stale(t *tree) []string {
 	dataChanged := w.tree != nil && !maps.Equal(dataFiles(w.tree), dataFiles(t))
 	changed := w.tree == nil || w.tree.version != t.version
 	var out []string
 	for _, f := range t.candidates() {
 		s := w.files[f]
-		if s == nil || s.deps == nil || dataChanged || (changed && len(s.errs) > 0) || s.again() {
+		if s == nil || s.deps == nil || dataChanged || (changed && len(s.errs) > 0) || s.again() || w.names.since(s.asked, s.askedAt) {
 			out = append(out, f)
 			continue
 		}
@@ -232,6 +235,7 @@ func (w *Watcher) parse(ctx context.Context, t *tree, snapshot, file string) (*f
 	if err != nil {
 		return nil, err
 	}
+	askedAt := w.names.now()
 	parsed, err := w.parser.Parse(ctx, workerapi.Parse{
 		Type: "Parse", Interpreter: w.cfg.Interpreter, Version: t.version,
 		Describe: protocol.Describe{
@@ -244,7 +248,7 @@ func (w *Watcher) parse(ctx context.Context, t *tree, snapshot, file string) (*f
 		return nil, fmt.Errorf("parse %s: %w", file, err)
 	}
 	d := parsed.Described
-	s := &fileState{deps: map[string]digest{file: t.byPath[file]}, errs: d.Errors}
+	s := &fileState{deps: map[string]digest{file: t.byPath[file]}, errs: d.Errors, asked: askedBy(d), askedAt: askedAt}
 	for _, m := range d.Modules {
 		if sum, ok := t.byPath[m]; ok {
 			s.deps[m] = sum

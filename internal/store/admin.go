@@ -40,11 +40,13 @@ func (tx *Tx) PutVariable(v Variable) error {
 	if _, err := tx.s.exec(putVariable, v.Key, value, truth(sealed), v.Description); err != nil {
 		return fmt.Errorf("put variable %s: %w", v.Key, err)
 	}
+	tx.renewed = append(tx.renewed, [2]string{"variable", v.Key})
 	return tx.emitAdmin("variable.put", "key", v.Key)
 }
 
 // DeleteVariable deletes a variable; ErrNotFound.
 func (tx *Tx) DeleteVariable(key string) error {
+	tx.renewed = append(tx.renewed, [2]string{"variable", key})
 	return tx.deleteAdmin(deleteVariable, "variable", "key", key)
 }
 
@@ -62,11 +64,13 @@ func (tx *Tx) PutConnection(c Connection) error {
 		truth(sealed)); err != nil {
 		return fmt.Errorf("put connection %s: %w", c.ID, err)
 	}
+	tx.renewed = append(tx.renewed, [2]string{"connection", c.ID})
 	return tx.emitAdmin("connection.put", "id", c.ID)
 }
 
 // DeleteConnection deletes a connection; ErrNotFound.
 func (tx *Tx) DeleteConnection(id string) error {
+	tx.renewed = append(tx.renewed, [2]string{"connection", id})
 	return tx.deleteAdmin(deleteConnection, "connection", "id", id)
 }
 

@@ -29,6 +29,9 @@ type Options struct {
 	// Seal and Open encrypt and decrypt variables' values, and passwords and extras of connections, at rest. Both or
 	// neither. Without them values are kept as they are.
 	Seal, Open func([]byte) ([]byte, error)
+	// Renewed is told, after the commit, that a variable or a connection ("variable", "connection") was put or deleted by
+	// this process. It is called where Update was and must not block.
+	Renewed func(what, name string)
 	// Fault is asked at FaultBegin, FaultCommit and FaultCommitted; an error fails the transaction there. For tests.
 	Fault func(point string) error
 	// BusyTimeout is how long to wait for another process's lock; 0 means 5 s.
@@ -72,9 +75,19 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 // An error from f rolls back f alone and is returned. When ctx ends before the writer took f, f never runs; a call that
 // was taken returns with its outcome.
 func (db *DB) Update(ctx context.Context, actor string, now time.Time, f func(*Tx) error) error {
-	return db.w.do(ctx, func(s *session) error {
-		return f(&Tx{Now: now, Actor: actor, db: db, s: s})
+	var renewed [][2]string
+	err := db.w.do(ctx, func(s *session) error {
+		tx := &Tx{Now: now, Actor: actor, db: db, s: s}
+		err := f(tx)
+		renewed = tx.renewed
+		return err
 	})
+	if err == nil && db.o.Renewed != nil {
+		for _, r := range renewed {
+			db.o.Renewed(r[0], r[1])
+		}
+	}
+	return err
 }
 
 // Commits counts durable commits since Open.
@@ -90,6 +103,8 @@ type Tx struct {
 
 	db *DB
 	s  *session
+
+	renewed [][2]string // what Options.Renewed will be told
 }
 
 // StatementUse returns every prepared statement's text with how often it ran: the conformance suite's proof that it
