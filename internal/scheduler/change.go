@@ -44,7 +44,7 @@ func (s *Scheduler) Clear(ctx context.Context, actor string, r ClearRequest) ([]
 		}
 		return nil
 	}})
-	return out, err
+	return answered(&out, err)
 }
 
 // clear clears instances of one run; with RunOnLatest the run goes on with the newest version of its DAG.
@@ -150,7 +150,7 @@ func (s *Scheduler) MarkTasks(ctx context.Context, actor string, r MarkRequest) 
 		}
 		return nil
 	}})
-	return out, err
+	return answered(&out, err)
 }
 
 // MarkRun sets the state of a run: success, failed (which cancels what runs) or queued (which starts it again).
@@ -169,7 +169,7 @@ func (s *Scheduler) MarkRun(ctx context.Context, actor, dagID, runID string, sta
 		out = lr.run.Row()
 		return nil
 	}})
-	return out, err
+	return answered(&out, err)
 }
 
 // SetRunNote replaces the note of a run.
@@ -186,14 +186,14 @@ func (s *Scheduler) SetRunNote(ctx context.Context, actor, dagID, runID, note st
 		b.writes = append(b.writes, func(tx *store.Tx) error { return tx.ChangeRun(plan.RunChange{Before: before, After: out}) })
 		return s.replace(b, lr, out, lr.run.Instances())
 	}})
-	return out, err
+	return answered(&out, err)
 }
 
 // SetTaskNote replaces the note of a task instance.
 func (s *Scheduler) SetTaskNote(ctx context.Context, actor string, k run.Key, note string) (run.TaskInstance, error) {
 	var out run.TaskInstance
 	err := s.call(ctx, s.taskNote(actor, k, note, &out))
-	return out, err
+	return answered(&out, err)
 }
 
 func (s *Scheduler) taskNote(actor string, k run.Key, note string, out *run.TaskInstance) message {
@@ -355,7 +355,7 @@ func (s *Scheduler) WhyWaiting(ctx context.Context, dagID, runID string) ([]plan
 		}
 		return nil
 	}})
-	return out, err
+	return answered(&out, err)
 }
 
 // NextRun is the next automatic run of a DAG; false when there is none.
@@ -374,7 +374,10 @@ func (s *Scheduler) NextRun(ctx context.Context, dagID string) (store.NextRun, b
 		next, found = nextRun(slot), ok
 		return nil
 	}})
-	return next, found, err
+	if err != nil {
+		return store.NextRun{}, false, err
+	}
+	return next, found, nil
 }
 
 // pick returns instances as they are now.

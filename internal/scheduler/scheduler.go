@@ -364,6 +364,16 @@ func (s *Scheduler) call(ctx context.Context, m message) error {
 	}
 }
 
+// answered is what a command returns: what its fold has left in out, or the error alone. After an error out is not looked
+// at, since the fold of a caller that gave up may be writing to it.
+func answered[T any](out *T, err error) (T, error) {
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return *out, nil
+}
+
 // now is the current time as the store keeps it.
 func (s *Scheduler) now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 

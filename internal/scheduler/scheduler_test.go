@@ -455,3 +455,17 @@ func TestWhyWaitingNamesThePool(t *testing.T) {
 	}
 	t.Log(why[0].Reason)
 }
+
+func TestACallerThatGivesUpGetsTheErrorAlone(t *testing.T) {
+	w := newWorld(t, nil, &dag.DAG{ID: "d", Tasks: []dag.Task{{ID: "t", Operator: "EmptyOperator"}}})
+	for i := range 300 {
+		ctx, cancel := context.WithCancel(t.Context())
+		var giving sync.WaitGroup
+		giving.Go(cancel)
+		r, err := w.s.Trigger(ctx, "test", scheduler.TriggerRequest{DAGID: "d", RunID: fmt.Sprintf("r%d", i)})
+		giving.Wait()
+		if err != nil && r.RunID != "" {
+			t.Fatalf("run %s came along with the error %v", r.RunID, err)
+		}
+	}
+}

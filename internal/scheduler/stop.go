@@ -51,5 +51,5 @@ func (s *Scheduler) Open(ctx context.Context) ([]string, error) {
 		}
 		return nil
 	}})
-	return ids, err
+	return answered(&ids, err)
 }

@@ -44,7 +44,7 @@ func (s *Scheduler) Trigger(ctx context.Context, actor string, r TriggerRequest)
 		created = s.st.runs[runKey(row)].run.Row()
 		return nil
 	}})
-	return created, err
+	return answered(&created, err)
 }
 
 // resetRun clears an existing run instead of creating it, with the new configuration.
