@@ -24,6 +24,7 @@ func TestTheGuidesDoWhatTheySay(t *testing.T) {
 	if err != nil || len(guides) == 0 {
 		t.Fatalf("no guides: %v", err)
 	}
+	guides = append(guides, filepath.Join(root, "README.md"))
 	environments := map[string]string{"venv": "test-newest", "client": "airflow-client"}
 	for name, of := range environments {
 		environments[name] = filepath.Join(root, ".venvs", of)
@@ -107,8 +108,12 @@ func newReader(t *testing.T, bin string, environments map[string]string) *reader
 	}
 	port := listener.Addr().(*net.TCPAddr).Port
 	_ = listener.Close()
+	if err := os.Symlink(bin, filepath.Join(home, "bin")); err != nil { // where make build would write it
+		t.Fatal(err)
+	}
+	path := strings.Join([]string{bin, filepath.Join(environments["venv"], "bin"), os.Getenv("PATH")}, string(os.PathListSeparator))
 	environ := []string{"HOME=" + home, "OSTRO_HOME=" + filepath.Join(home, ".ostro"), fmt.Sprintf("OSTRO_PORT=%d", port),
-		"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"), "LANG=C.UTF-8", "TMPDIR=" + os.TempDir()}
+		"PATH=" + path, "LANG=C.UTF-8", "TMPDIR=" + os.TempDir()}
 	return &reader{t: t, home: home, environ: environ}
 }
 
@@ -123,6 +128,8 @@ func (r *reader) follow(b block) {
 		if !strings.Contains(b.text, "~/venv") && !strings.Contains(b.text, "~/client") {
 			r.t.Fatalf("line %d: a block that is not run makes neither ~/venv nor ~/client", b.line)
 		}
+	case what == "sh make":
+		r.makes(b)
 	case what == "text":
 		r.compare(b)
 	case len(b.words) == 2 && strings.HasPrefix(b.words[1], "file="):
@@ -159,6 +166,21 @@ func (r *reader) compare(b block) {
 			return pattern.MatchString(strings.Join(strings.Fields(printed), " "))
 		}) {
 			r.t.Fatalf("line %d: the block before does not print %q:\n%s", b.line, want, r.out)
+		}
+	}
+}
+
+// makes looks for targets in the Makefile; what they do takes too long here, and has tests of its own.
+func (r *reader) makes(b block) {
+	r.t.Helper()
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for line := range strings.Lines(b.text) {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "make" || !strings.Contains(string(makefile), "\n"+words[1]+":") {
+			r.t.Errorf("line %d: %q is no target of the Makefile", b.line, line)
 		}
 	}
 }
