@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -126,7 +128,10 @@ func (c *command) logLine(out *bufio.Writer, l wire.LogLine, flush bool) error {
 			at = l.Timestamp.Std().UTC().Format("2006-01-02 15:04:05.000")
 		}
 		level := ""
-		if l.Stream != "stdout" && l.Level != "" && l.Level != "info" {
+		switch {
+		case l.Stream == "stderr": // says nothing about how bad it is: progress bars go there too
+			level = "stderr "
+		case l.Stream != "stdout" && l.Level != "" && l.Level != "info":
 			level = strings.ToUpper(l.Level) + " "
 		}
 		fmt.Fprintf(out, "%s  %s%s\n", at, level, strings.TrimRight(l.Event, "\n"))
@@ -250,6 +255,40 @@ func (c *command) clear(ctx context.Context, cl *client.Client, dagID, runID str
 	return c.show(tis, func() { fmt.Fprintf(c.Out, "Cleared %d task instance(s) of run %s\n", len(tis), runID) })
 }
 
+// instanceState prints an instance, all its notices, and its attempts with how each of them ended.
+func (c *command) instanceState(ti wire.TaskInstance, tries []wire.Try) {
+	c.instanceTable([]wire.TaskInstance{ti})
+	for _, n := range ti.Ostro.Notices {
+		fmt.Fprintf(c.Out, "note: %s\n", oneLine(n))
+	}
+	if len(tries) == 0 {
+		return
+	}
+	fmt.Fprintln(c.Out)
+	now, rows := time.Now(), [][]string{}
+	for _, t := range tries {
+		rows = append(rows, []string{strconv.Itoa(t.TryNumber), orDash(str(t.State)), moment(t.StartDate), lasted(t.StartDate, t.EndDate, now),
+			ending(t.Ostro)})
+	}
+	c.table([]string{"TRY", "STATE", "STARTED (UTC)", "DURATION", "REASON"}, rows)
+}
+
+// ending says in words how an attempt ended.
+func ending(x wire.TIExtras) string {
+	reason := oneLine(x.Reason)
+	switch {
+	case reason != "":
+	case x.Signal != "":
+		reason = "ended by " + x.Signal
+	case x.ExitCode != nil && *x.ExitCode != 0:
+		reason = fmt.Sprintf("exit code %d", *x.ExitCode)
+	}
+	if x.Infra {
+		reason = strings.TrimPrefix(reason+" (not the task's fault, so it does not count as a retry)", " ")
+	}
+	return reason
+}
+
 func (c *command) tasksState() *cobra.Command {
 	var set string
 	mapIndex := -1
@@ -277,12 +316,14 @@ func (c *command) tasksState() *cobra.Command {
 					ti = changed[0]
 				}
 			}
-			return c.show(ti, func() {
-				c.instanceTable([]wire.TaskInstance{ti})
-				for _, n := range ti.Ostro.Notices {
-					fmt.Fprintf(c.Out, "note: %s\n", oneLine(n))
-				}
-			})
+			tries, err := cl.Tries(cmd.Context(), ti.DAGID, ti.DagRunID, ti.TaskID, ti.MapIndex)
+			if err != nil {
+				return err
+			}
+			return c.show(struct {
+				wire.TaskInstance
+				Tries []wire.Try `json:"tries"`
+			}{ti, tries}, func() { c.instanceState(ti, tries) })
 		}}
 	cmd.Flags().StringVar(&set, "set", "", "set the state: success, failed or skipped")
 	cmd.Flags().IntVar(&mapIndex, "map-index", -1, "map index of a mapped task")

@@ -112,6 +112,12 @@ func (c *Client) TaskInstance(ctx context.Context, dagID, runID, taskID string, 
 	return Get[wire.TaskInstance](ctx, c, instancePath(dagID, runID, taskID, mapIndex), nil)
 }
 
+// Tries lists the attempts of an instance, the oldest first; map index -1 is none.
+func (c *Client) Tries(ctx context.Context, dagID, runID, taskID string, mapIndex int) ([]wire.Try, error) {
+	p, err := Get[wire.Tries](ctx, c, instancePath(dagID, runID, taskID, mapIndex)+"/tries", nil)
+	return p.TaskInstances, err
+}
+
 // MarkTask sets the state of an instance, or of all instances of a mapped task.
 func (c *Client) MarkTask(ctx context.Context, dagID, runID, taskID string, mapIndex int, body map[string]any) ([]wire.TaskInstance, error) {
 	p, err := Send[wire.TaskInstances](ctx, c, "PATCH", instancePath(dagID, runID, taskID, mapIndex), nil, body)

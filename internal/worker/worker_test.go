@@ -47,6 +47,11 @@ silent = True
 	if diff := cmp.Diff([]string{"hello"}, texts(lines, streamOut)); diff != "" {
 		t.Errorf("stdout (-want +got):\n%s", diff)
 	}
+	for _, l := range lines {
+		if l.S == streamErr && l.L != "info" {
+			t.Errorf("a line on stderr passes for %q", l.L)
+		}
+	}
 	if diff := cmp.Diff([]string{"oops"}, texts(lines, streamErr)); diff != "" {
 		t.Errorf("stderr (-want +got):\n%s", diff)
 	}
