@@ -34,6 +34,13 @@ func (s *Scheduler) Clear(ctx context.Context, actor string, r ClearRequest) ([]
 			}
 			chosen[i] = slices.DeleteFunc(keys, func(k run.Key) bool { return !clearable(lr, k, r) })
 		}
+		for i, lr := range runs { // all or none: a refusal must not leave some of the runs cleared
+			if len(chosen[i]) > 0 && !r.DryRun && r.RunOnLatest {
+				if _, err := s.latestFor(b.ctx, lr); err != nil {
+					return err
+				}
+			}
+		}
 		for i, lr := range runs {
 			if len(chosen[i]) > 0 && !r.DryRun {
 				if err := s.clear(b, &lr, chosen[i], r); err != nil {
@@ -66,18 +73,28 @@ func (s *Scheduler) clear(b *batch, lr **liveRun, keys []run.Key, r ClearRequest
 	return nil
 }
 
-// onLatest makes a finished run one of the newest version of its DAG, with instances for tasks that are new.
-func (s *Scheduler) onLatest(b *batch, lr *liveRun) (*liveRun, error) {
+// latestFor returns the newest version of a run's DAG, nil when that is the run's own; an error when the run cannot take it.
+func (s *Scheduler) latestFor(ctx context.Context, lr *liveRun) (*indexed, error) {
 	row := lr.run.Row()
-	ix, err := s.index(b.ctx, s.st, row.DAGID, 0)
+	ix, err := s.index(ctx, s.st, row.DAGID, 0)
 	if err != nil {
 		return nil, notFound(err)
 	}
 	if row.DAGVersion == ix.info.Number && row.BundleVersion == ix.info.BundleVersion {
-		return lr, nil
+		return nil, nil
 	}
 	if !ended(row.State) {
 		return nil, fmt.Errorf("DAG run %s is %s: only a finished run can go on with a newer version of its DAG: %w", row.RunID, row.State, ErrConflict)
+	}
+	return ix, nil
+}
+
+// onLatest makes a finished run one of the newest version of its DAG, with instances for tasks that are new.
+func (s *Scheduler) onLatest(b *batch, lr *liveRun) (*liveRun, error) {
+	row := lr.run.Row()
+	ix, err := s.latestFor(b.ctx, lr)
+	if err != nil || ix == nil {
+		return lr, err
 	}
 	before := row
 	row.DAGVersion, row.BundleVersion, row.Version = ix.info.Number, ix.info.BundleVersion, before.Version+1

@@ -1,6 +1,7 @@
 package scheduler_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -114,5 +115,36 @@ func TestClearingOnTheLatestVersionRunsTasksThatAreNew(t *testing.T) {
 	w.wait("the new tasks", func() bool { return w.states(r)["t02"] == run.Success })
 	if r = w.ended(r); r.DAGVersion != 2 {
 		t.Errorf("the run is on version %d", r.DAGVersion)
+	}
+}
+
+func TestAClearThatOneRunRefusesLeavesTheOthersAlone(t *testing.T) {
+	t.Parallel()
+	early, late := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2024, 1, 2, 0, 0, 0, 0, time.UTC)
+	script := func(a executor.Attempt) scripted.Behaviour {
+		if a.Startup.TI.RunID == "late" {
+			return scripted.Behaviour{For: time.Hour}
+		}
+		return scripted.Behaviour{}
+	}
+	w := newWorld(t, script, chain("half", 1))
+	trigger := func(id string, at time.Time) run.DAGRun {
+		r, err := w.s.Trigger(t.Context(), "user:test", scheduler.TriggerRequest{DAGID: "half", RunID: id, LogicalDate: &at})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	done := w.ended(trigger("early", early))
+	running := trigger("late", late)
+	w.wait("the later run to run", func() bool { return w.states(running)["t00"] == run.Running })
+	w.publish(chain("half", 2))
+	request := scheduler.ClearRequest{DAGID: "half", StartDate: &early, EndDate: &late, RunOnLatest: true, ResetDagRuns: true}
+	if _, err := w.s.Clear(t.Context(), "user:test", request); !errors.Is(err, scheduler.ErrConflict) {
+		t.Fatalf("the running run went along: %v", err)
+	}
+	after, err := w.db.Run(t.Context(), "half", "early")
+	if err != nil || after.State != done.State || after.DAGVersion != done.DAGVersion || len(w.attempts(after, "t00")) != 1 {
+		t.Errorf("the earlier run is %s on version %d with %d attempts: %v", after.State, after.DAGVersion, len(w.attempts(after, "t00")), err)
 	}
 }
