@@ -95,7 +95,7 @@ func (d *Database) growLog() (err error) {
 		return fmt.Errorf("lengthen the log: %w", err)
 	}
 	var fs syscall.Statfs_t
-	if err := syscall.Fstatfs(int(f.Fd()), &fs); err != nil || int64(fs.Bavail)*int64(fs.Bsize) < 8*logSize {
+	if err := syscall.Fstatfs(int(f.Fd()), &fs); err != nil || fs.Bavail*uint64(fs.Bsize) < 8*logSize {
 		return nil
 	}
 	if n := logSize - info.Size(); n > 0 {
