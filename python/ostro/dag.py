@@ -52,7 +52,8 @@ class DAG:
         for word, why in _WITHOUT_EFFECT.items():
             if given.get(word) is not None:
                 settings.warn("%s= of DAG %r has no effect: %s" % (word, dag_id, why))
-        self.fileloc, self.lineno = _caller()
+        self.callers = _callers()
+        self.fileloc, self.lineno = self.callers[0] if self.callers else ("<unknown>", 0)
         self._set_plain(given)
         self._set_dates(given)
         self._set_schedule(given)
@@ -240,6 +241,11 @@ class DAG:
         raise AirflowDagCycleException("the tasks of DAG %r depend on each other in a circle: %s"
                                        % (self.dag_id, " → ".join(circle)))
 
+    def settle(self, path):
+        """Take the file that was loaded as this DAG's own: a helper module that made it is not where its files are."""
+        if self.fileloc != path:
+            self.fileloc, self.lineno = path, next((line for file, line in self.callers if file == path), 0)
+
     @property
     def owner(self):
         return ", ".join(sorted({task.owner for task in self.tasks}))
@@ -342,12 +348,14 @@ def _tags(tags, dag_id):
     return set(tags or ())
 
 
-def _caller():
-    """Return the file and line of the author's call."""
-    frame = sys._getframe(2)
-    while frame is not None and settings._ours(frame.f_code.co_filename):
+def _callers():
+    """Return the files and lines of the author that led to this DAG, the innermost first."""
+    frame, out = sys._getframe(2), []
+    while frame is not None:
+        if not settings._ours(frame.f_code.co_filename):
+            out.append((frame.f_code.co_filename, frame.f_lineno))
         frame = frame.f_back
-    return (frame.f_code.co_filename, frame.f_lineno) if frame is not None else ("<unknown>", 0)
+    return out
 
 
 class _DagFactory:

@@ -64,11 +64,7 @@ class LocalRun:
                 else:
                     one.state = verdict
                 self._report(one)
-        leaves = [one for task in self.dag.leaves for one in self.instances[task.task_id]
-                  if not task.is_teardown or task.on_failure_fail_dagrun]
-        if self.dag.leaves and all(task.is_teardown for task in self.dag.leaves):
-            leaves += [one for task in self.dag.leaves for up in task.upstream_list for one in
-                       self.instances[up.task_id]]
+        leaves = [one for task in deciding_tasks(self.dag) for one in self.instances[task.task_id]]
         failed = any(one.state in ("failed", "upstream_failed") for one in leaves)
         self.state = "failed" if failed else "success"
         self.end_date = datetime.datetime.now(dates.utc)
@@ -229,6 +225,14 @@ class LocalRun:
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
         return "\n".join(lines + ["", "DAG run %s: %s" % (self.run_id, self.state)])
+
+
+def deciding_tasks(dag):
+    """Return the tasks whose states make the run's: the leaves, where a teardown that may fail counts as not there."""
+    def counts(task):
+        return not task.is_teardown or task.on_failure_fail_dagrun
+
+    return [task for task in dag.tasks if counts(task) and not any(map(counts, task.downstream_list))] or dag.leaves
 
 
 def decide(rule, states):

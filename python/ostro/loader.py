@@ -236,6 +236,7 @@ def _collect(module, place, result):
         if isinstance(value, DAG) and not any(value is one for one in found):
             found.append(value)
     for dag in found:
+        dag.settle(place.path)
         first = result.dags.get(dag.dag_id)
         if first is not None:
             result.errors.append(_error(

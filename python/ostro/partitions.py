@@ -1,4 +1,4 @@
-"""Partitioned schedules: declared as in Airflow and described with the DAG; the control plane says that it cannot compute them."""
+"""Partitioned schedules: declared as in Airflow and described with the DAG; the control plane cannot compute them."""
 
 from .serialize import shown
 from .timetables import AssetTriggeredTimetable, CronTriggerTimetable, Timetable

@@ -68,13 +68,13 @@ class WeightRule(_Words):
 
 def check_weight_rule(value):
     """Return the WeightRule for a word or a member; a strategy object means downstream, with a warning."""
-    if callable(getattr(value, "get_weight", None)):
+    word = str(getattr(value, "value", value))
+    if callable(getattr(value, "get_weight", None)) or "." in word:
         from . import settings
 
-        settings.warn("weight_rule=%s() has no effect: strategies of one's own are not computed, downstream is used"
-                      % type(value).__name__)
+        name = value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
+        settings.warn("weight_rule=%s has no effect: strategies of one's own are not computed, downstream is used" % name)
         return WeightRule.DOWNSTREAM
-    word = str(getattr(value, "value", value))
     try:
         return WeightRule(word)
     except ValueError:

@@ -202,12 +202,12 @@ class _GroupFactory:
             raise NotImplementedError("a mapped task group inside a mapped task group is not supported: %r"
                                       % group.group_id)
         group.mapping = mapping
-        self._fill(group, (), {name: MappedArgument(group, name) for name in names})
+        result = self._fill(group, (), {name: MappedArgument(group, name) for name in names})
         for upstream in {id(task): task for task in mapping.iter_references()}.values():
             for root in group.roots:
                 if root is not upstream:
                     root.set_upstream(upstream)
-        return group
+        return result
 
 
 def task_group(group_id=None, **kwargs):

@@ -56,7 +56,8 @@ def _moment(operator, context):
 
 def _old_names(kwargs):
     """Take Airflow 2's names for use_task_logical_date out of the arguments; return their value."""
-    return any([kwargs.pop(word, False) for word in ("use_task_execution_date", "use_task_execution_day")])
+    values = [kwargs.pop(word, False) for word in ("use_task_execution_date", "use_task_execution_day")]
+    return any(values)
 
 
 class BranchDateTimeOperator(BaseBranchOperator):

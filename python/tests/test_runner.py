@@ -331,7 +331,7 @@ def test_a_mapped_classic_operator_and_a_mapped_group():
         def collect(values):
             return list(values)
 
-        collect(each.expand(n=[5, 6]).get_child_by_label("second").output)
+        collect(each.expand(n=[5, 6]))
     assert result(dag, "bash", map_index=0) == "2024-01-01-x"
     comms = LocalComms()
     for index in (0, 1):

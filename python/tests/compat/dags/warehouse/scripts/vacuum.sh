@@ -1,0 +1,3 @@
+for table in ${TABLES//,/ }; do
+  echo "vacuum $table for {{ ds }}"
+done
