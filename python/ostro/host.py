@@ -253,7 +253,7 @@ class Host:
 
     def _settle(self):
         """Bring the process into the state that is copied from now on."""
-        _warm_templates(self._described["dags"])
+        _warm_templates(self._described["dags"], self._dags.values())
         self._threads.settle()
         self._random.capture()
         if self._gc_enabled is None:
@@ -532,10 +532,12 @@ def _owner_of(pid, facts, suspects):
     return suspects[0] if len(suspects) == 1 else None
 
 
-def _warm_templates(dags):
-    """Import Jinja when a DAG has templates, so that not every fork does."""
-    if "jinja2" not in sys.modules and any("{{" in text or "{%" in text for text in map(repr, dags)):
-        preload.import_modules(["jinja2"])
+def _warm_templates(described, dags):
+    """Import Jinja and compile the templates when there are any, so that not every fork does."""
+    if any("{{" in text or "{%" in text for text in map(repr, described)):
+        from . import template
+
+        template.warm(dags)
 
 
 def main():

@@ -116,7 +116,42 @@ def environment(task, dag, owner="a template is used"):
     native = task.render_template_as_native_obj
     if native is None:
         native = dag.render_template_as_native_obj if dag is not None else False
-    return make_environment(dag, bool(native), search_paths(dag), owner)
+    made = _warm.get((id(dag), bool(native)))
+    return made or make_environment(dag, bool(native), search_paths(dag), owner)
+
+
+_warm = {}  # (id of a DAG, native): its environment, made before forking
+_compiled = {}  # (id of an environment, text): the compiled template
+
+
+def warm(dags, most=300):
+    """Make the environments of DAGs and compile their templates, at most so many, so that forks find both done.
+
+    Nothing is rendered and no macro is called. What cannot be made or compiled is left for the task to complain about.
+    """
+    for dag in dags:
+        for task in dag.tasks:
+            fields = getattr(task, "template_fields", ())
+            texts = list(_texts([getattr(task, name, None) for name in fields])) if most > 0 else []
+            for text in texts:
+                try:
+                    env = environment(task, dag)
+                    _warm[id(dag), type(env).__name__ == "Native"] = env
+                    _compiled[id(env), text] = env.from_string(text)
+                except Exception:
+                    continue
+                most -= 1
+
+
+def _texts(value):
+    if type(value) is str:
+        if has_template(value):
+            yield value
+    elif isinstance(value, (list, tuple, set)):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, dict):
+        yield from _texts(list(value.values()))
 
 
 def dag_environment(dag):
@@ -241,7 +276,8 @@ class Renderer:
             # Jinja drops one newline at the end; so that a value means the same with and without a template, so do we.
             return text[:-1] if text.endswith("\n") else text
         try:
-            return _expand(self.env.from_string(text), self.context, self.native)
+            template = _compiled.get((id(self.env), text)) or self.env.from_string(text)
+            return _expand(template, self.context, self.native)
         except AirflowException:
             raise
         except Exception as fault:
