@@ -13,8 +13,8 @@ import (
 	"ostro.dev/ostro/internal/config"
 )
 
-// programVersion is what this source calls itself; a release build carries its tag instead.
-const programVersion = "0.1.0-dev"
+// programVersion is what this source calls itself; a release build sets its tag with the linker's -X.
+var programVersion = "0.1.0-dev"
 
 // buildVersion is the program's version and the commit it was built from, where the build knows them.
 func buildVersion() (version, revision string) {

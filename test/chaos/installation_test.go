@@ -43,6 +43,7 @@ type installation struct {
 	port   int
 	server *exec.Cmd // nil: none runs
 	log    *os.File  // what the server says
+	binary string    // the program of the next server
 }
 
 // newInstallation prepares an installation in a folder of its own and starts its server.
@@ -78,14 +79,14 @@ func prepare(t *testing.T, home, configuration string, files map[string]string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := &installation{t: t, home: home, port: port, log: log}
+	in := &installation{t: t, home: home, port: port, log: log, binary: binary}
 	t.Cleanup(in.tearDown)
 	return in
 }
 
 func (in *installation) startServer() {
 	in.t.Helper()
-	in.server = exec.Command(binary, "standalone", "--home", in.home, "--port", strconv.Itoa(in.port))
+	in.server = exec.Command(in.binary, "standalone", "--home", in.home, "--port", strconv.Itoa(in.port))
 	in.server.Stdout, in.server.Stderr = in.log, in.log
 	in.server.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := in.server.Start(); err != nil {
@@ -133,7 +134,7 @@ func (in *installation) ostro(args ...string) (stdout, stderr string, code int) 
 	in.t.Helper()
 	ctx, cancel := context.WithTimeout(in.t.Context(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd := exec.CommandContext(ctx, in.binary, args...)
 	cmd.WaitDelay = time.Second
 	cmd.Env = append(os.Environ(), "OSTRO_HOME="+in.home)
 	var out, err bytes.Buffer
