@@ -208,7 +208,7 @@ func (r *reader) serve(b block) {
 	for _, ended := range r.ended { // the guide has stopped or killed it
 		select {
 		case <-ended:
-		case <-time.After(20 * time.Second):
+		case <-time.After(60 * time.Second):
 			r.t.Fatalf("line %d: the server before still runs", b.line)
 		}
 	}
@@ -261,7 +261,7 @@ for name in os.listdir(folder) if os.path.isdir(folder) else []:
             sys.exit("%s has not been read yet" % name)
 PY
 rm listed.json errors.json`
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for {
 		out, err := r.shell(r.t.Context(), script).CombinedOutput()
 		if err == nil {
