@@ -25,6 +25,7 @@ const (
 	importLimit    = 10 * time.Minute // for the import before a launch; a parse has its own limit
 	hostStartLimit = 60 * time.Second
 	hostGrace      = 2 * time.Second
+	slowImport     = 2 * time.Second // after which others may start beside it
 )
 
 // A hostKey names what a host has imported. Hosts with equal keys are interchangeable.
@@ -222,7 +223,9 @@ func (p *pool) bringUp(ctx context.Context, h *host, d protocol.Describe, watch 
 	}
 	select {
 	case p.starts <- struct{}{}:
-		defer func() { <-p.starts }()
+		release := sync.OnceFunc(func() { <-p.starts })
+		defer release()
+		defer time.AfterFunc(slowImport, release).Stop() // a file that waits for something must not hold up all others
 	case <-ctx.Done():
 		fail(context.Cause(ctx))
 		return

@@ -93,7 +93,7 @@ func TestAResultAcknowledgedBeforeItIsSavedLeavesNoFile(t *testing.T) {
 func TestAResultThatNoMessageCanCarryBecomesAFailureThatSaysSo(t *testing.T) {
 	s := testSpool(t, t.TempDir())
 	w := &Worker{log: slog.New(slog.DiscardHandler), spool: s, attempts: map[string]*attempt{}, records: records{t.TempDir()}}
-	value := `"` + strings.Repeat("<", protocol.MaxFrame/6) + `"` // JSON within JSON makes six bytes of each
+	value := `"` + strings.Repeat("x", protocol.MaxFrame) + `"`
 	w.finish(executor.Result{
 		AttemptID: "a", State: run.Success, EndedAt: time.Now(), XComs: []protocol.XComValue{{Key: "k", Value: []byte(value)}},
 	})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -357,6 +358,25 @@ func TestAHostKilledWhileItImportsIsReplacedAndTheTaskRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := s.result(t, id); r.State != run.Success {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func TestFilesThatHangAtImportDoNotHoldUpOthers(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.connect()
+	hanging := max(2, runtime.NumCPU())
+	for i := range hanging {
+		name := fmt.Sprintf("hangs%d.json", i)
+		f.dagFile(name, map[string]any{"dags": []string{"d"}, "at_import": fmt.Sprintf(`open(%q, "w").close(); time.sleep(1000)`, filepath.Join(f.home, name+".up"))})
+		f.launch(f.attempt("", inFile(name)))
+	}
+	eventually(t, "all of them hang", func() bool {
+		up, _ := filepath.Glob(filepath.Join(f.home, "*.up"))
+		return len(up) == hanging
+	})
+	if r := f.do(""); r.State != run.Success {
 		t.Errorf("got %+v", r)
 	}
 }
