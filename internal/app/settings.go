@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"ostro.dev/ostro/internal/bundle"
+	"ostro.dev/ostro/internal/config"
 	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/executor/local"
 	"ostro.dev/ostro/internal/scheduler"
@@ -57,12 +58,20 @@ func memory() int64 {
 	return int64(info.Totalram) * int64(info.Unit)
 }
 
+// infraRetries is the configured cap; the plan takes 0 for its own default and less for none.
+func infraRetries(c config.Config) int {
+	if c.Scheduler.MaxInfraRetries == 0 {
+		return -1
+	}
+	return c.Scheduler.MaxInfraRetries
+}
+
 func (a *App) schedulerConfig(key []byte) scheduler.Config {
 	c := a.cfg
 	return scheduler.Config{
 		Limits: plan.Limits{
 			DefaultExecutor: local.Name, MaxActiveTasks: c.Scheduler.MaxActiveTasksPerDAG, MaxActiveRuns: c.Scheduler.MaxActiveRunsPerDAG,
-			MaxInfraRetries: c.Scheduler.MaxInfraRetries, MaxMapLength: c.Scheduler.MaxMapLength, RetryDelay: c.Tasks.RetryDelayOverride,
+			MaxInfraRetries: infraRetries(c), MaxMapLength: c.Scheduler.MaxMapLength, RetryDelay: c.Tasks.RetryDelayOverride,
 			StrictResources: c.Resources == "strict", GPUs: gpus(), CPUs: float64(runtime.NumCPU()), Memory: memory(),
 		},
 		Slots: map[string]int{local.Name: c.Scheduler.Parallelism}, DefaultPoolSlots: c.Scheduler.DefaultPoolSlots,

@@ -86,6 +86,8 @@ type Config struct {
 
 	// Origins says where each value came from: "default", "file", "env" or "flag", by key ("scheduler.parallelism").
 	Origins map[string]string `yaml:"-"`
+	// Lines say where in File a key was set.
+	Lines map[string]int `yaml:"-" json:"-"`
 }
 
 // Origins of a value, from the weakest to the strongest.
@@ -214,7 +216,7 @@ func (c Config) where(key string) string {
 	for k := key; k != ""; {
 		switch c.Origins[k] {
 		case FromFile:
-			return " (in " + c.File + ")"
+			return fmt.Sprintf(" (in %s:%d)", c.File, c.Lines[k])
 		case FromEnv:
 			return " (from " + EnvName(k) + ")"
 		case FromFlag:

@@ -79,6 +79,7 @@ func TestTheExampleFileLoadsAndNamesEveryKeyWithItsDefault(t *testing.T) {
 	if got.Tasks.Env != nil && len(got.Tasks.Env) == 0 {
 		want.Tasks.Env = got.Tasks.Env
 	}
+	got.Lines = want.Lines // of one file alone
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the example's values differ from the defaults (-default +example):\n%s", diff)
 	}
@@ -199,6 +200,7 @@ func TestADumpIsReadBackAsTheSameConfiguration(t *testing.T) {
 	if want.Tasks.Env == nil {
 		want.Tasks.Env = map[string]string{}
 	}
+	got.Lines = want.Lines // of one file alone
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("dumped and loaded again (-want +got):\n%s", diff)
 	}

@@ -50,7 +50,7 @@ func Load(o LoadOptions) (Config, error) {
 		return Config{}, err
 	}
 	c := Defaults(home)
-	c.Origins = map[string]string{}
+	c.Origins, c.Lines = map[string]string{}, map[string]int{}
 	for _, key := range Keys() {
 		c.Origins[key] = FromDefault
 	}
@@ -182,7 +182,7 @@ func (d *decoder) leaf(f field, value *yaml.Node) {
 		d.fault(value.Line, "%s: %v", f.key, err)
 		return
 	}
-	d.config.Origins[f.key] = FromFile
+	d.config.Origins[f.key], d.config.Lines[f.key] = FromFile, value.Line
 }
 
 // images checks the keys of each image, which the YAML package would drop in silence.

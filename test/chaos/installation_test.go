@@ -129,6 +129,14 @@ func (in *installation) said() string {
 	return string(text)
 }
 
+// configure replaces the configuration file.
+func (in *installation) configure(text string) {
+	in.t.Helper()
+	if err := os.WriteFile(filepath.Join(in.home, "ostro.yaml"), []byte(text), 0o600); err != nil {
+		in.t.Fatal(err)
+	}
+}
+
 // ostro runs a command of this installation and returns what it said and its exit code.
 func (in *installation) ostro(args ...string) (stdout, stderr string, code int) {
 	in.t.Helper()
