@@ -100,7 +100,8 @@ class ImportComms:
         frame = self._decoder.next()
         while frame is not None:
             rid = frame.get("id", 0)
-            if frame.get("error") is None and (frame.get("body") or {}).get("type") in ("Fork", "Describe", "Shutdown", "Welcome"):
+            kind = (frame.get("body") or {}).get("type")
+            if frame.get("error") is None and kind in ("Fork", "Describe", "Shutdown", "Welcome"):
                 self._later.append(frame)
             elif rid in self._waiting:
                 self._answers[rid] = frame

@@ -209,6 +209,7 @@ with DAG("d_" + env, schedule=None):
     PythonOperator(task_id="t", python_callable=lambda: print("host is", host))
 """)
     settings = {"variables": {"env": "prod"}, "connections": {"db": {"conn_type": "postgres", "host": "h.example"}}}
-    done = subprocess.run([sys.executable, "-m", "ostro.dagtest", "--file", str(tmp_path / "d.py")], text=True, stdout=subprocess.PIPE,
-                          env={**os.environ, "PYTHONPATH": os.path.dirname(HERE), "OSTRO_DAGTEST_SETTINGS": json.dumps(settings)})
+    env = {**os.environ, "PYTHONPATH": os.path.dirname(HERE), "OSTRO_DAGTEST_SETTINGS": json.dumps(settings)}
+    command = [sys.executable, "-m", "ostro.dagtest", "--file", str(tmp_path / "d.py")]
+    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, env=env)
     assert done.returncode == 0 and "host is h.example" in done.stdout, done.stdout

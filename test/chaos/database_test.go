@@ -110,10 +110,6 @@ func TestAStartOnADatabaseThatCannotBeUsedSaysWhyAndHarmsNothing(t *testing.T) {
 	in.stopServer()
 
 	path := filepath.Join(in.home, "control.db")
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	release := lockDatabase(t, path)
 	in.startServer() // it has nothing to write yet
 	in.eventually("the server says that the database is locked", 30*time.Second, func() bool {
@@ -123,7 +119,8 @@ func TestAStartOnADatabaseThatCannotBeUsedSaysWhyAndHarmsNothing(t *testing.T) {
 	release()
 	in.eventually("the server goes on", 30*time.Second, func() bool { database, problem := in.health(); return database == "healthy" && problem == "" })
 	in.stopServer()
-	if whole, err = os.ReadFile(path); err != nil {
+	whole, err := os.ReadFile(path)
+	if err != nil {
 		t.Fatal(err)
 	}
 
