@@ -28,8 +28,9 @@ from ostro import forksafe, forkstate, kernel, preload, proctree, task
 _PARENT_DIED = signal.SIGRTMIN
 _OURS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, _PARENT_DIED)
 _STRAY_PATIENCE = 5.0  # seconds an end is held back for processes that do not die of SIGKILL
-_SPARE_IDLE = float(os.environ.get("OSTRO_SPARE_IDLE") or 10)  # seconds after the last Fork during which one fork is kept waiting
+_SPARE_IDLE = float(os.environ.get("OSTRO_SPARE_IDLE") or 10)  # seconds after the last Fork during which forks are kept waiting
 _SPARE_DELAY = 0.05  # seconds a task runs before one is made beside it; making it would delay the end of a shorter one
+_SPARES = 2  # forks kept waiting: in a chain of short tasks one gets ready while the other one's task runs
 _TERM_GRACE = 5.0  # seconds for tasks when somebody sends the host a SIGTERM
 
 
@@ -65,8 +66,8 @@ class Host:
         self._tasks = {}  # pid → _Task
         self._held = []  # tasks that have ended and wait for their strays
         self._strays = {}  # pid → the _Task it is attributed to, or None
-        self._spare = None  # (pid, line) of a fork that waits for a task
-        self._spare_at = self._spare_until = 0.0  # when to make it, when to let it go
+        self._spares = []  # (pid, line) of forks that wait for a task, the oldest first
+        self._spare_at = self._spare_until = 0.0  # when to make them, when to let them go
         self._discarded = set()  # pids of forks that never got a task
         self._own = set()  # children that are not tasks and stay
         self._closing = None  # when Shutdown turns into KILL
@@ -106,7 +107,7 @@ class Host:
                 self._shut_down(_TERM_GRACE)
             if self._closing is not None and self._close():
                 return None
-            self._keep_spare()
+            self._keep_spares()
 
     def _timeout(self):
         moments = [one.held_until for one in self._held]
@@ -114,7 +115,7 @@ class Host:
             moments.append(self._closing)
         now = time.monotonic()
         if now < self._spare_until:
-            moments.append(self._spare_until if self._spare is not None else self._spare_at)
+            moments.append(self._spare_at if len(self._spares) < _SPARES else self._spare_until)
         if not moments:
             return None
         return max(0, min(moments) - now) * 1000 + 1
@@ -179,7 +180,7 @@ class Host:
         wanted = (body["bundle_path"], body["file"])
         if self._file not in (None, wanted):
             raise wire.RemoteError("INVALID_REQUEST", "this host serves %s, not %s" % (self._file[1], body["file"]))
-        self._drop_spare()
+        self._drop_spares()
         self._forget_signals()
         kernel.set_parent_death_signal(signal.SIGKILL)
         try:
@@ -289,9 +290,8 @@ class Host:
 
     def _hand_to_fork(self, fds):
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("3i", *fds))]
-        for _ in range(2):  # the waiting one may have been killed in the meantime
-            pid, line = self._spare or self._new_fork(fds)
-            self._spare = None
+        for _ in range(_SPARES + 1):  # those that wait may have been killed in the meantime
+            pid, line = self._spares.pop(0) if self._spares else self._new_fork(fds)
             with line:
                 try:
                     line.sendmsg([b"F"], rights)
@@ -323,33 +323,34 @@ class Host:
                 theirs.close()
         return pid, ours
 
-    def _keep_spare(self):
-        """Keep one fork ready while tasks come: the next one starts without waiting for a copy of this process.
+    def _keep_spares(self):
+        """Keep forks ready while tasks come: the next one starts without waiting for a copy of this process.
 
-        It is made when a task has ended or runs for a while, not at the moment when one starts or a short one ends.
+        They are made, one between two looks at the channel, when a task has ended or runs for a while, not at the moment
+        when one starts or a short one ends.
         """
         now = time.monotonic()
-        if self._spare is None and self._spare_at <= now < self._spare_until and self._closing is None:
+        if now >= self._spare_until:
+            self._drop_spares()
+        elif len(self._spares) < _SPARES and now >= self._spare_at and self._closing is None:
             try:
-                self._spare = self._new_fork()
+                self._spares.append(self._new_fork())
             except wire.RemoteError:
                 self._spare_until = 0.0
-        elif self._spare is not None and now >= self._spare_until:
-            self._drop_spare()
 
-    def _drop_spare(self):
+    def _drop_spares(self):
         self._spare_until = 0.0
-        if self._spare is not None:
-            pid, line = self._spare
-            self._spare = None
+        for pid, line in self._spares:
             self._discarded.add(pid)
             line.close()  # it sees the end of the line and exits
+        self._spares = []
 
     def _become_task(self, process, line, not_yours):
         """Turn this fresh fork into a task process, wait for its task and run it to its end. Does not return."""
         try:
             signal.set_wakeup_fd(-1)
-            for fd in (self._sock.detach(), *self._wake, *self._fds, *not_yours):
+            lines = [other.detach() for _, other in self._spares]
+            for fd in (self._sock.detach(), *self._wake, *self._fds, *lines, *not_yours):
                 os.close(fd)
             task.own_session()
             if os.getppid() != self._pid:
@@ -397,8 +398,8 @@ class Host:
                 break
             if pid == 0:
                 break
-            if self._spare is not None and pid == self._spare[0]:
-                self._drop_spare()
+            if any(pid == spare for spare, _ in self._spares):
+                self._drop_spares()
             if pid in self._discarded:
                 self._discarded.remove(pid)
                 continue
@@ -429,8 +430,7 @@ class Host:
     def _end_strays(self, suspects):
         """Kill every child that is neither a task nor our own, with its tree: its task is dead, so it is an orphan."""
         keep = self._own | forksafe.helper_processes()
-        if self._spare is not None:
-            keep.add(self._spare[0])
+        keep.update(pid for pid, _ in self._spares)
         for pid in proctree.children(self._pid):
             if pid in self._tasks or pid in self._strays or pid in self._discarded or pid in keep:
                 continue
@@ -459,7 +459,7 @@ class Host:
 
     def _shut_down(self, grace):
         if self._closing is None:
-            self._drop_spare()
+            self._drop_spares()
             self._closing = time.monotonic() + grace
             if grace > 0:
                 proctree.send(self._tasks, signal.SIGTERM)
