@@ -1,0 +1,134 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"ostro.dev/ostro/protocol"
+)
+
+// converse reads the task channel to its end.
+func (a *attempt) converse(ctx context.Context, conn *protocol.Conn) {
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	for {
+		f, err := conn.Read()
+		if err != nil {
+			if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, os.ErrDeadlineExceeded) &&
+				!errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.ECONNRESET) {
+				a.report.breakOff("the task sent something its worker cannot read: " + err.Error())
+				a.kill(killOrder{reason: a.report.broken})
+			}
+			return
+		}
+		a.spoke.Store(true)
+		if err := a.message(ctx, conn, f, &calls); err != nil {
+			a.log.System("error", "a message of the task was not understood: %v", err)
+			if f.ID != 0 {
+				_ = conn.Write(f.ID, nil, &protocol.Error{Code: protocol.CodeInvalid, Message: err.Error()})
+			}
+		}
+	}
+}
+
+// message handles one frame of the task.
+func (a *attempt) message(ctx context.Context, conn *protocol.Conn, f protocol.Frame, calls *sync.WaitGroup) error {
+	name, err := protocol.TypeOf(f.Body)
+	if err != nil {
+		return err
+	}
+	if protocol.IsRequest(name) {
+		calls.Go(func() { a.forward(ctx, conn, f, name) })
+		return nil
+	}
+	m, err := protocol.Decode(f.Body)
+	if err != nil {
+		return err
+	}
+	switch m := m.(type) {
+	case *protocol.MaskSecret:
+		a.mask.AddExplicit(m.Value)
+	case *protocol.LogRecord:
+		a.logRecord(m)
+	case *protocol.ImportedModules:
+		if a.host != nil {
+			a.w.pool.Learn(a.host, m.Modules)
+		}
+	default:
+		if !a.report.take(m) {
+			return fmt.Errorf("a task does not send %s", name)
+		}
+	}
+	if f.ID != 0 {
+		_ = conn.Write(f.ID, protocol.OKResponse{Type: "OKResponse", OK: true}, nil)
+	}
+	return nil
+}
+
+func (a *attempt) logRecord(m *protocol.LogRecord) {
+	at := m.Time
+	if at.IsZero() {
+		at = time.Now()
+	}
+	text := m.Event
+	if m.Error != "" {
+		text = strings.TrimRight(text+"\n"+m.Error, "\n")
+	}
+	a.log.Line(at, streamLog, m.Level, text, m.Logger)
+}
+
+// forward passes a request on to the server and the answer back. While no server is there it waits.
+func (a *attempt) forward(ctx context.Context, conn *protocol.Conn, f protocol.Frame, name string) {
+	answer, err := a.w.call(ctx, a.order, withRequestID(f.Body, fmt.Sprintf("%s/%d", a.order.ID, f.ID)))
+	if ctx.Err() != nil || f.ID == 0 {
+		return
+	}
+	var refused *protocol.Error
+	switch {
+	case err == nil:
+		if name == "GetConnection" {
+			a.maskConnection(answer)
+		}
+		err = conn.Write(f.ID, answer, nil)
+	case errors.As(err, &refused):
+		err = conn.Write(f.ID, nil, refused)
+	default:
+		err = conn.Write(f.ID, nil, &protocol.Error{Code: protocol.CodeGeneric, Message: err.Error()})
+	}
+	if err != nil && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, net.ErrClosed) {
+		a.log.System("error", "the answer to %s did not reach the task: %v", name, err)
+	}
+}
+
+// maskConnection keeps a connection's password out of the log, whoever prints it.
+func (a *attempt) maskConnection(answer json.RawMessage) {
+	var c protocol.ConnectionResult
+	if json.Unmarshal(answer, &c) == nil {
+		a.mask.Add(c.Password)
+	}
+}
+
+// withRequestID adds request_id to an object.
+func withRequestID(body json.RawMessage, id string) json.RawMessage {
+	end := len(body)
+	for end > 0 && body[end-1] != '}' {
+		end--
+	}
+	if end == 0 {
+		return body
+	}
+	out := make(json.RawMessage, 0, len(body)+len(id)+20)
+	out = append(out, body[:end-1]...)
+	out = append(out, `,"request_id":`...)
+	out = appendString(out, id)
+	return append(out, '}')
+}
