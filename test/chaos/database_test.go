@@ -52,6 +52,7 @@ db.execute("ROLLBACK")
 }
 
 func TestADatabaseLockedByAnotherProcessDelaysTheRunAndIsSaid(t *testing.T) {
+	t.Parallel() // it mostly waits
 	ledger := filepath.Join(t.TempDir(), "ledger")
 	in := newInstallation(t, configuration, map[string]string{"ledger.py": strings.ReplaceAll(ledgerDAG, "LEDGER", ledger)})
 	in.trigger("ledger", "run-0")
@@ -101,6 +102,7 @@ func (in *installation) expect(what, stderr string, code, want int, words ...str
 }
 
 func TestAStartOnADatabaseThatCannotBeUsedSaysWhyAndHarmsNothing(t *testing.T) {
+	t.Parallel() // it mostly waits
 	in := newInstallation(t, "", map[string]string{"good.py": good("good")})
 	in.trigger("good", "before")
 	in.eventually("the run ends", 60*time.Second, func() bool { return in.state("good", "before") == "success" })

@@ -143,8 +143,9 @@ shouting()
 `
 
 func TestOnAFullDiskAServerStopsSaysWhatItLeavesAndGoesOnAfterwards(t *testing.T) {
+	t.Parallel() // it mostly waits
 	home := smallDisk(t, "40m")
-	in := prepare(t, home, hostileConfiguration, map[string]string{"shouting.py": strings.ReplaceAll(shoutingDAG, "SECONDS", "6")})
+	in := prepare(t, home, hostileConfiguration, map[string]string{"shouting.py": strings.ReplaceAll(shoutingDAG, "SECONDS", "3")})
 	in.startServer()
 	in.trigger("shouting", "r")
 	in.eventually("the task runs", 30*time.Second, func() bool { return in.taskInstances("shouting", "r")[0].State == "running" })

@@ -81,6 +81,7 @@ func TestACleanStopEndsEveryTaskSaysSoAndTheNextStartRunsThemAgain(t *testing.T)
 }
 
 func TestASecondInterruptEndsTheServerAtOnceAndTheNextOneGoesOn(t *testing.T) {
+	t.Parallel() // it mostly waits
 	in, _ := stubborn(t, "4s")
 	began := time.Now()
 	_ = in.server.Process.Signal(syscall.SIGINT)
