@@ -80,7 +80,7 @@ class Process:
         self._pid = os.getpid()
         self.comms.attach(channel)
         signal.signal(signal.SIGTERM, self._on_term)
-        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+        _keep_terms_from_getting_lost()
 
     def start(self):
         """Wait for StartupDetails, apply its environment and return it."""
@@ -204,6 +204,26 @@ class Process:
             self.comms.send(record)
         except Exception:
             print(event, error, sep="\n", file=sys.stderr)
+
+
+def _keep_terms_from_getting_lost():
+    """Have the task's own forks die of SIGTERM, also of one that comes while they are being made.
+
+    Python forgets signals that arrive in a child before its handlers are in order, so they wait until then.
+    """
+    masks = []
+
+    def before():
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,)))
+
+    def after():
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop())
+
+    def in_child():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        after()
+
+    os.register_at_fork(before=before, after_in_parent=after, after_in_child=in_child)
 
 
 def own_session():
