@@ -439,9 +439,10 @@ func TestTheNewestServerWins(t *testing.T) {
 	old := f.connect()
 	f.server = nil
 	s := f.connect()
-	defer old.stop()
 	id := f.launch(f.attempt(``))
 	s.result(t, id)
+	old.stop() // it connects again as long as it lives, and takes the worker back
+	eventually(t, "the worker is connected", func() bool { return s.Instance() != "" })
 }
 
 func TestAWorkerNobodyNeedsEnds(t *testing.T) {
