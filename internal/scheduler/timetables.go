@@ -141,7 +141,7 @@ func (s *Scheduler) step(b *batch, d *dagState) bool {
 	}
 	slot, ok := d.next(b.now)
 	s.showNext(b, d, slot, ok)
-	if !ok || d.info.Paused || s.held {
+	if !ok || !d.automatic() || s.held {
 		return false
 	}
 	if slot.RunAfter.After(b.now) {

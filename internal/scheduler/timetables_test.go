@@ -148,3 +148,24 @@ func TestAClearThatOneRunRefusesLeavesTheOthersAlone(t *testing.T) {
 		t.Errorf("the earlier run is %s on version %d with %d attempts: %v", after.State, after.DAGVersion, len(w.attempts(after, "t00")), err)
 	}
 }
+
+func TestAnInstallationByHandShowsTheNextRunButCreatesNone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(executor.Attempt) scripted.Behaviour { return scripted.Behaviour{} }, daily(chain("now", 1), 5, false))
+	w.wait("the scheduled run", func() bool { return len(w.finished("now")) == 1 })
+	w.crash()
+	w.cfg.ByHand = true
+	w.publish(daily(chain("later", 1), 5, false))
+	w.start()
+	w.wait("the next run to be shown", func() bool {
+		i, err := w.db.DAG(t.Context(), "later")
+		return err == nil && i.Schedule.NextRun != nil
+	})
+	if _, err := w.s.Trigger(t.Context(), "user:test", scheduler.TriggerRequest{DAGID: "later", RunID: "mine"}); err != nil {
+		t.Fatal(err)
+	}
+	w.wait("the triggered run", func() bool { return len(w.finished("later")) == 1 })
+	if runs, _, err := w.db.Runs(t.Context(), store.RunFilter{DAGID: "later"}); err != nil || len(runs) != 1 || runs[0].RunID != "mine" {
+		t.Errorf("runs: %+v %v", runs, err)
+	}
+}
