@@ -98,8 +98,8 @@ class DAG:
         self.compat = settings.compat
 
     def _set_dates(self, given):
-        start = _date(_first(given.get("start_date"), self.default_args.get("start_date")))
-        end = _date(_first(given.get("end_date"), self.default_args.get("end_date")))
+        start, end = (_date(_first(given.get(word), self.default_args.get(word)), word, self.dag_id)
+                      for word in ("start_date", "end_date"))
         self.timezone = (start.tzinfo if start is not None else None) or dates.utc
         self.start_date = start.replace(tzinfo=self.timezone) if start is not None and not start.tzinfo else start
         self.end_date = end.replace(tzinfo=self.timezone) if end is not None and not end.tzinfo else end
@@ -329,14 +329,17 @@ def _named(positional, given):
     return named
 
 
-def _date(when):
+def _date(when, word, dag_id):
     if when is None or isinstance(when, datetime.datetime):
         return when
     if isinstance(when, datetime.date):
         return datetime.datetime(when.year, when.month, when.day)
     if isinstance(when, str):
-        return dates.parse(when)
-    raise TypeError("want a datetime, not %r" % (when,))
+        try:
+            return dates.parse(when)
+        except ValueError as fault:
+            raise ValueError("%s of DAG %r is not a date: %r (%s)" % (word, dag_id, when, fault)) from None
+    raise TypeError("%s of DAG %r must be a datetime, not %r" % (word, dag_id, when))
 
 
 def _tags(tags, dag_id):

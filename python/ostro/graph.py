@@ -59,8 +59,8 @@ def flatten(items):
     elif isinstance(items, DependencyMixin):
         yield items
     else:
-        raise TypeError("relationships can only be set between operators, task groups and XComArgs; received %s"
-                        % type(items).__name__)
+        raise TypeError("relationships can only be set between operators, task groups and XComArgs; received %s %r"
+                        % (type(items).__name__, items))
 
 
 def connect(upstream, downstream, edge_modifier=None):

@@ -188,7 +188,7 @@ def _import_error(fault, place, touched):
     elif isinstance(fault, KeyboardInterrupt):
         message = "the import was interrupted (KeyboardInterrupt), line %d" % line
     else:
-        message = one_line(fault) + _hint(fault)
+        message = one_line(fault).replace(" (unknown location)", "") + _hint(fault)
     return _error(place, place.show(message), line, place.show(format_exception(fault)))
 
 
@@ -249,7 +249,20 @@ def _collect(module, place, result):
         if fault is not None:
             result.errors.append(_dag_error(fault, dag, place))
             continue
+        _check_default_args(dag)
         result.dags[dag.dag_id] = dag
+
+
+def _check_default_args(dag):
+    """Warn of a default argument that no task takes and that looks like one they do take."""
+    from .baseoperator import BaseOperator, all_arguments
+
+    classes = {task.operator_class for task in dag.tasks} | {BaseOperator}
+    known = set().union(*map(all_arguments, classes)) | {"params", "start_date", "end_date"}
+    for word in dag.default_args:
+        hint = settings.nearest(word, known) if isinstance(word, str) and word not in known else ""
+        if hint:
+            settings.warn("default_args of DAG %r has %r, which none of its tasks takes%s" % (dag.dag_id, word, hint))
 
 
 def _describe_fault(dag):

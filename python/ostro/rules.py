@@ -3,6 +3,7 @@
 from enum import Enum
 
 from .exceptions import AirflowException
+from .settings import nearest, warn
 
 
 class _Words(str, Enum):
@@ -50,8 +51,9 @@ def check_trigger_rule(value):
     try:
         return TriggerRule(_OLD_RULES.get(word, word))
     except ValueError:
-        raise AirflowException("the trigger rule must be one of %s, not %r"
-                               % (", ".join(sorted(TriggerRule.all_values())), value)) from None
+        raise AirflowException("the trigger rule must be one of %s, not %r%s"
+                               % (", ".join(sorted(TriggerRule.all_values())), value,
+                                  nearest(word, TriggerRule.all_values()))) from None
 
 
 class WeightRule(_Words):
@@ -70,15 +72,14 @@ def check_weight_rule(value):
     """Return the WeightRule for a word or a member; a strategy object means downstream, with a warning."""
     word = str(getattr(value, "value", value))
     if callable(getattr(value, "get_weight", None)) or "." in word:
-        from . import settings
-
         name = value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
-        settings.warn("weight_rule=%s has no effect: strategies of one's own are not computed, downstream is used" % name)
+        warn("weight_rule=%s has no effect: strategies of one's own are not computed, downstream is used" % name)
         return WeightRule.DOWNSTREAM
     try:
         return WeightRule(word)
     except ValueError:
-        raise AirflowException("the weight rule must be downstream, upstream or absolute, not %r" % (value,)) from None
+        raise AirflowException("the weight rule must be downstream, upstream or absolute, not %r%s"
+                               % (value, nearest(word, WeightRule.all_values()))) from None
 
 
 class TaskInstanceState(_Words):

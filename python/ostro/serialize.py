@@ -268,9 +268,16 @@ def shown(value, depth=0):
         return "<callable %s>" % value.__qualname__
     if hasattr(value, "to_dict"):
         try:
-            return shown(value.to_dict(), depth + 1)
+            return shown(_given(value.to_dict()), depth + 1)
         except Exception:
             pass
     import re
 
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
+def _given(value):
+    """Leave out what is None, at any depth: a Kubernetes object lists every field there could be."""
+    if isinstance(value, dict):
+        return {key: _given(item) for key, item in value.items() if item is not None}
+    return [_given(item) for item in value] if isinstance(value, list) else value

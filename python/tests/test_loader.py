@@ -4,6 +4,7 @@ import os
 import sys
 
 from ostro.loader import load_file
+from ostro.serialize import describe
 from support import load, write
 
 DAG = """
@@ -183,3 +184,36 @@ def test_date_like_and_bundle_names_do_not_leak_between_loads(tmp_path):
     load(tmp_path, DAG % "one")
     result = load(tmp_path, "x = 1\n")
     assert (result.dags, result.warnings) == ({}, [])
+
+
+def test_a_misspelt_default_argument_is_a_warning(tmp_path):
+    loaded = load(tmp_path, """
+        from datetime import datetime
+        from airflow import DAG
+        from airflow.operators.empty import EmptyOperator
+        with DAG("d", start_date=datetime(2024, 1, 1), default_args={"retrys": 2, "team": "ml"}):
+            EmptyOperator(task_id="a")
+    """)
+    assert [text.partition("default_args")[2] for text in loaded.warnings] == [
+        " of DAG 'd' has 'retrys', which none of its tasks takes (did you mean 'retries'?)"]
+
+
+def test_misspelt_words_are_errors_with_the_nearest_right_one(tmp_path):
+    for text, want in (
+        ("EmptyOperator(task_id='a', trigger_rule='all_sucess')", "(did you mean 'all_success'?)"),
+        ("EmptyOperator(task_id='a', weight_rule='upsteam')", "(did you mean 'upstream'?)"),
+        ("DAG('e', start_date='2024-13-01')", "start_date of DAG 'e' is not a date: '2024-13-01'"),
+        ("EmptyOperator(task_id='a') >> 'b'", "received str 'b'"),
+    ):
+        loaded = load(tmp_path, "from airflow import DAG\nfrom airflow.operators.empty import EmptyOperator\n"
+                                "with DAG('d'):\n    " + text)
+        assert want in loaded.errors[0]["message"] and loaded.errors[0]["line"] == 4, loaded.errors
+
+
+def test_a_dag_of_a_helper_module_belongs_to_the_file_that_was_loaded(tmp_path):
+    write(tmp_path, "helpers/__init__.py", "")
+    write(tmp_path, "helpers/make.py", "from airflow import DAG\ndef make(name):\n    return DAG(name)\n")
+    loaded = load(tmp_path, "from helpers.make import make\n\nd = make('made')\n", "team/a_dag.py")
+    dag = loaded.dags["made"]
+    assert (dag.fileloc, dag.lineno) == (str(tmp_path / "team" / "a_dag.py"), 3)
+    assert describe(dag)["file"] == "team/a_dag.py"

@@ -182,3 +182,16 @@ def test_a_pod_is_ended_when_the_time_is_up(tmp_path):
     assert comms.terminal["reason"].startswith("AirflowTaskTimeout")
     with pytest.raises(ProcessLookupError):
         os.kill(int(open(marker).read()), 0)
+
+
+class V1Container:
+    """Looks like the Kubernetes client's: a class of that name whose to_dict lists every field there could be."""
+
+    def to_dict(self):
+        return {"name": "x", "image": None, "env": [{"name": "A", "value_from": None}]}
+
+
+def test_kubernetes_objects_are_shown_without_the_fields_nobody_gave():
+    from ostro.serialize import shown
+
+    assert shown([V1Container()]) == [{"name": "x", "env": [{"name": "A"}]}]
