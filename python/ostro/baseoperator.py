@@ -65,7 +65,8 @@ class BaseOperatorMeta(ABCMeta):
         except TypeError as fault:
             raise _friendlier(cls, kwargs, fault) from None
         task._made = True
-        task._wire_xcomargs()
+        if not context_stack.unmapping:
+            task._wire_xcomargs()
         return task
 
     def _fill_renamed(cls, merged, kwargs):

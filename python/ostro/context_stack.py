@@ -5,6 +5,8 @@ groups = []
 scopes = []
 # DAGs that were opened with ``with`` or made by @dag, in order; the loader collects them.
 registered = []
+# Whether an instance of a mapped task is being made: its place in the graph is the mapped task's.
+unmapping = False
 
 
 def current_dag():

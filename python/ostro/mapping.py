@@ -192,9 +192,11 @@ class MappedOperator(BaseOperator):
         kwargs.update(_merged(kwargs, dict(resolve or {})))
         saved = context_stack.dags[:], context_stack.groups[:], context_stack.scopes[:]
         context_stack.dags[:], context_stack.groups[:], context_stack.scopes[:] = [], [], []
+        outer, context_stack.unmapping = context_stack.unmapping, True
         try:
             task = self.mapped_class(task_id=self.label, default_args=self.defaults, **kwargs)
         finally:
+            context_stack.unmapping = outer
             context_stack.dags[:], context_stack.groups[:], context_stack.scopes[:] = saved
         task.__dict__.update(
             _made=False, _dag=self.dag, task_id=self.task_id, label=self.label, task_group=self.task_group,
