@@ -21,20 +21,32 @@ var ErrFrameTooLarge = errors.New("frame is larger than the protocol allows")
 // was, so that a buffer shared by several frames stays sound.
 func AppendFrame(dst []byte, id uint64, body any, failure *Error) ([]byte, error) {
 	start := len(dst)
+	w := appender{append(dst, 0, 0, 0, 0)}
+	enc := json.NewEncoder(&w)
+	enc.SetEscapeHTML(false) // a value that passes through several frames must not grow in any of them
 	frame := struct {
 		ID    uint64 `json:"id"`
 		Body  any    `json:"body,omitempty"`
 		Error *Error `json:"error,omitempty"`
 	}{id, body, failure}
-	data, err := json.Marshal(frame)
-	if err != nil {
+	if err := enc.Encode(frame); err != nil {
 		return dst[:start], fmt.Errorf("encode frame: %w", err)
 	}
-	if len(data) > MaxFrame {
-		return dst[:start], fmt.Errorf("encode frame of %d bytes: %w (at most %d)", len(data), ErrFrameTooLarge, MaxFrame)
+	dst = w.data[:len(w.data)-1] // Encode ends with a newline
+	size := len(dst) - start - 4
+	if size > MaxFrame {
+		return dst[:start], fmt.Errorf("encode frame of %d bytes: %w (at most %d)", size, ErrFrameTooLarge, MaxFrame)
 	}
-	dst = binary.BigEndian.AppendUint32(dst, uint32(len(data)))
-	return append(dst, data...), nil
+	binary.BigEndian.PutUint32(dst[start:], uint32(size))
+	return dst, nil
+}
+
+// appender writes to the end of a slice.
+type appender struct{ data []byte }
+
+func (a *appender) Write(p []byte) (int, error) {
+	a.data = append(a.data, p...)
+	return len(p), nil
 }
 
 // ReadFrame reads one frame. At the end of the stream between two frames it returns io.EOF, inside one

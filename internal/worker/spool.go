@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -92,10 +93,13 @@ func (s *spool) load(id string) {
 
 // Add takes a result into memory and returns it encoded. Save must follow.
 func (s *spool) Add(r executor.Result) (json.RawMessage, error) {
-	data, err := json.Marshal(r)
-	if err != nil {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false) // what fitted into a task's frame must fit into this one
+	if err := enc.Encode(r); err != nil {
 		return nil, fmt.Errorf("encode result of attempt %s: %w", r.AttemptID, err)
 	}
+	data := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.results[r.AttemptID] = data

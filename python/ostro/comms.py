@@ -21,6 +21,9 @@ import threading
 MAX_FRAME = 64 << 20
 """The largest frame either side accepts, in bytes. Larger values travel by reference."""
 
+MAX_SEND = MAX_FRAME - (1 << 20)
+"""The largest frame a task sends: on its way to the server it is wrapped into another."""
+
 PROTOCOL = 1
 """The protocol version; both sides must have the same."""
 
@@ -45,7 +48,16 @@ class RemoteError(Exception):
         self.code, self.message, self.detail = code, message, detail
 
 
-def encode(body=None, id=0, error=None):
+class FrameTooLarge(ValueError):
+    """A message is larger than the protocol allows; nothing of it was sent. ``size`` is its length in bytes."""
+
+    def __init__(self, body, size, limit):
+        kind = body.get("type", "?") if isinstance(body, dict) else "?"
+        super().__init__("the message %s has %d bytes; at most %d are allowed" % (kind, size, limit))
+        self.size = size
+
+
+def encode(body=None, id=0, error=None, limit=MAX_FRAME):
     """Return one frame as bytes. Raises ValueError for what JSON cannot hold (NaN included) and for too large a frame."""
     frame = {"id": id}
     if body is not None:
@@ -56,9 +68,8 @@ def encode(body=None, id=0, error=None):
         data = _dump(frame).encode("utf-8")
     except UnicodeEncodeError:  # a lone surrogate, as in a file name that is not UTF-8
         data = _dump_ascii(frame).encode("ascii")
-    if len(data) > MAX_FRAME:
-        kind = body.get("type", "?") if isinstance(body, dict) else "?"
-        raise ValueError("the message %s has %d bytes; at most %d are allowed" % (kind, len(data), MAX_FRAME))
+    if len(data) > limit:
+        raise FrameTooLarge(body, len(data), limit)
     return _HEADER.pack(len(data)) + data
 
 
@@ -141,7 +152,7 @@ class Comms:
         """Send a notification."""
         if os.getpid() != self._owner:
             return self._send_from_child(body)
-        self._transmit(encode(body))
+        self._transmit(encode(body, limit=MAX_SEND))
 
     def request(self, body):
         """Send a request and return the body of its answer. Raises RemoteError when it is refused."""
@@ -149,7 +160,7 @@ class Comms:
             raise self._not_ours(body)
         rid = self._register()
         try:
-            self._transmit(encode(body, id=rid))
+            self._transmit(encode(body, id=rid, limit=MAX_SEND))
             frame = self._await(rid)
         finally:
             self._waiting.discard(rid)

@@ -23,7 +23,7 @@ from .exceptions import (
 )
 from .ti import TaskInstance
 from .trace import one_line
-from .xcom import decode, encode, map_length
+from .xcom import decode, encode, map_length, too_large
 from .xcomarg import RETURN_KEY
 
 # The attempt that runs in this process.
@@ -144,7 +144,7 @@ class _Attempt:
                 ending = self._ending_of(fault)
             else:
                 ending = self._ending_of_result(result)
-            self._finish(*ending)
+            self._finish_fitting(*ending)
         finally:
             live.contexts.pop()
 
@@ -334,6 +334,32 @@ class _Attempt:
                                                     "task is" % verdict.retry_delay})
         return action == "fail"
 
+    def _finish_fitting(self, kind, fields, callback):
+        """Finish; when the XComs are too large to be told, the task has failed for that reason."""
+        from .comms import FrameTooLarge
+
+        try:
+            return self._finish(kind, fields, callback)
+        except FrameTooLarge:
+            if self.ended or not fields.get("xcoms"):
+                raise
+        self._finish(*self._oversized(fields["xcoms"]))
+
+    def _oversized(self, xcoms):
+        """Return the ending of a task whose XComs no message can carry, with the name of the largest."""
+        import json
+
+        sizes = {one["key"]: len(json.dumps(one["value"], ensure_ascii=False).encode("utf-8", "replace")) for one in xcoms}
+        largest = max(sizes, key=sizes.get)
+        what = ("what task %r returned" % self.task.task_id if largest == RETURN_KEY
+                else "the XCom %r of task %r" % (largest, self.task.task_id))
+        size = sizes[largest]
+        if len(sizes) > 1:
+            what, size = "%s, with the task's other XComs," % what, sum(sizes.values())
+        kind, fields, callback = self._failure(too_large(what, size))
+        fields.pop("xcoms", None)
+        return kind, fields, callback
+
     def _finish(self, kind, fields, callback):
         given = callbacks.as_list(getattr(self.task, callback, None)) if callback else []
         if given:
@@ -350,9 +376,9 @@ class _Attempt:
     def _end(self, kind, **fields):
         when = _now()
         message = {"type": kind, **fields}
-        self.ended = True
         if kind != "DeferTask":
             message["end_date"] = when
         self.comms.send({name: value for name, value in message.items() if value not in (None, [], "")
                          or name in ("type",)})
+        self.ended = True
         return when

@@ -6,6 +6,9 @@ import logging
 _LEVELS = ((logging.CRITICAL, "critical"), (logging.ERROR, "error"), (logging.WARNING, "warning"),
            (logging.INFO, "info"))
 
+# What is left of a text that is too long for a message.
+_SHORTENED = 1 << 16
+
 
 class CommsHandler(logging.Handler):
     """Turns records into LogRecord messages."""
@@ -20,11 +23,23 @@ class CommsHandler(logging.Handler):
             return
         self._busy = True
         try:
-            self.comms.send(message(record))
+            self._send(message(record))
         except Exception:
             self.handleError(record)
         finally:
             self._busy = False
+
+    def _send(self, body):
+        from .comms import FrameTooLarge
+
+        try:
+            self.comms.send(body)
+        except FrameTooLarge:
+            for name in ("event", "error"):
+                if len(body.get(name, "")) > _SHORTENED:
+                    left_out = len(body[name]) - _SHORTENED
+                    body[name] = "%s… (%d more characters, too many for one record)" % (body[name][:_SHORTENED], left_out)
+            self.comms.send(body)
 
 
 def message(record):

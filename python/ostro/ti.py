@@ -4,7 +4,7 @@ import datetime
 
 from . import dates, live
 from .params import NOTSET
-from .xcom import decode, encode, map_length
+from .xcom import decode, encode, map_length, push
 from .xcomarg import ALL, RETURN_KEY, LazyXComSequence
 
 
@@ -173,11 +173,9 @@ class TaskInstance:
         """Store a value for other tasks."""
         if not isinstance(key, str) or not key:
             raise ValueError("an XCom key must be non-empty text, not %r" % (key,))
-        live.request({
-            "type": "SetXCom", "dag_id": self.dag_id, "run_id": self.run_id, "task_id": self.task_id,
-            "map_index": self.map_index, "key": key, "value": encode(value, "the XCom %r of task %r"
-                                                                     % (key, self.task_id)),
-            "map_length": map_length(value)})
+        what = "the XCom %r of task %r" % (key, self.task_id)
+        push({"type": "SetXCom", "dag_id": self.dag_id, "run_id": self.run_id, "task_id": self.task_id,
+              "map_index": self.map_index, "key": key, "value": encode(value, what), "map_length": map_length(value)}, what)
 
     def add_xcom(self, key, value):
         """Store a value together with this attempt's end, without a request of its own."""

@@ -217,6 +217,25 @@ def _encode_structure(value, kind, inner):
     return None
 
 
+def too_large(what, size):
+    """Return the exception for a value that no message can carry; ``size`` is its length in bytes as JSON."""
+    from .comms import MAX_SEND
+
+    return ValueError("%s has %.1f MiB as JSON, and an XCom can have at most %d MiB. Write the value to a file, for instance "
+                      "under s3://, and pass on its path" % (what, size / 1048576, MAX_SEND >> 20))
+
+
+def push(message, what):
+    """Send a SetXCom request and say in words when its value is too large."""
+    from . import live
+    from .comms import FrameTooLarge
+
+    try:
+        live.request(message)
+    except FrameTooLarge as fault:
+        raise too_large(what, fault.size) from None
+
+
 def decode(data):
     """Return the value that ``encode`` wrote."""
     if isinstance(data, list):
@@ -436,9 +455,9 @@ class XCom:
         from . import live
 
         ti = live.get_current_context()["ti"]
-        live.request({"type": "SetXCom", "dag_id": dag_id or ti.dag_id, "run_id": run_id or ti.run_id, "key": key,
-                      "task_id": task_id or ti.task_id, "map_index": map_index, "value": encode(value),
-                      "map_length": map_length(value)})
+        push({"type": "SetXCom", "dag_id": dag_id or ti.dag_id, "run_id": run_id or ti.run_id, "key": key,
+              "task_id": task_id or ti.task_id, "map_index": map_index, "value": encode(value),
+              "map_length": map_length(value)}, "the XCom %r" % key)
 
 
 BaseXCom = XCom

@@ -108,7 +108,7 @@ def test_what_is_no_frame_is_said_in_words():
 
 def test_what_cannot_be_sent_is_said_in_words_and_harms_nothing():
     comms, worker = pair()
-    with pytest.raises(ValueError, match="the message SetXCom has 67108.* bytes; at most 67108864"):
+    with pytest.raises(ValueError, match="the message SetXCom has 67108.* bytes; at most 66060288"):
         comms.send({"type": "SetXCom", "value": "x" * wire.MAX_FRAME})
     with pytest.raises(ValueError):
         comms.send({"type": "SetXCom", "value": float("nan")})
