@@ -182,8 +182,10 @@ class BaseOperator(DependencyMixin, metaclass=BaseOperatorMeta):
             settings.warn("sla= of task %r has no effect: SLAs were removed from Airflow 3" % self.task_id)
         if retry_policy is not None:
             _check_policy(retry_policy, self.task_id)
-        if email is not None:
-            settings.warn("email= of task %r has no effect: no mail is sent; use a callback or a notifier" % self.task_id)
+        if email and (email_on_failure or email_on_retry):
+            dag_id = self.dag.dag_id if self.dag is not None else None
+            settings.warn_once(("email", dag_id), "email= of DAG %r, task %r, has no effect, nor have others of this DAG: no "
+                               "mail is sent; use a callback or a notifier" % (dag_id, self.task_id))
         self.owner = owner or settings.default("owner", "airflow")
         self.email, self.email_on_retry, self.email_on_failure = email, email_on_retry, email_on_failure
         self.start_date, self.end_date = _aware(start_date, self.dag), _aware(end_date, self.dag)

@@ -11,6 +11,8 @@ compat = AIRFLOW3
 defaults = {}
 # Sentences about the file being loaded, shown beside its DAGs.
 warnings = []
+# What warn_once has already spoken of.
+_told = set()
 
 
 def configure(mode=None, values=None):
@@ -20,6 +22,7 @@ def configure(mode=None, values=None):
     defaults.clear()
     defaults.update(values or {})
     del warnings[:]
+    _told.clear()
 
 
 def default(name, otherwise):
@@ -48,6 +51,13 @@ def warn(text, skip_files=()):
     line = where + text
     if line not in warnings:
         warnings.append(line)
+
+
+def warn_once(subject, text):
+    """Warn unless this subject has been warned of in this file."""
+    if subject not in _told:
+        _told.add(subject)
+        warn(text)
 
 
 _HERE = __file__.rpartition("/")[0] + "/"

@@ -157,6 +157,7 @@ class KubernetesPodOperator(BaseOperator):
         import tempfile
 
         scratch = tempfile.mkdtemp(prefix="ostro-xcom-")
+        before = _traces(SIDECAR_PATH)
         try:
             env = self._environment(settings, python, scratch)
             self.log.info("Running image %s as a process in %s: %s", self.image, folder or os.getcwd(), argv)
@@ -166,7 +167,7 @@ class KubernetesPodOperator(BaseOperator):
                 raise AirflowException("cannot run %r for image %s: no such program (folder %s)"
                                        % (argv[0], self.image, folder or os.getcwd())) from fault
             code, _ = self._child.wait()
-            result = self._read_xcom(scratch) if self.do_xcom_push else None
+            result = self._read_xcom(scratch, before) if self.do_xcom_push else None
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         if code in self.skip_on_exit_code:
@@ -232,7 +233,7 @@ class KubernetesPodOperator(BaseOperator):
 
         return limit
 
-    def _read_xcom(self, scratch):
+    def _read_xcom(self, scratch, before):
         import json
 
         path = os.path.join(scratch, "return.json")
@@ -240,8 +241,11 @@ class KubernetesPodOperator(BaseOperator):
             with open(path, encoding="utf-8") as handle:
                 text = handle.read()
         except FileNotFoundError:
-            self.log.info("The command wrote no XCom to %s (the path is in OSTRO_XCOM_PATH; in a pod it is "
-                          "/airflow/xcom/return.json)", path)
+            if _traces(SIDECAR_PATH) not in (None, before):
+                self._say_where_the_xcom_belongs()
+            else:
+                self.log.info("The command wrote no XCom to %s (the path is in OSTRO_XCOM_PATH; in a pod it is %s)",
+                              path, SIDECAR_PATH)
             return None
         if not text.strip():
             return None
@@ -249,6 +253,13 @@ class KubernetesPodOperator(BaseOperator):
             return json.loads(text)
         except ValueError as fault:
             raise AirflowException("the XCom that image %s wrote is not JSON: %s" % (self.image, fault)) from None
+
+    def _say_where_the_xcom_belongs(self):
+        text = ("no XCom: %s was written while the command ran, but to local processes it is one file for all tasks and so "
+                "is not read. Write to the path in the environment variable OSTRO_XCOM_PATH instead, and where it is not set, in a pod, "
+                "to %s: os.environ.get(\"OSTRO_XCOM_PATH\", \"%s\")" % ((SIDECAR_PATH,) * 3))
+        self.log.warning("%s", text)
+        _notice(text)
 
     def _say_what_has_no_effect(self, pods):
         for name, why in WITHOUT_EFFECT.items():
@@ -283,6 +294,19 @@ class KubernetesPodOperator(BaseOperator):
 
     def dry_run(self):
         print({name: getattr(self, name) for name in ("image", "cmds", "arguments", "namespace")})
+
+
+# Where a command in a pod leaves its XCom.
+SIDECAR_PATH = "/airflow/xcom/return.json"
+
+
+def _traces(path):
+    """Return what changes when a file is written, None if there is no such file."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _notice(text):
