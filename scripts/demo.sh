@@ -97,12 +97,15 @@ if [ "$outcome" -ne 0 ]; then
 
 The quality gate refused the model, was retried as often as its author allowed, called notify_on_slack after the last
 try, and promote_to_staging did not run: its state is upstream_failed. From here you would
-  look at the log        $ostro tasks logs fraud_detection_training quality_gate $run
-  train again and retry  $ostro tasks clear fraud_detection_training $run --task train_model --downstream --yes
+  look at the log          $ostro tasks logs fraud_detection_training quality_gate $run
+  improve the training, in examples/fraud_detection/ml/train.py (as it is, it reaches the same F1 again)
+  run it from there again  $ostro tasks clear fraud_detection_training $run --task train_model --downstream --yes
+or accept the model as it is: make demo, whose gate is the document's 0.90.
 TEXT
 fi
 
 step "Where things are"
+[ -z "${DEMO_EXIT:-}" ] || echo "  The server stops now; start it again with: $ostro standalone --home $home --port $port"
 cat <<TEXT
   UI and API   http://127.0.0.1:$port   ${dim}(token in $home/token)${plain}
   state        $home   ${dim}(control.db, logs/, s3/, mlflow.db)${plain}
