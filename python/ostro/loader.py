@@ -213,8 +213,25 @@ def _hint(fault):
         if fault.name in surface.MODULES:
             return settings.nearest(wanted, surface.names(fault.name))
     if isinstance(fault, ModuleNotFoundError) and fault.name and not fault.name.startswith("airflow"):
-        return " (not installed in this Python, %s)" % sys.executable
+        return _how_to_install(fault.name.partition(".")[0])
     return ""
+
+
+# Packages that have another name than what is imported, and the common ones that have the same.
+_PACKAGES = {"PIL": "pillow", "bs4": "beautifulsoup4", "cv2": "opencv-python", "dateutil": "python-dateutil",
+             "dotenv": "python-dotenv", "git": "GitPython", "jwt": "PyJWT", "psycopg2": "psycopg2-binary",
+             "skimage": "scikit-image", "sklearn": "scikit-learn", "slack_sdk": "slack-sdk", "yaml": "pyyaml"}
+_PACKAGES.update((name, name) for name in (
+    "boto3 catboost dask duckdb fsspec jinja2 joblib kubernetes lightgbm matplotlib mlflow numpy onnx optuna pandas pendulum "
+    "polars psycopg pyarrow pydantic pyspark pytz redis requests s3fs scipy seaborn sqlalchemy statsmodels tensorflow torch "
+    "torchvision tqdm transformers xgboost").split())
+
+
+def _how_to_install(name):
+    if name in _PACKAGES:
+        return " (not installed in this Python: %s -m pip install %s)" % (sys.executable, _PACKAGES[name])
+    return (" (neither a module of the bundle nor installed in this Python; if it is a package's: %s -m pip install PACKAGE)"
+            % sys.executable)
 
 
 def _modules_of(place):
@@ -230,6 +247,7 @@ def _modules_of(place):
 
 def _collect(module, place, result):
     from .dag import DAG
+    from .template import warn_of_templates
 
     found = []
     for value in list(module.__dict__.values()) + context_stack.registered:
@@ -250,6 +268,7 @@ def _collect(module, place, result):
             result.errors.append(_dag_error(fault, dag, place))
             continue
         _check_default_args(dag)
+        warn_of_templates(dag)
         result.dags[dag.dag_id] = dag
 
 

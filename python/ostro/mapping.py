@@ -125,7 +125,7 @@ class OperatorPartial:
 
 
 def _check_names(cls, kwargs, method):
-    known = all_arguments(cls)
+    known = all_arguments(cls) | set(getattr(cls, "own_arguments", ()))
     for name in kwargs:
         if name not in known:
             raise TypeError("%s.%s() got an unexpected argument %r%s"
@@ -160,6 +160,7 @@ class MappedOperator(BaseOperator):
             mapped_class=operator_class, partial_kwargs=dict(kwargs), mapping=mapping,
             defaults=merge_defaults(dag, group, kwargs.get("default_args")))
         task._look_like(operator_class)
+        getattr(operator_class, "foretell", lambda task_id: None)(task.task_id)
         for upstream in list(mapping.iter_references()) + list(find_references(kwargs)):
             if upstream is not task:
                 task.set_upstream(upstream)

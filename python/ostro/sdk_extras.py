@@ -118,10 +118,6 @@ def clear_task_instances(*args, **kwargs):
     raise AirflowException("DAG files and tasks have no access to the database; use the REST API")
 
 
-def send_email(*args, **kwargs):
-    raise AirflowException("e-mail is not sent from tasks; use a notifier or smtplib with a Connection")
-
-
 def get_parsing_context():
     """Return what the file is being parsed for; here always for all its DAGs."""
     return _ParsingContext()

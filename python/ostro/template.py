@@ -2,6 +2,7 @@
 
 import copy
 import os
+import sys
 from collections.abc import MutableMapping
 
 from .exceptions import AirflowException
@@ -144,14 +145,46 @@ def warm(dags, most=300):
 
 
 def _texts(value):
+    return (text for text in _every_text(value) if has_template(text))
+
+
+def _every_text(value):
     if type(value) is str:
-        if has_template(value):
-            yield value
+        yield value
     elif isinstance(value, (list, tuple, set)):
         for item in value:
-            yield from _texts(item)
+            yield from _every_text(item)
     elif isinstance(value, dict):
-        yield from _texts(list(value.values()))
+        yield from _every_text(list(value.values()))
+
+
+def warn_of_templates(dag, most=3):
+    """Warn of templates that will fail when their tasks run because Jinja2 is not installed."""
+    found = ["%r of task %r" % (name, task.task_id) for task in dag.tasks for name in task.operator_class.template_fields
+             if _needs_jinja(task, name)]
+    if not found or _installed("jinja2"):
+        return
+    from .settings import warn
+
+    more = " and %d more" % (len(found) - most) if len(found) > most else ""
+    warn("DAG %r has templates, which will fail since Jinja2 is not installed in this Python (%s -m pip install jinja2): %s%s"
+         % (dag.dag_id, sys.executable, ", ".join(found[:most]), more))
+
+
+def _needs_jinja(task, name):
+    values = [task.__dict__.get(name)]
+    if task.is_mapped:
+        values = [task.partial_kwargs.get(name), (getattr(task.mapping, "values", None) or {}).get(name)]
+        if name == "op_kwargs" and task.partial_kwargs.get("op_kwargs") is not None:
+            values.append(getattr(task.mapping, "values", None))
+    ends = tuple(task.operator_class.template_ext)
+    return any(has_template(text) or text.endswith(ends) for text in _every_text(values))
+
+
+def _installed(name):
+    from importlib.util import find_spec
+
+    return find_spec(name) is not None
 
 
 def dag_environment(dag):

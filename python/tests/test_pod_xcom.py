@@ -3,9 +3,9 @@
 import logging
 
 import pytest
+from test_pod import pod, told
 
 from ostro.operators import pod as operator
-from test_pod import pod, told
 
 
 @pytest.fixture

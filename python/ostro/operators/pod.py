@@ -256,8 +256,8 @@ class KubernetesPodOperator(BaseOperator):
 
     def _say_where_the_xcom_belongs(self):
         text = ("no XCom: %s was written while the command ran, but to local processes it is one file for all tasks and so "
-                "is not read. Write to the path in the environment variable OSTRO_XCOM_PATH instead, and where it is not set, in a pod, "
-                "to %s: os.environ.get(\"OSTRO_XCOM_PATH\", \"%s\")" % ((SIDECAR_PATH,) * 3))
+                "is not read. Write to the path in the environment variable OSTRO_XCOM_PATH, and where that is not set, in a "
+                "pod, to %s: os.environ.get(\"OSTRO_XCOM_PATH\", \"%s\")" % ((SIDECAR_PATH,) * 3))
         self.log.warning("%s", text)
         _notice(text)
 

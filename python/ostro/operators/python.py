@@ -4,6 +4,7 @@ from ..baseoperator import BaseOperator
 from ..callables import Parameters, require_callable
 from ..exceptions import AirflowException
 from ..live import get_current_context
+from ..settings import warn
 from .skipping import SkipMixin
 
 SHOWN = "airflow.providers.standard.operators.python"
@@ -143,6 +144,12 @@ class _Unbuilt(PythonOperator):
         mine = {name: kwargs.pop(name) for name in list(kwargs) if name in self.own_arguments}
         super().__init__(python_callable=python_callable, **kwargs)
         self.settings = mine
+        self.foretell(self.task_id)
+
+    @classmethod
+    def foretell(cls, task_id):
+        """Warn at import that the task is going to fail."""
+        warn("%s: task %r will fail when it runs: %s" % (cls.custom_operator_name or cls.__name__, task_id, cls.needs))
 
     own_arguments = ()
 
