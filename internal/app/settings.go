@@ -98,7 +98,7 @@ func shown(dir string) string {
 func (a *App) bundleConfig() bundle.Config {
 	c := a.cfg
 	return bundle.Config{
-		Dir: shown(c.DAGs), Snapshots: a.home.path("bundles"), Compat: c.Compat, PausedAtCreation: c.Scheduler.PausedAtCreation,
+		Dir: shown(c.DAGs), Snapshots: a.home.path("bundles"), Home: a.home.path(""), Compat: c.Compat, PausedAtCreation: c.Scheduler.PausedAtCreation,
 		ParseTimeout: c.Parsing.Timeout, ParseMemory: c.Parsing.Memory,
 		Defaults: a.authorDefaults(),
 	}

@@ -48,6 +48,9 @@ type Config struct {
 	Name string
 	// Dir is the folder people edit. Snapshots is the folder that gets one subfolder per version.
 	Dir, Snapshots string
+	// Home is the folder with the installation's state; what it keeps there never belongs to the bundle, wherever a
+	// symbolic link leads. None when empty.
+	Home string
 	// Compat, Interpreter and Defaults are passed on to the parser.
 	Compat      string
 	Interpreter string
@@ -172,7 +175,7 @@ func (w *Watcher) Refresh(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for attempt := 0; ; attempt++ {
-		t, err := scan(w.cfg.Dir, w.cfg.Compat, w.hashes)
+		t, err := scan(w.cfg.Dir, w.cfg.Home, w.cfg.Compat, w.hashes)
 		if err != nil {
 			return fmt.Errorf("read the DAG folder %s: %w", w.cfg.Dir, err)
 		}

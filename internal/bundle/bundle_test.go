@@ -103,7 +103,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) restart() {
 	w.t.Helper()
-	b, err := bundle.New(bundle.Config{Dir: w.dir, Snapshots: w.snaps, Keep: 1}, w.db, w.parser, nil, slog.New(slog.DiscardHandler))
+	b, err := bundle.New(bundle.Config{Dir: w.dir, Snapshots: w.snaps, Home: filepath.Dir(w.snaps), Keep: 1}, w.db, w.parser, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		w.t.Fatal(err)
 	}

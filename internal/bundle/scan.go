@@ -62,8 +62,8 @@ type cachedHash struct {
 	wordsOK bool
 }
 
-// scan reads a DAG folder.
-func scan(root, compat string, cache hashCache) (*tree, error) {
+// scan reads a DAG folder. Of the home, it reads only what lies in that folder.
+func scan(root, home, compat string, cache hashCache) (*tree, error) {
 	info, err := os.Stat(root)
 	if err != nil {
 		return nil, err
@@ -72,6 +72,7 @@ func scan(root, compat string, cache hashCache) (*tree, error) {
 		return nil, errors.New("not a folder")
 	}
 	s := scanner{root: root, cache: cache, seenDirs: map[string]bool{}, seenFiles: map[string]bool{}, now: time.Now()}
+	s.state = stateOf(root, home)
 	s.tree = &tree{byPath: map[string]digest{}}
 	if err := s.dir(root, "", ignoreList{regexps: compat == "airflow2"}); err != nil {
 		return nil, err
@@ -97,6 +98,7 @@ type scanner struct {
 	tree      *tree
 	seenDirs  map[string]bool // real paths, against loops of symbolic links
 	seenFiles map[string]bool
+	state     homeState
 	total     int64
 	now       time.Time
 }
@@ -109,7 +111,7 @@ func (s *scanner) dir(abs, rel string, ignore ignoreList) error {
 	if err != nil {
 		return gone(err)
 	}
-	if s.seenDirs[resolved] {
+	if s.seenDirs[resolved] || (rel != "" && s.state.holds(resolved)) {
 		return nil
 	}
 	s.seenDirs[resolved] = true
@@ -144,6 +146,11 @@ func (s *scanner) entry(e fs.DirEntry, parentAbs, parentRel string, ignore ignor
 	rel := name
 	if parentRel != "" {
 		rel = parentRel + "/" + name
+	}
+	if e.Type()&fs.ModeSymlink != 0 {
+		if resolved, err := filepath.EvalSymlinks(abs); err != nil || s.state.holds(resolved) {
+			return gone(err)
+		}
 	}
 	info, err := os.Stat(abs) // follows symbolic links, as Airflow does
 	if err != nil {
