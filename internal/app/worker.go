@@ -8,6 +8,9 @@ import (
 	"ostro.dev/ostro/internal/worker"
 )
 
+// ErrWorkerRunning: another worker runs on the same home folder.
+var ErrWorkerRunning = worker.ErrRunning
+
 // RunWorker is `ostro worker`: it runs attempts for the server of the same home until ctx ends, a server stops it, or
 // nobody has needed it for long.
 func RunWorker(ctx context.Context, cfg config.Config, logger *slog.Logger, version string) error {

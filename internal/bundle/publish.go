@@ -262,6 +262,14 @@ func (w *Watcher) parse(ctx context.Context, t *tree, snapshot, file string) (*f
 		s.killed = s.killed || strings.Contains(s.errs[i].Message, "has ended (killed by")
 	}
 	s.accept(file, d.DAGs)
+	for _, d := range s.dags {
+		switch d.Schedule.Kind {
+		case dag.ScheduleAssets:
+			w.log.Warn("dag " + d.ID + ": runs by asset events are not started by this version; trigger it by hand")
+		case dag.ScheduleAssetOrTime:
+			w.log.Warn("dag " + d.ID + ": runs by asset events are not started by this version; only its timetable starts runs")
+		}
+	}
 	for _, warning := range d.Warnings {
 		w.log.Warn("DAG file", "file", file, "warning", warning)
 	}

@@ -75,8 +75,9 @@ func (r records) clearPredecessor(home, instance string, logger *slog.Logger) er
 	return nil
 }
 
-// errLocked reports another worker for the same home.
-var errLocked = errors.New("another worker is running for this home")
+// ErrRunning reports another worker for the same home.
+// ErrRunning says that the home has its worker already.
+var ErrRunning = errors.New("another worker is running for this home")
 
 // lock makes this process the one worker of the home until the file is closed or the process ends.
 func lock(path string) (*os.File, error) {
@@ -87,7 +88,7 @@ func lock(path string) (*os.File, error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock %s: %w", path, errLocked)
+			return nil, fmt.Errorf("lock %s: %w", path, ErrRunning)
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
