@@ -21,10 +21,25 @@ func redact(name, value string) string {
 		return secret.Hidden
 	}
 	if strings.HasPrefix(strings.TrimSpace(value), "{") || strings.HasPrefix(strings.TrimSpace(value), "[") {
-		var m secret.Masker
-		return string(m.MaskJSON(json.RawMessage(value)))
+		return redactJSON(value)
 	}
 	return value
+}
+
+// redactJSON hides the sensitive members of a JSON text; a text that has none stays as it was written.
+func redactJSON(value string) string {
+	var m secret.Masker
+	masked := string(m.MaskJSON(json.RawMessage(value)))
+	decoder := json.NewDecoder(strings.NewReader(value))
+	decoder.UseNumber()
+	var plain any
+	if decoder.Decode(&plain) != nil || decoder.More() {
+		return masked
+	}
+	if same, err := json.Marshal(plain); err == nil && string(same) == masked {
+		return value
+	}
+	return masked
 }
 
 func (a *API) wireVariable(v store.Variable) wire.Variable {
