@@ -298,6 +298,12 @@ func (c *command) connectionsSet() *cobra.Command {
 				}
 				body[field] = value
 			}
+			if extra, ok := body["extra"].(string); ok && extra != "" {
+				var object map[string]any
+				if err := json.Unmarshal([]byte(extra), &object); err != nil || object == nil {
+					return usage("--extra is not a JSON object (%s): %s", jsonFault(extra, err), extra)
+				}
+			}
 			if cmd.Flags().Changed("port-number") {
 				body["port"] = port
 			}
@@ -312,6 +318,14 @@ func (c *command) connectionsSet() *cobra.Command {
 	}
 	cmd.Flags().IntVar(&port, "port-number", 0, "the connection's port")
 	return cmd
+}
+
+// jsonFault says what keeps a text from being a JSON object.
+func jsonFault(text string, err error) string {
+	if json.Valid([]byte(text)) {
+		return "it is another JSON value"
+	}
+	return err.Error()
 }
 
 // connectionFields are the flags of `connections set` and the fields they set.
@@ -358,11 +372,19 @@ func (c *command) pools() *cobra.Command {
 
 func (c *command) poolsSet() *cobra.Command {
 	var description string
-	var deferred bool
-	cmd := &cobra.Command{Use: "set NAME SLOTS", Short: "Create or change a pool (slots: a number, or unlimited)", Example: "  ostro pools set gpu 2 --description 'GPUs of this machine'", Args: args(2, 2),
+	var deferred, unlimited bool
+	cmd := &cobra.Command{Use: "set NAME SLOTS", Short: "Create or change a pool (slots: a number, or -1 or unlimited)", Example: "  ostro pools set gpu 2 --description 'GPUs of this machine'\n  ostro pools set downloads -1", Args: args(1, 2),
 		RunE: func(cmd *cobra.Command, a []string) error {
+			switch {
+			case unlimited && len(a) == 2:
+				return usage("slots are given twice: %s and unlimited", a[1])
+			case unlimited:
+				a = append(a, "unlimited")
+			case len(a) < 2:
+				return args(2, 2)(cmd, a)
+			}
 			slots, err := strconv.Atoi(a[1])
-			if a[1] == "unlimited" {
+			if a[1] == "unlimited" || a[1] == "-1" {
 				slots, err = -1, nil
 			}
 			if err != nil || slots < -1 {
@@ -386,6 +408,7 @@ func (c *command) poolsSet() *cobra.Command {
 			return c.show(map[string]any{"name": a[0], "slots": slots}, func() { fmt.Fprintf(c.Out, "Set pool %s to %s slots\n", a[0], a[1]) })
 		}}
 	cmd.Flags().StringVar(&description, "description", "", "what it is for")
+	cmd.Flags().BoolVarP(&unlimited, "unlimited", "1", false, "no limit; -1 in the place of SLOTS means it")
 	cmd.Flags().BoolVar(&deferred, "include-deferred", false, "deferred tasks hold their slots")
 	return cmd
 }

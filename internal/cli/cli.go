@@ -64,6 +64,9 @@ func Run(ctx context.Context, args []string, s Streams) int {
 	return code
 }
 
+// formats are what -o takes.
+var formats = []string{"table", "json", "yaml"}
+
 func (c *command) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ostro",
@@ -86,7 +89,8 @@ trigger them. The other commands speak to the running server.`,
 			case "table", "json", "yaml":
 				return nil
 			}
-			return usage("unknown output format %q%s", c.output, didYouMean(c.output, []string{"table", "json", "yaml"}))
+			return &problem{code: exitUsage, err: fmt.Errorf("unknown output format %q%s", c.output, didYouMean(c.output, formats)),
+				hint: "the formats are: " + strings.Join(formats, ", ")}
 		},
 	}
 	f := root.PersistentFlags()
@@ -96,6 +100,9 @@ trigger them. The other commands speak to the running server.`,
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(c.dags(), c.tasks(), c.runs(), c.variables(), c.connections(), c.pools(), c.configCommand(), c.versionCommand(),
 		c.standalone(), c.worker(), c.db())
+	root.Version, _ = buildVersion()
+	root.SetVersionTemplate("ostro {{.Version}}\n")
+	c.complete(root)
 	root.InitDefaultCompletionCmd()
 	root.SetHelpCommand(helpCommand(root))
 	return root

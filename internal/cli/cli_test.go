@@ -101,6 +101,11 @@ func TestMistakesAreUsageErrorsThatNameTheNearestSpelling(t *testing.T) {
 		{"dags trigger x --logical-date yesterday", `"yesterday" is not a date`},
 		{"tasks state d t --set succes", "did you mean success?"},
 		{"pools set gpu many", `"many" is not a number of slots, nor unlimited`},
+		{"pools set gpu -1 4", "slots are given twice"},
+		{"pools set gpu", "an argument is missing"},
+		{"dags list -o xml", "the formats are: table, json, yaml"},
+		{"connections set c --type http --extra {bad", "--extra is not a JSON object (invalid character 'b'"},
+		{"connections set c --type http --extra [1]", "--extra is not a JSON object (it is another JSON value)"},
 		{"db clean --keep long", `"long" is not an age; write 30d or 12h`},
 		{"help nothing", `unknown help topic "nothing"`},
 	} {

@@ -76,12 +76,22 @@ func (c *command) dagsList() *cobra.Command {
 func (c *command) dagTable(ctx context.Context, cl *client.Client, dags []wire.DAG) {
 	rows := make([][]string, 0, len(dags))
 	for _, d := range dags {
-		rows = append(rows, []string{d.DAGID, str(d.TimetableSummary), yes(d.IsPaused), moment(d.NextDagrunRunAfter), strings.Join(d.Owners, ","), str(d.RelativeFileloc)})
+		rows = append(rows, []string{d.DAGID, str(d.TimetableSummary), yes(d.IsPaused), nextRun(d), strings.Join(d.Owners, ","), str(d.RelativeFileloc)})
 	}
 	c.table([]string{"DAG", "SCHEDULE", "PAUSED", "NEXT RUN (UTC)", "OWNERS", "FILE"}, rows)
 	if broken, err := cl.ImportErrors(ctx); err == nil && len(broken) > 0 {
 		fmt.Fprintf(c.Err, "%d file(s) could not be imported; see: ostro dags errors\n", len(broken))
 	}
+}
+
+// byHandOnly stands where the next run of a DAG would that waits for assets alone.
+const byHandOnly = "by hand only: asset events start no runs yet"
+
+func nextRun(d wire.DAG) string {
+	if d.NextDagrunRunAfter == nil && str(d.TimetableSummary) == "Asset" {
+		return byHandOnly
+	}
+	return moment(d.NextDagrunRunAfter)
 }
 
 func (c *command) dagsShow() *cobra.Command {
@@ -116,7 +126,7 @@ func (c *command) showDAG(d wire.DAGDetails, tasks []wire.Task) {
 		version = fmt.Sprint(d.LatestDagVersion.VersionNumber)
 	}
 	for _, line := range [][2]string{{"DAG", d.DAGID}, {"Description", str(d.Description)}, {"File", d.Fileloc}, {"Schedule", str(d.TimetableDescription)},
-		{"Catch-up", yes(d.Catchup)}, {"Paused", yes(d.IsPaused)}, {"Next run", moment(d.NextDagrunRunAfter)}, {"Start date", moment(d.StartDate)},
+		{"Catch-up", yes(d.Catchup)}, {"Paused", yes(d.IsPaused)}, {"Next run", nextRun(d.DAG)}, {"Start date", moment(d.StartDate)},
 		{"Tags", strings.Join(tags, ", ")}, {"Version", version}, {"Compatibility", d.Ostro.Compat}, {"Import errors", yes(d.HasImportErrors)}} {
 		fmt.Fprintf(c.Out, "%-14s %s\n", line[0], orDash(line[1]))
 	}
@@ -167,7 +177,7 @@ func (c *command) dagsTrigger() *cobra.Command {
 			c.warnPaused(cmd.Context(), cl, run.DAGID)
 			return c.follow(cmd.Context(), cl, run.DAGID, run.DagRunID)
 		}}
-	cmd.Flags().StringVar(&conf, "conf", "", "configuration of the run, a JSON object")
+	cmd.Flags().StringVarP(&conf, "conf", "c", "", "configuration of the run, a JSON object")
 	cmd.Flags().StringVar(&runID, "run-id", "", "id of the run (default made from the date)")
 	cmd.Flags().StringVar(&date, "logical-date", "", "logical date, such as 2024-01-31 or 2024-01-31T02:00:00Z (default now)")
 	cmd.Flags().BoolVar(&noDate, "no-logical-date", false, "create the run without a logical date")
@@ -288,6 +298,10 @@ func (c *command) dagsNext() *cobra.Command {
 				RunAfter    *wire.Time `json:"run_after"`
 			}{d.DAGID, d.IsPaused, d.NextDagrunLogicalDate, d.NextDagrunIntervalStart, d.NextDagrunIntervalEnd, d.NextDagrunRunAfter}
 			return c.show(next, func() {
+				if next.RunAfter == nil && nextRun(d.DAG) == byHandOnly {
+					fmt.Fprintf(c.Out, "%s runs %s; start one with: ostro dags trigger %s\n", d.DAGID, byHandOnly, d.DAGID)
+					return
+				}
 				if next.RunAfter == nil {
 					fmt.Fprintf(c.Out, "%s has no next run by time (%s)\n", d.DAGID, str(d.TimetableDescription))
 					return

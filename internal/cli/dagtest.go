@@ -48,7 +48,7 @@ The argument is a DAG file, or the id of a DAG in the DAG folder. Pods run as th
 		}}
 	cmd.Flags().StringVar(&t.DAGID, "dag-id", "", "which DAG of the file, when it declares several")
 	cmd.Flags().StringVar(&t.LogicalDate, "logical-date", "", "logical date of the run (default now)")
-	cmd.Flags().StringVar(&t.Conf, "conf", "", "configuration of the run, a JSON object")
+	cmd.Flags().StringVarP(&t.Conf, "conf", "c", "", "configuration of the run, a JSON object")
 	cmd.Flags().StringVar(&o.DAGs, "dags", "", "folder of the DAG files (default HOME/dags)")
 	cmd.Flags().StringVar(&o.Python, "python", "", "Python that runs the DAG")
 	return cmd
@@ -64,6 +64,9 @@ func findDAG(dir, id string) (string, error) {
 			return err
 		}
 		text, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) { // a symbolic link to nothing declares nothing
+			return nil
+		}
 		if err != nil {
 			return err
 		}

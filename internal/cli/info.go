@@ -59,12 +59,15 @@ func (c *command) versionCommand() *cobra.Command {
 
 func (c *command) configCommand() *cobra.Command {
 	show := &cobra.Command{Use: "show", Short: "Show the configuration and where each value comes from", Args: args(0, 0),
-		Long:    "Show the configuration as the defaults, the file, the environment and the flags give it, with the origin of each value.",
+		Long:    "Show the configuration as the defaults, the file, the environment and the flags give it, with the origin of each value.\nFlags that a running server was started with are not in it.",
 		Example: "  ostro config show\n  ostro config show -o json",
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := c.loadConfig(config.LoadOptions{})
 			if err != nil {
 				return err
+			}
+			if url := runningAt(cfg.Home); url != "" {
+				fmt.Fprintf(c.Err, "This is what a command started now would use; flags given to the server at %s are not in it.\n", url)
 			}
 			text, err := cfg.Dump()
 			if err != nil {

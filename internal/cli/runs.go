@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -18,6 +20,9 @@ func (c *command) runs() *cobra.Command {
 		c.runsList(), c.runsShow(), c.runsWatch(), c.runsCancel())
 }
 
+// newest is the order of creation, the newest first: a run for an old date, started by hand, is the newest all the same.
+var newest = []string{"-id"}
+
 // latestRun is the run that was asked for, or the DAG's newest.
 func latestRun(ctx context.Context, cl *client.Client, dagID, runID string) (wire.DAGRun, error) {
 	if runID != "" {
@@ -29,14 +34,14 @@ func latestRun(ctx context.Context, cl *client.Client, dagID, runID string) (wir
 			return run, err
 		}
 		var ids []string
-		if page, err := cl.Runs(ctx, dagID, url.Values{"order_by": {"-run_after"}}); err == nil {
+		if page, err := cl.Runs(ctx, dagID, url.Values{"order_by": newest}); err == nil {
 			for _, r := range page.DagRuns {
 				ids = append(ids, r.DagRunID)
 			}
 		}
 		return run, &problem{code: exitNotFound, err: fmt.Errorf("DAG %s has no run %q%s", dagID, runID, didYouMean(runID, ids)), hint: "see: ostro runs list " + dagID}
 	}
-	page, err := cl.Runs(ctx, dagID, url.Values{"order_by": {"-run_after"}, "limit": {"1"}})
+	page, err := cl.Runs(ctx, dagID, url.Values{"order_by": newest, "limit": {"1"}})
 	if err != nil {
 		return wire.DAGRun{}, unknownDAG(ctx, cl, dagID, err)
 	}
@@ -66,7 +71,7 @@ func (c *command) runsList() *cobra.Command {
 			if len(a) > 0 {
 				dagID = a[0]
 			}
-			page, err := cl.Runs(cmd.Context(), dagID, url.Values{"order_by": {"-run_after"}, "limit": {strconv.Itoa(limit)}, "state": states})
+			page, err := cl.Runs(cmd.Context(), dagID, url.Values{"order_by": newest, "limit": {strconv.Itoa(limit)}, "state": states})
 			if err != nil {
 				return unknownDAG(cmd.Context(), cl, dagID, err)
 			}
@@ -101,6 +106,7 @@ func (c *command) runsShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			byTask(tis)
 			return c.show(struct {
 				wire.DAGRun
 				Tasks []wire.TaskInstance `json:"task_instances"`
@@ -114,6 +120,19 @@ func (c *command) runsShow() *cobra.Command {
 				c.instanceTable(tis)
 			})
 		}}
+}
+
+// byTask sorts instances by task, in the order the tasks come in, and those of a mapped task by map index.
+func byTask(tis []wire.TaskInstance) {
+	at := map[string]int{}
+	for _, ti := range tis {
+		if _, ok := at[ti.TaskID]; !ok {
+			at[ti.TaskID] = len(at)
+		}
+	}
+	slices.SortStableFunc(tis, func(a, b wire.TaskInstance) int {
+		return cmp.Or(cmp.Compare(at[a.TaskID], at[b.TaskID]), cmp.Compare(a.MapIndex, b.MapIndex))
+	})
 }
 
 func (c *command) instanceTable(tis []wire.TaskInstance) {
@@ -133,6 +152,9 @@ func remark(ti wire.TaskInstance) string {
 		if s != "" && stateOf(ti) != "success" {
 			return oneLine(s)
 		}
+	}
+	if n := ti.Ostro.InfraRetries; n > 0 {
+		return fmt.Sprintf("%d tries lost by no fault of the task: ostro tasks state %s %s", n, ti.DAGID, ti.TaskID)
 	}
 	switch n := len(ti.Ostro.Notices); n {
 	case 0:

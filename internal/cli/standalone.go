@@ -128,6 +128,10 @@ runs. There is no need to start it by hand.`,
 				return err
 			}
 			version, _ := buildVersion()
-			return app.RunWorker(cmd.Context(), cfg, c.logger(cfg.LogLevel), version)
+			err = app.RunWorker(cmd.Context(), cfg, c.logger(cfg.LogLevel), version)
+			if errors.Is(err, app.ErrWorkerRunning) {
+				return &problem{code: exitConflict, err: err, hint: "there is no need for a second one"}
+			}
+			return err
 		}}
 }

@@ -204,6 +204,9 @@ func (c *command) tasksClear() *cobra.Command {
 				return err
 			}
 			b.RunID, runID = run.DagRunID, run.DagRunID
+			if err := knownTasks(cmd.Context(), cl, run, tasks); err != nil {
+				return err
+			}
 			for _, t := range tasks {
 				if mapIndex >= 0 {
 					b.TaskIDs = append(b.TaskIDs, []any{t, mapIndex})
@@ -224,6 +227,28 @@ func (c *command) tasksClear() *cobra.Command {
 	f.BoolVar(&b.IncludeFuture, "future", false, "also in later runs")
 	f.BoolVarP(&sure, "yes", "y", false, "do not ask")
 	return cmd
+}
+
+// knownTasks refuses tasks that neither the DAG nor the run has, with the nearest name.
+func knownTasks(ctx context.Context, cl *client.Client, run wire.DAGRun, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	tasks, err := cl.Tasks(ctx, run.DAGID)
+	if err != nil {
+		return err
+	}
+	tis, err := cl.TaskInstances(ctx, run.DAGID, run.DagRunID, nil)
+	if err != nil {
+		return err
+	}
+	known := append(names(tasks, func(t wire.Task) string { return t.TaskID }), names(tis, func(ti wire.TaskInstance) string { return ti.TaskID })...)
+	for _, id := range ids {
+		if !slices.Contains(known, id) {
+			return &problem{code: exitNotFound, err: fmt.Errorf("there is no task %q in %s%s", id, run.DAGID, didYouMean(id, known)), hint: "see: ostro tasks list " + run.DAGID}
+		}
+	}
+	return nil
 }
 
 func (c *command) clear(ctx context.Context, cl *client.Client, dagID, runID string, b client.Clear, sure bool) error {

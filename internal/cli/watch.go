@@ -103,6 +103,7 @@ func (b *board) fold(m wire.Live) {
 		before := "-"
 		if at < 0 {
 			b.tasks = append(b.tasks, ti)
+			byTask(b.tasks)
 		} else {
 			before = stateOf(b.tasks[at])
 			b.tasks[at] = ti
@@ -280,7 +281,11 @@ func (b *board) result(err error) error {
 	}
 	for _, ti := range b.tasks {
 		if stateOf(ti) == "failed" {
-			fmt.Fprintf(b.c.Err, "See: ostro tasks logs %s %s %s\n", b.dagID, ti.TaskID, b.runID)
+			index := ""
+			if ti.MapIndex >= 0 {
+				index = fmt.Sprintf(" --map-index %d", ti.MapIndex)
+			}
+			fmt.Fprintf(b.c.Err, "See: ostro tasks logs %s %s %s%s\n", b.dagID, ti.TaskID, b.runID, index)
 		}
 	}
 	return errFailed
