@@ -16,6 +16,7 @@ func TestALinkIntoTheHomeIsNotFollowed(t *testing.T) {
 	w.write("../runtime/r/c.py", "dag c")
 	w.write("../notes/d.py", "dag d")
 	w.write("../../elsewhere/e.py", "dag e")
+	w.write("../../f.py", "dag f")
 	for name, to := range map[string]string{
 		"loop": home, "snaps": filepath.Join(home, "bundles"), "above": filepath.Dir(home), "one.py": filepath.Join(home, "notes", "d.py"),
 		"good": filepath.Join(filepath.Dir(home), "elsewhere"), "gone.py": filepath.Join(home, "nothing.py"),

@@ -32,10 +32,13 @@ func realPath(path string) string {
 	return path
 }
 
-// holds says that a resolved path is the home, or lies in it but not in the DAG folder, or is one of the program's own
+// holds says that a resolved path is above the DAG folder (Airflow refuses such a loop), or is the home, or lies in it but not in the DAG folder, or is one of the program's own
 // folders though the DAG folder is the home itself.
 func (s homeState) holds(resolved string) bool {
 	resolved = realPath(resolved)
+	if resolved != s.root && within(s.root, resolved) {
+		return true
+	}
 	if s.home == "" || !within(resolved, s.home) {
 		return false
 	}

@@ -154,7 +154,7 @@ func remark(ti wire.TaskInstance) string {
 		}
 	}
 	if n := ti.Ostro.InfraRetries; n > 0 {
-		return fmt.Sprintf("%d tries lost by no fault of the task: ostro tasks state %s %s", n, ti.DAGID, ti.TaskID)
+		return fmt.Sprintf("lost tries, by no fault of the task: %d; see: ostro tasks state %s %s", n, ti.DAGID, ti.TaskID)
 	}
 	switch n := len(ti.Ostro.Notices); n {
 	case 0:
