@@ -112,9 +112,7 @@ def test_importing_the_host_is_cheap():
 
     from harness import environment
 
-    code = "import time; t = time.perf_counter(); import ostro.host; print(time.perf_counter() - t)"
-    best = min(
-        float(subprocess.run([sys.executable, "-c", code], env=environment(), stdout=subprocess.PIPE, check=True).stdout)
-        for _ in range(5)
-    )
-    assert best < 0.2  # 25 to 35 ms on an idle machine
+    code = "import sys, ostro.host; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], env=environment(), stdout=subprocess.PIPE, check=True).stdout
+    heavy = {"asyncio", "concurrent.futures", "dataclasses", "email", "http", "inspect", "jinja2", "multiprocessing", "unittest"}
+    assert heavy.isdisjoint(out.decode().split())
