@@ -224,8 +224,3 @@ func (c *Client) Put(ctx context.Context, collection, id string, create, change 
 func (c *Client) Version(ctx context.Context) (wire.Version, error) {
 	return Get[wire.Version](ctx, c, Path("version"), nil)
 }
-
-// Health is how the server's parts are.
-func (c *Client) Health(ctx context.Context) (wire.Health, error) {
-	return Get[wire.Health](ctx, c, Path("monitor", "health"), nil)
-}

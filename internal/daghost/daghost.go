@@ -354,9 +354,6 @@ func (h *Host) PID() int { return h.child.PID }
 // Done is closed when the host and its output are gone.
 func (h *Host) Done() <-chan struct{} { return h.done }
 
-// Output returns what the host itself printed since the last TakeOutput, its end if it is long.
-func (h *Host) Output() string { return h.output.String() }
-
 // TakeOutput returns the output and forgets it. What the host printed before the answer it gave last is in it.
 func (h *Host) TakeOutput() string {
 	for deadline := time.Now().Add(100 * time.Millisecond); time.Now().Before(deadline) && unreadIn(h.out) > 0; {

@@ -430,19 +430,6 @@ func (p *pool) replace(h, better *host, modules []string) {
 	p.logger.Info("preloaded what tasks import", "file", h.key.file, "modules", modules)
 }
 
-// Count returns how many host processes there are.
-func (p *pool) Count() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n := 0
-	for h := range p.all {
-		if h.proc != nil {
-			n++
-		}
-	}
-	return n
-}
-
 // Close ends every host and waits.
 func (p *pool) Close() {
 	p.mu.Lock()

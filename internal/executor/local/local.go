@@ -105,14 +105,6 @@ func (e *Executor) Launch(_ context.Context, a executor.Attempt) error {
 	return nil
 }
 
-// LaunchAll passes several attempts on in one message.
-func (e *Executor) LaunchAll(_ context.Context, as []executor.Attempt) error {
-	if err := e.post(workerapi.Launch{Type: "Launch", Attempts: as}); err != nil {
-		return fmt.Errorf("launch %d attempts: %w", len(as), err)
-	}
-	return nil
-}
-
 // Kill passes the order on.
 func (e *Executor) Kill(_ context.Context, attemptID, reason string) error {
 	if err := e.post(workerapi.Kill{Type: "Kill", AttemptID: attemptID, Reason: reason}); err != nil {
