@@ -35,23 +35,34 @@ def drain():
             if frame["body"]["type"] == "LogRecord":
                 seen.append(frame["body"]["event"][-80:])
             if frame["body"]["type"] in ("RetryTask", "SucceedTask", "TaskState"):
-                seen.append("%s %s %d" % (frame["body"]["type"], frame["body"].get("reason"), len(frame["body"].get("xcoms", ()))))
+                body = frame["body"]
+                seen.append("%s %s %d" % (body["type"], body.get("reason"), len(body.get("xcoms", ()))))
             frame = decoder.next()
 thread = threading.Thread(target=drain)
 thread.start()
 comms = wire.Comms(ours)
 for name in dag.task_ids:
     ti = {"id": "i", "attempt_id": "a", "dag_id": "d", "run_id": "r", "task_id": name, "map_index": -1, "try_number": 1}
-    runner.run_task({"type": "StartupDetails", "ti": ti, "ti_context": {"dag_run": {"dag_id": "d", "run_id": "r"}}}, comms, dag)
+    context = {"dag_run": {"dag_id": "d", "run_id": "r"}}
+    runner.run_task({"type": "StartupDetails", "ti": ti, "ti_context": context}, comms, dag)
 ours.shutdown(socket.SHUT_WR)
 thread.join()
 print("\\n".join(seen))
 """
-    done = subprocess.run([sys.executable, "-c", program], timeout=60, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(os.path.abspath(__file__)))})
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        timeout=60,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(os.path.abspath(__file__)))},
+    )
     advice = "and an XCom can have at most 1 MiB. Write the value to a file, for instance under s3://, and pass on its path 0"
-    for line in ("RetryTask ValueError: what task 'returns' returned has 1.2 MiB as JSON, " + advice,
-                 "RetryTask ValueError: the XCom 'table' of task 'pushes' has 1.2 MiB as JSON, " + advice,
-                 "RetryTask ValueError: what task 'two' returned, with the task's other XComs, has 1.4 MiB as JSON, " + advice,
-                 "called back", "more characters, too many for one record"):
+    for line in (
+        "RetryTask ValueError: what task 'returns' returned has 1.2 MiB as JSON, " + advice,
+        "RetryTask ValueError: the XCom 'table' of task 'pushes' has 1.2 MiB as JSON, " + advice,
+        "RetryTask ValueError: what task 'two' returned, with the task's other XComs, has 1.4 MiB as JSON, " + advice,
+        "called back",
+        "more characters, too many for one record",
+    ):
         assert line in done.stdout, done.stdout[-3000:]
