@@ -43,7 +43,7 @@ var layers = []layer{
 	{"internal/device", []string{"internal/core"}, "adapters do not import each other"},
 	{"internal/notify", []string{"internal/core"}, "adapters do not import each other"},
 	{"internal/auth", []string{"internal/core"}, "adapters do not import each other"},
-	{"internal/config", []string{"protocol."}, "settings know nothing of what they are for"},
+	{"internal/config", []string{"protocol.", "internal/core/spelling"}, "settings know nothing of what they are for"},
 
 	{"internal/worker", append([]string{"internal/worker", "internal/daghost", "internal/secret"}, contracts...), "the worker owns hosts, pipes and masking"},
 	{"internal/taskapi", append([]string{"internal/taskapi", "internal/secret", "internal/scheduler"}, contracts...), "what a task may ask of the server"},

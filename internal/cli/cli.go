@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ostro.dev/ostro/internal/config"
+	"ostro.dev/ostro/internal/core/spelling"
 )
 
 // Streams are what a command reads and writes.
@@ -164,7 +165,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		for _, set := range []interface{ VisitAll(func(*flag)) }{cmd.Flags(), cmd.InheritedFlags()} {
 			set.VisitAll(func(f *flag) { names = append(names, f.Name) })
 		}
-		if near := nearest(name, names); near != "" {
+		if near := spelling.Nearest(name, names); near != "" {
 			text += "; did you mean --" + near + "?"
 		}
 	}

@@ -173,15 +173,6 @@ func TestTheExitCodesAreDocumented(t *testing.T) {
 	}
 }
 
-func TestNearestNames(t *testing.T) {
-	known := []string{"fraud_detection_training", "ml_pipeline", "etl"}
-	for name, want := range map[string]string{"fraud_detectoin_training": "fraud_detection_training", "fraud": "fraud_detection_training", "ml_pipelin": "ml_pipeline", "elt": "etl", "xyz": "", "": ""} {
-		if got := nearest(name, known); got != want {
-			t.Errorf("nearest(%q) is %q, want %q", name, got, want)
-		}
-	}
-}
-
 func TestYAMLKeepsWhatIsText(t *testing.T) {
 	var out bytes.Buffer
 	c := &command{Streams: Streams{Out: &out}, output: "yaml"}

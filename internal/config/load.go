@@ -14,6 +14,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"ostro.dev/ostro/internal/core/spelling"
 	"ostro.dev/ostro/protocol"
 )
 
@@ -200,7 +201,7 @@ func (d *decoder) images(node *yaml.Node) bool {
 		}
 		for j := 0; j+1 < len(settings.Content); j += 2 {
 			if key := settings.Content[j]; !slices.Contains(known, key.Value) {
-				d.fault(key.Line, "unknown key images.%s.%s%s", name.Value, key.Value, suggestion(nearest(key.Value, known)))
+				d.fault(key.Line, "unknown key images.%s.%s%s", name.Value, key.Value, suggestion(spelling.Nearest(key.Value, known)))
 			}
 		}
 	}
@@ -217,9 +218,9 @@ func (d *decoder) unknown(name *yaml.Node, prefix string) {
 			siblings = append(siblings, prefix+first)
 		}
 	}
-	near := nearest(prefix+name.Value, siblings)
+	near := spelling.Nearest(prefix+name.Value, siblings)
 	if near == "" {
-		near = nearest(prefix+name.Value, all)
+		near = spelling.Nearest(prefix+name.Value, all)
 	}
 	if near == "" { // the right name in the wrong section
 		if at := slices.IndexFunc(all, func(key string) bool { return strings.HasSuffix(key, "."+name.Value) }); at >= 0 {
@@ -258,7 +259,7 @@ func (c *Config) readEnv(env map[string]string) error {
 		f, known := byName[name]
 		if !known {
 			for _, candidate := range append(names, notSettings...) {
-				if distance(name, candidate) <= 2 {
+				if spelling.Distance(name, candidate) <= 2 {
 					errs = append(errs, fmt.Errorf("environment variable %s is not a setting%s", name, suggestion(candidate)))
 					break
 				}

@@ -9,6 +9,7 @@ import (
 	"ostro.dev/ostro/internal/core/dag"
 	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/core/spelling"
 	"ostro.dev/ostro/internal/store"
 )
 
@@ -109,7 +110,7 @@ func unknownTask(x *dag.Index, id string) error {
 		names[i] = x.At(i).ID
 	}
 	hint := ""
-	if near := dag.Nearest(id, names); near != "" {
+	if near := spelling.Nearest(id, names); near != "" {
 		hint = fmt.Sprintf("; did you mean %q?", near)
 	}
 	return fmt.Errorf("DAG %s has no task %q%s: %w", x.DAG.ID, id, hint, ErrNotFound)

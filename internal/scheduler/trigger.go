@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"ostro.dev/ostro/internal/core/dag"
 	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/core/spelling"
 	"ostro.dev/ostro/internal/core/timetable"
 )
 
@@ -80,7 +80,7 @@ func (s *Scheduler) dagByID(id string) (*dagState, error) {
 			}
 		}
 		slices.Sort(names)
-		if near := dag.Nearest(id, names); near != "" {
+		if near := spelling.Nearest(id, names); near != "" {
 			hint = fmt.Sprintf("; did you mean %q?", near)
 		}
 		return nil, fmt.Errorf("there is no DAG %q%s: %w", id, hint, ErrNotFound)

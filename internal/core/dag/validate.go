@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"ostro.dev/ostro/internal/core/spelling"
 )
 
 // maxIDLength is the longest DAG, task or group id, as in Airflow.
@@ -222,4 +224,12 @@ func (v *validator) setupTeardown(name string, t *Task) {
 			v.fault("%sit follows the setup task %q, so its trigger rule must be %s, not %s", name, u, AllSuccess, t.Rule())
 		}
 	}
+}
+
+// didYouMean is the tail of a message about an unknown name: ` (did you mean "x"?)`, or nothing.
+func didYouMean(name string, known []string) string {
+	if n := spelling.Nearest(name, known); n != "" {
+		return fmt.Sprintf(" (did you mean %q?)", n)
+	}
+	return ""
 }

@@ -137,22 +137,3 @@ func TestValidateAsksOthersToo(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
-
-func TestNearest(t *testing.T) {
-	for _, c := range []struct {
-		name, want string
-		known      []string
-	}{
-		{"gpus", "gpu", []string{"etl", "gpu"}},
-		{"gpus", "gpu", []string{"gpu", "etl"}},
-		{"trian", "train", []string{"brain", "train"}},
-		{"zebra", "", []string{"gpu", "train"}},
-		{"a", "", []string{"c", "b"}},
-		{"brain", "train", []string{"trainy", "train"}},
-		{"x", "", nil},
-	} {
-		if got := Nearest(c.name, c.known); got != c.want {
-			t.Errorf("%s among %v: %q, want %q", c.name, c.known, got, c.want)
-		}
-	}
-}

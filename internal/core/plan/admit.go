@@ -5,7 +5,6 @@ import (
 	"container/heap"
 	"slices"
 	"strings"
-	"time"
 
 	"ostro.dev/ostro/internal/core/dag"
 	"ostro.dev/ostro/internal/core/run"
@@ -132,8 +131,9 @@ func (l *lane) first() *waiter {
 	return w
 }
 
-// Admit returns what may start now, in order of priority, and takes it out of the queue. It leaves u as it was: the caller
-// decides Admitted for each, and Usage.Fold counts that.
+// Admit returns what may start now and takes it out of the queue, in order of priority: the larger weight, then the earlier
+// logical date, then who waits longer. It leaves u as it was: the caller decides Admitted for each, and Usage.Fold counts
+// that.
 func (q *Queue) Admit(u *Usage, l Limits) []run.Key {
 	if u.allFull(&l) {
 		return nil
@@ -194,27 +194,6 @@ func (q *Queue) Blocked(u *Usage, l Limits, only *RunKey) []Blocked {
 		blocked[i] = Blocked{Key: w.Key, Reason: cmp.Or(u.refusal(&w.Candidate, &l), "about to start")}
 	}
 	return blocked
-}
-
-// Admit says which candidates start now, in order of priority (larger weight, then earlier logical date, then longer
-// waiting), and why the others do not. It is Queue.Admit and Queue.Blocked for a list made up for one question; a
-// scheduler keeps a Queue.
-func Admit(cands []Candidate, u *Usage, l Limits, _ time.Time) (start []run.Key, blocked []Blocked) {
-	var q Queue
-	byKey := make(map[run.Key]*Candidate, len(cands))
-	for i := range cands {
-		q.push(cands[i], cands[i].DAGPaused)
-		byKey[cands[i].Key] = &cands[i]
-	}
-	start = q.Admit(u, l)
-	for _, k := range start {
-		u.take(byKey[k], 1)
-	}
-	blocked = q.Blocked(u, l, nil)
-	for _, k := range start {
-		u.take(byKey[k], -1)
-	}
-	return start, blocked
 }
 
 // compareWaiters orders candidates by urgency. The heaps call it often, so it compares no more than it must.

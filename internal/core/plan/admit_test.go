@@ -32,6 +32,25 @@ func inPool(name string, slots int) func(*Candidate) {
 
 func priority(n int) func(*Candidate) { return func(c *Candidate) { c.Priority = n } }
 
+// admit asks a queue what of a list starts, and why the rest does not once that has started.
+func admit(cands []Candidate, u *Usage, l Limits) (start []run.Key, blocked []Blocked) {
+	var q Queue
+	byKey := map[run.Key]*Candidate{}
+	for i := range cands {
+		q.push(cands[i], cands[i].DAGPaused)
+		byKey[cands[i].Key] = &cands[i]
+	}
+	start = q.Admit(u, l)
+	for _, k := range start {
+		u.take(byKey[k], 1)
+	}
+	blocked = q.Blocked(u, l, nil)
+	for _, k := range start {
+		u.take(byKey[k], -1)
+	}
+	return start, blocked
+}
+
 func TestAdmitSaysWhatStartsAndWhyTheRestDoesNot(t *testing.T) {
 	gpu := func(n int) func(*Candidate) {
 		return func(c *Candidate) { c.Resources = &dag.Resources{GPU: n, CPU: 1, Memory: 1 << 30} }
@@ -166,7 +185,7 @@ func TestAdmitSaysWhatStartsAndWhyTheRestDoesNot(t *testing.T) {
 				c.limits(&l)
 			}
 			before := fmt.Sprintf("%+v", *u)
-			start, blocked := Admit(c.cands, u, l, epoch)
+			start, blocked := admit(c.cands, u, l)
 			var ids, reasons []string
 			for _, k := range start {
 				ids = append(ids, k.TaskID)

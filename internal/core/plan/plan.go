@@ -1,5 +1,5 @@
 // Package plan decides. Given one DAG run and something that happened to it, Decide says what changes; given every
-// ready task instance and what is scarce, Admit says what starts now and, for the rest, why not.
+// ready task instance and what is scarce, a Queue says what starts now (Admit) and, for the rest, why not (Blocked).
 //
 // Both are pure: the current time is an argument, nothing is read or written, and the same input gives the same output.
 // A Run is the in-memory fold of one live DAG run with upstream counters kept up to date, so that one finished task costs

@@ -5,7 +5,7 @@ import (
 	"maps"
 	"slices"
 
-	"ostro.dev/ostro/internal/core/dag"
+	"ostro.dev/ostro/internal/core/spelling"
 )
 
 // refusal says in words why a candidate cannot start now; "" when it can.
@@ -109,7 +109,7 @@ func bytes(n int64) string { return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)) 
 
 // suggest is the tail of a message about an unknown name.
 func suggest[V any](name string, known map[string]V) string {
-	if near := dag.Nearest(name, slices.Collect(maps.Keys(known))); near != "" {
+	if near := spelling.Nearest(name, slices.Collect(maps.Keys(known))); near != "" {
 		return fmt.Sprintf(" (did you mean %s?)", near)
 	}
 	return ""

@@ -136,7 +136,7 @@ func put[K, V comparable](m *map[K]V, k K, v V) {
 
 func (c *Candidate) runKey() RunKey { return RunKey{c.Key.DAGID, c.Key.RunID} }
 
-// Candidate describes a scheduled instance for Admit; false when it is not in state scheduled.
+// Candidate describes a scheduled instance for a Queue; false when it is not in state scheduled.
 func (r *Run) Candidate(k run.Key, paused bool) (Candidate, bool) {
 	in := r.find(k)
 	if in == nil || in.ti.State != run.Scheduled {
