@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -255,6 +256,18 @@ func TestADAGFileRunsEndToEnd(t *testing.T) {
 		s.wait("three", id, "success")
 	}
 	t.Logf("5 warm runs of 3 tasks, asked every 20 ms: %s", time.Since(began))
+}
+
+func TestAHomeWhoseSocketWouldHaveTooLongAPathIsRefusedAndNothingWritten(t *testing.T) {
+	cfg := newConfig(t)
+	cfg.Home = filepath.Join(cfg.Home, strings.Repeat("x", 100))
+	_, err := app.New(cfg, logger(t), app.Options{})
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("worker.sock, is %d bytes longer than the kernel allows; choose a shorter --home", len(cfg.Home)+len("/run/worker.sock")-107)) {
+		t.Errorf("a home of %d bytes: %v", len(cfg.Home), err)
+	}
+	if _, err := os.Stat(cfg.Home); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the home was made: %v", err)
+	}
 }
 
 func TestASecondServerOnOneHomeIsRefused(t *testing.T) {

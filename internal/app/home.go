@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"ostro.dev/ostro/internal/worker"
 )
 
 // home is the folder that holds all state.
@@ -23,8 +25,11 @@ func (h home) path(parts ...string) string {
 	return filepath.Join(append([]string{string(h)}, parts...)...)
 }
 
-// prepare makes the folders, readable by their owner only.
+// prepare makes the folders, readable by their owner only, unless the worker could not listen in them.
 func (h home) prepare() error {
+	if err := worker.CheckSocketPath(worker.SocketPath(string(h))); err != nil {
+		return fmt.Errorf("use the home folder %s: %w", h, err)
+	}
 	for _, dir := range []string{"", "run", "logs", "spool", "bundles", "runtime", "blobs"} {
 		if err := os.MkdirAll(h.path(dir), 0o700); err != nil {
 			return fmt.Errorf("make the home folder %s: %w", h, err)

@@ -144,6 +144,14 @@ func newWorker(o Options) (*Worker, error) {
 // SocketPath is where the worker of a home listens.
 func SocketPath(home string) string { return filepath.Join(home, "run", "worker.sock") }
 
+// CheckSocketPath refuses a path that is too long for a socket: the kernel keeps 107 bytes of it.
+func CheckSocketPath(path string) error {
+	if extra := len(path) - 107; extra > 0 {
+		return fmt.Errorf("the path of its socket, %s, is %d bytes longer than the kernel allows; choose a shorter --home", path, extra)
+	}
+	return nil
+}
+
 func (w *Worker) run(ctx context.Context) error {
 	listener, err := listen(SocketPath(w.o.Home))
 	if err != nil {
@@ -185,8 +193,8 @@ func (w *Worker) run(ctx context.Context) error {
 }
 
 func listen(path string) (*net.UnixListener, error) {
-	if len(path) > 100 {
-		return nil, fmt.Errorf("listen on %s: a socket's path can have 107 characters; choose a shorter home", path)
+	if err := CheckSocketPath(path); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("listen: %w", err)
