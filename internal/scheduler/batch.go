@@ -26,6 +26,7 @@ type batch struct {
 	xcoms   []xcomWrite
 	owed    []plan.Callback
 	writes  []func(*store.Tx) error
+	events  []store.Event // beside those the store makes of the rows
 
 	owedIDs []int64 // of owed, set by write
 	after   []func()
@@ -145,7 +146,7 @@ func (b *batch) empty() bool {
 			return false
 		}
 	}
-	return len(b.started)+len(b.ended)+len(b.created)+len(b.xcoms)+len(b.owed)+len(b.writes) == 0
+	return len(b.started)+len(b.ended)+len(b.created)+len(b.xcoms)+len(b.owed)+len(b.writes)+len(b.events) == 0
 }
 
 // write is the one transaction. It may be called again when the database could not be written.
@@ -159,6 +160,11 @@ func (b *batch) write(tx *store.Tx) error {
 	for _, c := range b.runs {
 		if err := c.writeRows(tx); err != nil {
 			return fmt.Errorf("change DAG run %s of %s: %w", c.lr.key.RunID, c.lr.key.DAGID, err)
+		}
+	}
+	for _, e := range b.events {
+		if err := tx.Emit(e); err != nil {
+			return fmt.Errorf("record %s: %w", e.Kind, err)
 		}
 	}
 	for _, a := range b.started {

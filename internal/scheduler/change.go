@@ -26,51 +26,59 @@ func (s *Scheduler) Clear(ctx context.Context, actor string, r ClearRequest) ([]
 		if err != nil {
 			return err
 		}
-		chosen := make([][]run.Key, len(runs))
-		for i, lr := range runs {
-			keys, err := selectTasks(lr, r.TaskIDs, r.IncludeUpstream, r.IncludeDownstream, true)
-			if err != nil {
+		plans := make([]clearing, len(runs))
+		for i, lr := range runs { // all that can fail comes first: an error must not leave some of the runs cleared
+			if plans[i], err = s.planClear(b.ctx, lr, r); err != nil {
 				return err
 			}
-			chosen[i] = slices.DeleteFunc(keys, func(k run.Key) bool { return !clearable(lr, k, r) })
 		}
-		for i, lr := range runs { // all or none: a refusal must not leave some of the runs cleared
-			if len(chosen[i]) > 0 && !r.DryRun && r.RunOnLatest {
-				if _, err := s.latestFor(b.ctx, lr); err != nil {
-					return err
-				}
+		for i := range plans {
+			if len(plans[i].keys) > 0 && !r.DryRun {
+				s.clear(b, &plans[i], r)
 			}
-		}
-		for i, lr := range runs {
-			if len(chosen[i]) > 0 && !r.DryRun {
-				if err := s.clear(b, &lr, chosen[i], r); err != nil {
-					return err
-				}
-			}
-			out = append(out, pick(lr, chosen[i])...)
+			out = append(out, pick(plans[i].lr, plans[i].keys)...)
 		}
 		return nil
 	}})
 	return answered(&out, err)
 }
 
-// clear clears instances of one run; with RunOnLatest the run goes on with the newest version of its DAG.
-func (s *Scheduler) clear(b *batch, lr **liveRun, keys []run.Key, r ClearRequest) error {
-	row := (*lr).run.Row()
+// clearing is what a clear is going to do to one run.
+type clearing struct {
+	lr   *liveRun
+	keys []run.Key
+	// move makes the run one of another version of its DAG; nil when it stays what it is.
+	move func(*store.Tx) error
+}
+
+// planClear chooses the instances of a run and reads all that clearing them needs. It changes nothing.
+func (s *Scheduler) planClear(ctx context.Context, lr *liveRun, r ClearRequest) (clearing, error) {
+	keys, err := selectTasks(lr, r.TaskIDs, r.IncludeUpstream, r.IncludeDownstream, true)
+	if err != nil {
+		return clearing{}, err
+	}
+	c := clearing{lr: lr, keys: slices.DeleteFunc(keys, func(k run.Key) bool { return !clearable(lr, k, r) })}
+	if len(c.keys) == 0 || r.DryRun {
+		return c, nil
+	}
+	row := lr.run.Row()
 	lost := s.cfg.HasBundle != nil && ended(row.State) && !s.cfg.HasBundle(row.BundleVersion)
 	if r.RunOnLatest || lost { // without its code a run can only go on with the code there is
-		newer, err := s.onLatest(b, *lr)
-		if err != nil {
-			return err
-		}
-		*lr = newer
+		c.lr, c.move, err = s.onLatest(ctx, lr)
 	}
-	s.enter(*lr)
-	b.decide(*lr, plan.Cleared{Keys: keys, KeepRun: !r.ResetDagRuns})
+	return c, err
+}
+
+// clear does what was planned; with RunOnLatest the run goes on with the newest version of its DAG.
+func (s *Scheduler) clear(b *batch, c *clearing, r ClearRequest) {
+	if c.move != nil {
+		b.writes = append(b.writes, c.move)
+	}
+	s.enter(c.lr)
+	b.decide(c.lr, plan.Cleared{Keys: c.keys, KeepRun: !r.ResetDagRuns})
 	if r.Note != nil {
-		s.noteLater(keys, *r.Note)
+		s.noteLater(c.keys, *r.Note)
 	}
-	return nil
 }
 
 // latestFor returns the newest version of a run's DAG, nil when that is the run's own; an error when the run cannot take it.
@@ -89,12 +97,13 @@ func (s *Scheduler) latestFor(ctx context.Context, lr *liveRun) (*indexed, error
 	return ix, nil
 }
 
-// onLatest makes a finished run one of the newest version of its DAG, with instances for tasks that are new.
-func (s *Scheduler) onLatest(b *batch, lr *liveRun) (*liveRun, error) {
+// onLatest makes a finished run one of the newest version of its DAG, with instances for tasks that are new. The write it
+// returns stores that; nil when the run is one of that version already.
+func (s *Scheduler) onLatest(ctx context.Context, lr *liveRun) (*liveRun, func(*store.Tx) error, error) {
 	row := lr.run.Row()
-	ix, err := s.latestFor(b.ctx, lr)
+	ix, err := s.latestFor(ctx, lr)
 	if err != nil || ix == nil {
-		return lr, err
+		return lr, nil, err
 	}
 	before := row
 	row.DAGVersion, row.BundleVersion, row.Version = ix.info.Number, ix.info.BundleVersion, before.Version+1
@@ -112,17 +121,17 @@ func (s *Scheduler) onLatest(b *batch, lr *liveRun) (*liveRun, error) {
 		added = append(added, plan.TaskChange{Before: run.TaskInstance{Key: ti.Key}, After: ti})
 		tis = append(tis, ti)
 	}
-	b.writes = append(b.writes, func(tx *store.Tx) error {
+	opt, err := s.options(ctx, s.st, ix.x, row, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	move := func(tx *store.Tx) error {
 		if err := tx.ChangeRun(plan.RunChange{Before: before, After: row}); err != nil {
 			return err
 		}
 		return tx.ChangeTasks(added)
-	})
-	opt, err := s.options(b.ctx, s.st, ix.x, row, true)
-	if err != nil {
-		return nil, err
 	}
-	return &liveRun{key: lr.key, info: ix.info, run: plan.NewRun(ix.x, row, tis, opt)}, nil
+	return &liveRun{key: lr.key, info: ix.info, run: plan.NewRun(ix.x, row, tis, opt)}, move, nil
 }
 
 func clearable(lr *liveRun, k run.Key, r ClearRequest) bool {
@@ -151,11 +160,14 @@ func (s *Scheduler) MarkTasks(ctx context.Context, actor string, r MarkRequest) 
 		if err != nil {
 			return err
 		}
-		for _, lr := range runs {
-			keys, err := selectTasks(lr, r.Tasks, r.IncludeUpstream, r.IncludeDownstream, false)
-			if err != nil {
+		chosen := make([][]run.Key, len(runs))
+		for i, lr := range runs { // all that can fail comes first: an error must not leave some of the runs marked
+			if chosen[i], err = selectTasks(lr, r.Tasks, r.IncludeUpstream, r.IncludeDownstream, false); err != nil {
 				return err
 			}
+		}
+		for i, lr := range runs {
+			keys := chosen[i]
 			if len(keys) > 0 && !r.DryRun {
 				s.enter(lr)
 				b.decide(lr, plan.Marked{Keys: keys, State: r.State, Reason: "marked " + string(r.State) + " by " + actor})

@@ -34,6 +34,9 @@ type TriggerRequest struct {
 	Type              run.Type // empty: manual
 	// Reset clears an existing run with the same id instead of refusing (TriggerDagRunOperator's reset_dag_run).
 	Reset bool
+	// Key names the request, unlike any other of its actor: a request that is sent again, because its answer was lost, has
+	// the same key and no second effect. Empty: every request counts.
+	Key string
 }
 
 // ClearRequest lets task instances run again. Fields follow Airflow's clearTaskInstances.

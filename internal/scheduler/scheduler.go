@@ -34,6 +34,7 @@ type Store interface {
 	TaskInstances(ctx context.Context, f store.TIFilter) ([]run.TaskInstance, int, error)
 	XComsOfTask(ctx context.Context, dagID, runID, taskID, key string) ([]store.XCom, error)
 	Attempt(ctx context.Context, id string) (run.Attempt, error)
+	EventLog(ctx context.Context, f store.EventFilter) ([]store.Event, int, error)
 	Pools(ctx context.Context) ([]store.Pool, error)
 	StageXCom(value json.RawMessage) error
 }

@@ -29,6 +29,8 @@ type world struct {
 	ex   *scripted.Executor
 	cfg  scheduler.Config
 	path string
+	// through, when set, stands between the scheduler and the database.
+	through func(*store.DB) scheduler.Store
 
 	s    *scheduler.Scheduler
 	stop context.CancelFunc
@@ -90,7 +92,11 @@ func (w *world) start() {
 	if testing.Verbose() {
 		logger = slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	w.s = scheduler.New(w.cfg, w.db, []executor.Executor{w.ex}, logger)
+	var st scheduler.Store = w.db
+	if w.through != nil {
+		st = w.through(w.db)
+	}
+	w.s = scheduler.New(w.cfg, st, []executor.Executor{w.ex}, logger)
 	ctx, cancel := context.WithCancel(context.Background())
 	w.stop = cancel
 	w.wg = &sync.WaitGroup{}

@@ -1,9 +1,11 @@
 package scheduler_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -146,6 +148,123 @@ func TestAClearThatOneRunRefusesLeavesTheOthersAlone(t *testing.T) {
 	after, err := w.db.Run(t.Context(), "half", "early")
 	if err != nil || after.State != done.State || after.DAGVersion != done.DAGVersion || len(w.attempts(after, "t00")) != 1 {
 		t.Errorf("the earlier run is %s on version %d with %d attempts: %v", after.State, after.DAGVersion, len(w.attempts(after, "t00")), err)
+	}
+}
+
+// failing is a store whose listings of runs up to a date fail, apart from the first, while the date is set.
+type failing struct {
+	*store.DB
+	upTo  atomic.Pointer[time.Time]
+	asked atomic.Int32
+}
+
+func (f *failing) Runs(ctx context.Context, q store.RunFilter) ([]run.DAGRun, int, error) {
+	if at := f.upTo.Load(); at != nil && q.Limit > 0 && q.LogicalDateLTE != nil && q.LogicalDateLTE.Equal(*at) && f.asked.Add(1) > 1 {
+		return nil, 0, errors.New("the disk gave an error")
+	}
+	return f.DB.Runs(ctx, q)
+}
+
+func TestAClearThatCannotReadOneRunLeavesTheOthersAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(executor.Attempt) scripted.Behaviour { return scripted.Behaviour{} })
+	d := chain("read", 1)
+	d.MaxConsecutiveFailedRuns = 3
+	w.publish(d)
+	w.crash()
+	bad := &failing{DB: w.db}
+	w.through = func(*store.DB) scheduler.Store { return bad }
+	w.start()
+	first := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
+	var done []run.DAGRun
+	for i := range 3 {
+		at := first.AddDate(0, 0, i)
+		r, err := w.s.Trigger(t.Context(), "u", scheduler.TriggerRequest{DAGID: "read", LogicalDate: &at})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done = append(done, w.ended(r))
+	}
+	newer := chain("read", 2)
+	newer.MaxConsecutiveFailedRuns = 3
+	w.publish(newer)
+	last := *done[2].LogicalDate
+	bad.upTo.Store(&last)
+	request := scheduler.ClearRequest{DAGID: "read", StartDate: &first, EndDate: &last, RunOnLatest: true, ResetDagRuns: true}
+	if _, err := w.s.Clear(t.Context(), "u", request); err == nil {
+		t.Fatal("the clear went through")
+	}
+	for _, before := range done {
+		after, err := w.db.Run(t.Context(), "read", before.RunID)
+		if err != nil || after.Version != before.Version {
+			t.Errorf("run %s was changed: %s on version %d: %v", before.RunID, after.State, after.DAGVersion, err)
+		}
+	}
+	bad.upTo.Store(nil)
+	tis, err := w.s.Clear(t.Context(), "u", request)
+	if err != nil || len(tis) != 3 {
+		t.Fatalf("cleared %d, want a task of each of three runs: %v", len(tis), err)
+	}
+	for _, r := range done {
+		if r = w.ended(r); r.DAGVersion != 2 {
+			t.Errorf("run %s is on version %d", r.RunID, r.DAGVersion)
+		}
+	}
+}
+
+func TestAMarkThatOneRunRefusesLeavesTheOthersAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(executor.Attempt) scripted.Behaviour { return scripted.Behaviour{} }, chain("marks", 2))
+	first := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
+	var runs []run.DAGRun
+	for i := range 2 {
+		if i == 1 { // the later run has lost the task
+			w.publish(chain("marks", 1))
+		}
+		at := first.AddDate(0, 0, i)
+		r, err := w.s.Trigger(t.Context(), "u", scheduler.TriggerRequest{DAGID: "marks", LogicalDate: &at})
+		if err != nil {
+			t.Fatal(err)
+		}
+		runs = append(runs, w.ended(r))
+	}
+	_, err := w.s.MarkTasks(t.Context(), "u", scheduler.MarkRequest{DAGID: "marks", RunID: runs[0].RunID, State: run.Failed,
+		Tasks: []scheduler.TaskSel{{TaskID: "t01"}}, IncludeFuture: true})
+	if !errors.Is(err, scheduler.ErrNotFound) {
+		t.Fatalf("a run without the task went along: %v", err)
+	}
+	if got := w.states(runs[0])["t01"]; got != run.Success {
+		t.Errorf("the earlier run's task is %s", got)
+	}
+}
+
+func TestARequestThatArrivesTwiceResetsARunOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(executor.Attempt) scripted.Behaviour { return scripted.Behaviour{} }, chain("reset", 1))
+	ask := func(key string) run.DAGRun {
+		t.Helper()
+		r, err := w.s.Trigger(t.Context(), "attempt:a", scheduler.TriggerRequest{DAGID: "reset", RunID: "mine", Reset: true, Key: key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	tries := func() int { return len(w.attempts(run.DAGRun{DAGID: "reset", RunID: "mine"}, "t00")) }
+	w.ended(ask("a/1"))
+	w.ended(ask("a/1"))
+	if n := tries(); n != 1 {
+		t.Errorf("a repeated request that created the run ran it %d times", n)
+	}
+	w.ended(ask("a/2"))
+	w.crash() // the answer is lost with the server
+	w.start()
+	w.ended(ask("a/2"))
+	if n := tries(); n != 2 {
+		t.Errorf("a repeated request that reset the run ran it %d times, want twice in all", n)
+	}
+	w.ended(ask("a/3"))
+	if n := tries(); n != 3 {
+		t.Errorf("another request did not reset it: %d tries", n)
 	}
 }
 

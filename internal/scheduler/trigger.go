@@ -15,6 +15,7 @@ import (
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/core/spelling"
 	"ostro.dev/ostro/internal/core/timetable"
+	"ostro.dev/ostro/internal/store"
 )
 
 // runIDPattern is what a run id may look like, as Airflow's allowed_run_id_pattern: it is part of paths and URLs.
@@ -33,21 +34,64 @@ func (s *Scheduler) Trigger(ctx context.Context, actor string, r TriggerRequest)
 		if err != nil {
 			return err
 		}
+		if r.Key != "" {
+			before, err := s.triggeredBefore(b, actor, row, r.Key)
+			if err != nil {
+				return err
+			}
+			if before != nil {
+				created = before.run.Row()
+				return nil
+			}
+		}
 		err = s.createRun(b, d, row)
-		if errors.Is(err, ErrConflict) && r.Reset {
-			created, err = s.resetRun(b, row)
+		switch {
+		case errors.Is(err, ErrConflict) && r.Reset:
+			if created, err = s.resetRun(b, row); err != nil {
+				return err
+			}
+		case err != nil:
 			return err
+		default:
+			created = s.st.runs[runKey(row)].run.Row()
 		}
-		if err != nil {
-			return err
+		if r.Key != "" {
+			b.events = append(b.events, triggered(actor, created, r.Key))
 		}
-		created = s.st.runs[runKey(row)].run.Row()
 		return nil
 	}})
 	return answered(&created, err)
 }
 
-// resetRun clears an existing run instead of creating it, with the new configuration.
+// eventTriggered says which request brought a DAG run about, or reset it. It stands in the commit that did.
+const eventTriggered = "run.triggered"
+
+func triggered(actor string, r run.DAGRun, key string) store.Event {
+	detail, _ := json.Marshal(map[string]string{"request": key}) // strings always have a JSON form
+	return store.Event{Kind: eventTriggered, Actor: actor, DAGID: r.DAGID, RunID: r.RunID, MapIndex: -1, Detail: detail}
+}
+
+// triggeredBefore returns the DAG run of a request that has been obeyed already, nil when it has not: stored, or in the
+// batch that is being made.
+func (s *Scheduler) triggeredBefore(b *batch, actor string, r run.DAGRun, key string) (*liveRun, error) {
+	want := triggered(actor, r, key)
+	stored, _, err := s.store.EventLog(b.ctx, store.EventFilter{DAGID: r.DAGID, RunID: r.RunID, Actor: actor, Kinds: []string{eventTriggered}})
+	if err != nil {
+		return nil, fmt.Errorf("look for an earlier request %s: %w", key, err)
+	}
+	if !slices.ContainsFunc(append(stored, b.events...), func(e store.Event) bool {
+		return e.Kind == want.Kind && e.Actor == actor && e.DAGID == r.DAGID && e.RunID == r.RunID && string(e.Detail) == string(want.Detail)
+	}) {
+		return nil, nil
+	}
+	lr, err := s.find(b.ctx, runKey(r))
+	if errors.Is(err, store.ErrNotFound) { // deleted since
+		return nil, nil
+	}
+	return lr, err
+}
+
+// resetRun clears an existing run instead of creating it. Its configuration stays what it was, as in Airflow.
 func (s *Scheduler) resetRun(b *batch, r run.DAGRun) (run.DAGRun, error) {
 	lr, err := s.find(b.ctx, runKey(r))
 	if err != nil {

@@ -28,7 +28,9 @@ type RunFilter struct {
 	RunAfterGTE    *time.Time
 	RunAfterLTE    *time.Time
 	RunIDPattern   string
-	OrderBy        []string // "run_after", "logical_date", "start_date", "id", … with "-"
+	RunIDs         []string    // any of these
+	LogicalDates   []time.Time // any of these
+	OrderBy        []string    // "run_after", "logical_date", "start_date", "id", … with "-"
 	Limit, Offset  int
 }
 
@@ -36,6 +38,9 @@ type RunFilter struct {
 type TIFilter struct {
 	DAGID, RunID  string // "" or "~": all
 	TaskID        string
+	RunIDs        []string    // any of these, beside RunID
+	TaskIDs       []string    // any of these, beside TaskID
+	LogicalDates  []time.Time // any of these, of the DAG run
 	States        []run.TaskState
 	Pools         []string
 	MapIndex      *int

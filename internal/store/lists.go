@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"ostro.dev/ostro/internal/core/dag"
@@ -53,6 +54,8 @@ func (db *DB) Runs(ctx context.Context, f RunFilter) ([]run.DAGRun, int, error) 
 	between(&w, "r.start_date", f.StartDateGTE, f.StartDateLTE)
 	between(&w, "r.run_after", f.RunAfterGTE, f.RunAfterLTE)
 	w.equal("lower(r.run_id) LIKE lower(?)", f.RunIDPattern)
+	in(&w, "r.run_id", f.RunIDs)
+	onDates(&w, "r.logical_date", f.LogicalDates)
 	last := "r.run_pk"
 	if f.StartDateGTE != nil || f.RunAfterGTE != nil {
 		last = "r.run_pk + 0" // keeps the planner from walking all runs in this order instead of the dates asked for
@@ -80,6 +83,18 @@ func between(w *where, column string, from, to *time.Time) {
 	if to != nil {
 		w.add(column+" <= ?", micros(*to))
 	}
+}
+
+// onDates adds that column is one of dates, unless there are none.
+func onDates(w *where, column string, dates []time.Time) {
+	if len(dates) == 0 {
+		return
+	}
+	args := make([]any, len(dates))
+	for i, at := range dates {
+		args[i] = micros(at)
+	}
+	w.add(column+" IN (?"+strings.Repeat(", ?", len(dates)-1)+")", args...)
 }
 
 func subset[T comparable](some, all []T) bool {
@@ -130,6 +145,24 @@ func (db *DB) TaskInstances(ctx context.Context, f TIFilter) ([]run.TaskInstance
 	return ts, total, nil
 }
 
+// TaskStates gives the state of every task instance that matches, a row at a time; limit, order and pools of the filter
+// do not count. It stops at visit's first error and returns it.
+func (db *DB) TaskStates(ctx context.Context, f TIFilter, visit func(run.Key, run.TaskState) error) error {
+	w := taskWhere(f)
+	err := db.query(ctx, `SELECT d.dag_id, r.run_id, t.task_id, t.map_index, t.state`+fromTasks+w.text(), w.args, func(row scanner) error {
+		var k run.Key
+		var s run.TaskState
+		if err := row.Scan(&k.DAGID, &k.RunID, &k.TaskID, &k.MapIndex, &s); err != nil {
+			return err
+		}
+		return visit(k, s)
+	})
+	if err != nil {
+		return fmt.Errorf("read task states: %w", err)
+	}
+	return nil
+}
+
 func taskWhere(f TIFilter) where {
 	var w where
 	anyDAG, anyRun := f.DAGID == "" || f.DAGID == "~", f.RunID == "" || f.RunID == "~"
@@ -142,6 +175,9 @@ func taskWhere(f TIFilter) where {
 		w.add("r.run_id = ?", f.RunID)
 	}
 	w.equal("t.task_id = ?", f.TaskID)
+	in(&w, "t.task_id", f.TaskIDs)
+	in(&w, "r.run_id", f.RunIDs)
+	onDates(&w, "r.logical_date", f.LogicalDates)
 	if len(f.States) > 0 && subset(f.States, liveStates()) {
 		w.add(maybeLive)
 	}

@@ -58,7 +58,7 @@ func TestNoHotQueryScansHistory(t *testing.T) {
 		{DAGID: "d", OrderBy: []string{"-run_after"}, Limit: 5}, {DAGID: "d", OrderBy: []string{"-start_date"}, Limit: 5},
 		{DAGID: "d", States: []run.State{run.RunFailed}, Limit: 5, OrderBy: []string{"-run_after"}}, {States: []run.State{run.RunRunning}},
 		{DAGID: "d", LogicalDateGTE: &now, LogicalDateLTE: &now}, {RunAfterGTE: &now, OrderBy: []string{"-run_after"}},
-		{StartDateGTE: &now},
+		{StartDateGTE: &now}, {DAGID: "d", RunIDs: []string{"r1", "r2"}, Limit: 1}, {DAGID: "d", LogicalDates: []time.Time{now}, Limit: 1},
 	} {
 		if _, _, err := db.Runs(t.Context(), f); err != nil {
 			t.Fatal(err)
@@ -67,12 +67,17 @@ func TestNoHotQueryScansHistory(t *testing.T) {
 	for _, f := range []TIFilter{
 		{DAGID: "d", RunID: "r1"}, {DAGID: "d", RunID: "r1", TaskID: "t", MapIndex: &one}, {States: []run.TaskState{run.Running, run.Queued}},
 		{States: []run.TaskState{run.Deferred}, Pools: []string{"p"}}, {DAGID: "d", TaskID: "t", Limit: 5},
+		{DAGID: "d", RunIDs: []string{"r1", "r2"}, TaskIDs: []string{"t", "u"}, Limit: 1}, {DAGID: "d", LogicalDates: []time.Time{now}, Limit: 1},
 	} {
 		if _, _, err := db.TaskInstances(t.Context(), f); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, f := range []EventFilter{{DAGID: "d", RunID: "r1"}, {After: 10, OldestFirst: true}} {
+	f := TIFilter{DAGID: "d", RunIDs: []string{"r1"}, TaskIDs: []string{"t"}}
+	if err := db.TaskStates(t.Context(), f, func(run.Key, run.TaskState) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []EventFilter{{DAGID: "d", RunID: "r1", Kinds: []string{"run.triggered"}, Actor: "attempt:a"}, {DAGID: "d", RunID: "r1"}, {After: 10, OldestFirst: true}} {
 		if _, _, err := db.EventLog(t.Context(), f); err != nil {
 			t.Fatal(err)
 		}

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"ostro.dev/ostro/internal/core/run"
@@ -15,12 +14,13 @@ import (
 	"ostro.dev/ostro/protocol"
 )
 
-// triggerDagRun creates a run in the attempt's name. A request that arrives twice must not create two: its run id is made
-// from the request's id, and a run that this very attempt has created already is the answer.
+// triggerDagRun creates a run in the attempt's name, or resets one. A request that arrives twice must have its effect once:
+// the worker numbers an attempt's requests, and the scheduler keeps the number with the effect. A run id that has to be
+// made is made of it as well.
 func (c *call) triggerDagRun() (any, error) {
 	r := scheduler.TriggerRequest{
 		DAGID: c.req.DAGID, RunID: c.req.RunID, LogicalDate: c.req.LogicalDate, Conf: c.req.Conf, Note: c.req.Note,
-		Reset: c.req.ResetDagRun,
+		Reset: c.req.ResetDagRun, Key: c.req.RequestID,
 	}
 	if r.RunID == "" && c.req.RequestID != "" {
 		at := time.Now()
@@ -34,11 +34,7 @@ func (c *call) triggerDagRun() (any, error) {
 	}
 	created, err := c.sched.Trigger(c.ctx, c.actor(), r)
 	if errors.Is(err, scheduler.ErrConflict) {
-		if have, rerr := c.store.Run(c.ctx, r.DAGID, r.RunID); rerr == nil && have.TriggeredBy == c.actor() && c.req.RequestID != "" {
-			created, err = have, nil
-		} else {
-			return nil, fault(protocol.CodeDagRunExists, "%v", err)
-		}
+		return nil, fault(protocol.CodeDagRunExists, "%v", err)
 	}
 	return struct {
 		Type  string `json:"type"`
@@ -124,60 +120,23 @@ func (c *call) getPrevSuccessfulDagRun() (any, error) {
 	return out, err
 }
 
-// chosenRuns are the runs a request names by ids or dates; nil names all.
-func (c *call) chosenRuns() ([]string, error) {
-	if len(c.req.RunIDs) > 0 {
-		return c.req.RunIDs, nil
-	}
-	var ids []string
-	for _, at := range c.req.LogicalDates {
-		runs, _, err := c.store.Runs(c.ctx, store.RunFilter{DAGID: c.req.DAGID, LogicalDateGTE: &at, LogicalDateLTE: &at})
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range runs {
-			ids = append(ids, r.RunID)
-		}
-	}
-	if len(c.req.LogicalDates) > 0 && ids == nil {
-		ids = []string{}
-	}
-	return ids, nil
-}
+// maxStates is how many task states one answer holds: it must fit into a message.
+const maxStates = 100_000
 
-// instances are the task instances a request names.
-func (c *call) instances() ([]run.TaskInstance, error) {
+// instances are the task instances a request names: all of a DAG that fit what it says.
+func (c *call) instances() (store.TIFilter, error) {
 	if c.req.DAGID == "" {
-		return nil, fault(protocol.CodeInvalid, "%s needs a dag_id", c.req.Type)
+		return store.TIFilter{}, fault(protocol.CodeInvalid, "%s needs a dag_id", c.req.Type)
 	}
-	ids, err := c.chosenRuns()
-	if err != nil {
-		return nil, err
+	f := store.TIFilter{DAGID: c.req.DAGID, RunIDs: c.req.RunIDs, TaskIDs: c.req.TaskIDs, LogicalDates: c.req.LogicalDates,
+		MapIndex: c.req.MapIndex}
+	for _, s := range c.req.States {
+		if s == "null" || s == "none" { // Airflow's words for no state yet
+			s = ""
+		}
+		f.States = append(f.States, run.TaskState(s))
 	}
-	filters := []store.TIFilter{{DAGID: c.req.DAGID}}
-	if ids != nil {
-		filters = nil
-		for _, id := range ids {
-			filters = append(filters, store.TIFilter{DAGID: c.req.DAGID, RunID: id})
-		}
-	}
-	var out []run.TaskInstance
-	for _, f := range filters {
-		for _, s := range c.req.States {
-			f.States = append(f.States, run.TaskState(s))
-		}
-		f.MapIndex = c.req.MapIndex
-		tis, _, err := c.store.TaskInstances(c.ctx, f)
-		if err != nil {
-			return nil, err
-		}
-		for _, ti := range tis {
-			if len(c.req.TaskIDs) == 0 || slices.Contains(c.req.TaskIDs, ti.TaskID) {
-				out = append(out, ti)
-			}
-		}
-	}
-	return out, nil
+	return f, nil
 }
 
 type count struct {
@@ -186,27 +145,38 @@ type count struct {
 }
 
 func (c *call) getTICount() (any, error) {
-	tis, err := c.instances()
-	return count{"TICount", len(tis)}, err
+	f, err := c.instances()
+	if err != nil {
+		return nil, err
+	}
+	f.Limit = 1 // the store counts, nothing is read
+	_, n, err := c.store.TaskInstances(c.ctx, f)
+	return count{"TICount", n}, err
 }
 
 func (c *call) getTaskStates() (any, error) {
-	tis, err := c.instances()
-	states := map[string]map[string]*string{}
-	for _, ti := range tis {
-		if states[ti.RunID] == nil {
-			states[ti.RunID] = map[string]*string{}
-		}
-		name := ti.TaskID
-		if ti.MapIndex >= 0 {
-			name = fmt.Sprintf("%s_%d", name, ti.MapIndex)
-		}
-		var state *string
-		if s := string(ti.State); s != "" {
-			state = &s
-		}
-		states[ti.RunID][name] = state
+	f, err := c.instances()
+	if err != nil {
+		return nil, err
 	}
+	states, n := map[string]map[string]*string{}, 0
+	err = c.store.TaskStates(c.ctx, f, func(k run.Key, s run.TaskState) error {
+		if n++; n > maxStates {
+			return fault(protocol.CodeInvalid, "more than %d task instances of %s: name run_ids, logical_dates or task_ids", maxStates, k.DAGID)
+		}
+		if states[k.RunID] == nil {
+			states[k.RunID] = map[string]*string{}
+		}
+		name := k.TaskID
+		if k.MapIndex >= 0 {
+			name = fmt.Sprintf("%s_%d", name, k.MapIndex)
+		}
+		states[k.RunID][name] = nil
+		if text := string(s); text != "" {
+			states[k.RunID][name] = &text
+		}
+		return nil
+	})
 	return struct {
 		Type   string                        `json:"type"`
 		States map[string]map[string]*string `json:"task_states"`
@@ -214,18 +184,14 @@ func (c *call) getTaskStates() (any, error) {
 }
 
 func (c *call) getDRCount() (any, error) {
-	f := store.RunFilter{DAGID: c.req.DAGID}
+	if c.req.DAGID == "" {
+		return nil, fault(protocol.CodeInvalid, "%s needs a dag_id", c.req.Type)
+	}
+	f := store.RunFilter{DAGID: c.req.DAGID, RunIDs: c.req.RunIDs, LogicalDates: c.req.LogicalDates, Limit: 1}
 	for _, s := range c.req.States {
 		f.States = append(f.States, run.State(s))
 	}
-	ids, err := c.chosenRuns()
-	if err != nil {
-		return nil, err
-	}
-	runs, n, err := c.store.Runs(c.ctx, f)
-	if ids != nil {
-		n = len(slices.DeleteFunc(runs, func(r run.DAGRun) bool { return !slices.Contains(ids, r.RunID) }))
-	}
+	_, n, err := c.store.Runs(c.ctx, f)
 	return count{"DRCount", n}, err
 }
 

@@ -33,6 +33,7 @@ type Store interface {
 	Run(ctx context.Context, dagID, runID string) (run.DAGRun, error)
 	Runs(ctx context.Context, f store.RunFilter) ([]run.DAGRun, int, error)
 	TaskInstances(ctx context.Context, f store.TIFilter) ([]run.TaskInstance, int, error)
+	TaskStates(ctx context.Context, f store.TIFilter, visit func(run.Key, run.TaskState) error) error
 }
 
 // Scheduler is what the package needs of the scheduler.

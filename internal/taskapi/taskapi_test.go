@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,15 +25,25 @@ import (
 type fakeScheduler struct {
 	db     *store.DB
 	pushed map[string]int
+	keys   map[string]bool
+	resets int
 }
 
 func (f *fakeScheduler) Trigger(ctx context.Context, actor string, r scheduler.TriggerRequest) (run.DAGRun, error) {
+	if have, err := f.db.Run(ctx, r.DAGID, r.RunID); err == nil && r.Key != "" && f.keys[actor+" "+r.Key] {
+		return have, nil
+	}
+	f.keys[actor+" "+r.Key] = true
 	if r.DAGID != "d" {
 		return run.DAGRun{}, fmt.Errorf("there is no DAG %q: %w", r.DAGID, scheduler.ErrNotFound)
 	}
 	row := run.DAGRun{DAGID: r.DAGID, RunID: r.RunID, Type: run.TypeManual, State: run.RunQueued, RunAfter: time.Now(),
 		QueuedAt: time.Now(), LogicalDate: r.LogicalDate, TriggeredBy: actor, DAGVersion: 1}
 	err := f.db.Update(ctx, actor, time.Now(), func(tx *store.Tx) error { return tx.CreateRun(&row, nil) })
+	if errors.Is(err, store.ErrConflict) && r.Reset {
+		f.resets++
+		return f.db.Run(ctx, r.DAGID, r.RunID)
+	}
 	if errors.Is(err, store.ErrConflict) {
 		err = fmt.Errorf("it exists: %w", scheduler.ErrConflict)
 	}
@@ -65,7 +76,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	w := &world{t: t, db: db, sched: &fakeScheduler{db, map[string]int{}}}
+	w := &world{t: t, db: db, sched: &fakeScheduler{db, map[string]int{}, map[string]bool{}, 0}}
 	w.api = taskapi.New(db, w.sched, slog.New(slog.DiscardHandler))
 	d := &dag.DAG{ID: "d", File: "d.py", Schedule: dag.Schedule{Kind: dag.ScheduleNone}, Tasks: []dag.Task{{ID: "t"}, {ID: "m"}}}
 	now := time.Date(2024, 1, 3, 0, 0, 0, 0, time.UTC)
@@ -154,6 +165,14 @@ func TestRequests(t *testing.T) {
 		{"no run", `{"type":"GetDagRunState","dag_id":"d","run_id":"x"}`, protocol.CodeNotFound},
 		{"instances", `{"type":"GetTICount","dag_id":"d","run_ids":["r2"],"task_ids":["m"]}`, `{"type":"TICount","count":3}`},
 		{"runs", `{"type":"GetDRCount","dag_id":"d","states":["success"]}`, `{"type":"DRCount","count":1}`},
+		{"instances of no DAG", `{"type":"GetTICount"}`, protocol.CodeInvalid},
+		{"instances by map index", `{"type":"GetTICount","dag_id":"d","map_index":1}`, `{"type":"TICount","count":2}`},
+		{"instances by date and state", `{"type":"GetTICount","dag_id":"d","logical_dates":["2024-01-03T00:00:00Z"],"states":["success"]}`, `{"type":"TICount","count":4}`},
+		{"instances without a state", `{"type":"GetTICount","dag_id":"d","states":["null"]}`, `{"type":"TICount","count":0}`},
+		{"runs by id", `{"type":"GetDRCount","dag_id":"d","run_ids":["r1","r2","r9"]}`, `{"type":"DRCount","count":2}`},
+		{"runs by date", `{"type":"GetDRCount","dag_id":"d","logical_dates":["2024-01-04T00:00:00Z","2024-02-01T00:00:00Z"]}`, `{"type":"DRCount","count":1}`},
+		{"runs of no DAG", `{"type":"GetDRCount"}`, protocol.CodeInvalid},
+		{"states of mapped tasks", `{"type":"GetTaskStates","dag_id":"d","run_ids":["r1"],"task_ids":["m"]}`, `{"type":"TaskStatesResult","task_states":{"r1":{"m_0":"success","m_1":"success","m_2":"success"}}}`},
 		{"states", `{"type":"GetTaskStates","dag_id":"d","run_ids":["r1"],"task_ids":["t"]}`, `{"type":"TaskStatesResult","task_states":{"r1":{"t":"success"}}}`},
 		{"success before", `{"type":"GetPrevSuccessfulDagRun","ti_id":"x"}`, `{"type":"PrevSuccessfulDagRunResult","data_interval_start":"2024-01-03T00:00:00Z","data_interval_end":"2024-01-03T00:00:00Z","start_date":null,"end_date":null}`},
 		{"none before", `{"type":"GetPreviousDagRun","dag_id":"d","logical_date":"2024-01-03T00:00:00Z"}`, `{"type":"PreviousDagRunResult","dag_run":null}`},
@@ -221,6 +240,52 @@ func TestATriggerThatArrivesTwiceCreatesOneRun(t *testing.T) {
 	_, n, err := w.db.Runs(t.Context(), store.RunFilter{DAGID: "d"})
 	if err != nil || n != 4 {
 		t.Errorf("%d runs, want 4: %v", n, err)
+	}
+}
+
+func TestAResetThatArrivesTwiceResetsOnce(t *testing.T) {
+	w := newWorld(t)
+	const request = `{"type":"TriggerDagRun","dag_id":"d","run_id":"r1","reset_dag_run":true,"request_id":"a/1"}`
+	if first, second := w.ask(request), w.ask(request); first != second || w.sched.resets != 1 {
+		t.Errorf("%s and then %s, %d resets", first, second, w.sched.resets)
+	}
+	if w.ask(strings.Replace(request, "a/1", "a/2", 1)); w.sched.resets != 2 {
+		t.Errorf("another request: %d resets", w.sched.resets)
+	}
+}
+
+// narrow is a store that refuses to read rows where a count will do.
+type narrow struct {
+	*store.DB
+	t *testing.T
+}
+
+func (n narrow) Runs(ctx context.Context, f store.RunFilter) ([]run.DAGRun, int, error) {
+	if f.Limit == 0 || f.Limit > 1 {
+		n.t.Errorf("DAG runs are read without bounds: %+v", f)
+	}
+	return n.DB.Runs(ctx, f)
+}
+
+func (n narrow) TaskInstances(ctx context.Context, f store.TIFilter) ([]run.TaskInstance, int, error) {
+	if f.Limit == 0 || f.Limit > 1 {
+		n.t.Errorf("task instances are read without bounds: %+v", f)
+	}
+	return n.DB.TaskInstances(ctx, f)
+}
+
+func TestWhatIsCountedIsNotRead(t *testing.T) {
+	w := newWorld(t)
+	w.api = taskapi.New(narrow{w.db, t}, w.sched, slog.New(slog.DiscardHandler))
+	for request, want := range map[string]string{
+		`{"type":"GetTICount","dag_id":"d"}`:                                                              `{"type":"TICount","count":8}`,
+		`{"type":"GetDRCount","dag_id":"d"}`:                                                              `{"type":"DRCount","count":2}`,
+		`{"type":"GetDRCount","dag_id":"d","run_ids":["r2"],"states":["success"]}`:                        `{"type":"DRCount","count":0}`,
+		`{"type":"GetTaskStates","dag_id":"d","logical_dates":["2024-01-03T00:00:00Z"],"task_ids":["t"]}`: `{"type":"TaskStatesResult","task_states":{"r1":{"t":"success"}}}`,
+	} {
+		if got := w.ask(request); got != want {
+			t.Errorf("%s: %s", request, got)
+		}
 	}
 }
 

@@ -56,6 +56,8 @@ func testLists(f *fixture) {
 	runs(1, store.RunFilter{DAGID: "lists", StartDateLTE: &starts[0], RunAfterLTE: &starts[0], RunAfterGTE: &starts[0]}, "lists/r1")
 	runs(0, store.RunFilter{LogicalDateGTE: &Epoch, LogicalDateLTE: &Epoch})
 	runs(1, store.RunFilter{DAGID: "lists", RunIDPattern: "R%3"}, "lists/r3")
+	runs(2, store.RunFilter{DAGID: "lists", RunIDs: []string{"r3", "r1", "none"}}, "lists/r1", "lists/r3")
+	runs(0, store.RunFilter{DAGID: "lists", LogicalDates: []time.Time{Epoch}})
 	_, _, err := f.db.Runs(f.ctx, store.RunFilter{OrderBy: []string{"; DROP TABLE runs"}})
 	f.isErr(store.ErrInvalid, err)
 
@@ -79,6 +81,15 @@ func testLists(f *fixture) {
 	tasks(2, store.TIFilter{RunID: "r3"}, "r3/a", "r3/b")
 	tasks(3, store.TIFilter{DAGID: "lists", Pools: []string{"gpu"}, Limit: 2, Offset: 1}, "r2/b", "r3/b")
 	tasks(2, store.TIFilter{DAGID: "lists", RunID: "r1", Pools: []string{"gpu", store.DefaultPool}}, "r1/a", "r1/b")
+	tasks(3, store.TIFilter{DAGID: "lists", RunIDs: []string{"r1", "r3"}, TaskIDs: []string{"a", "b", "none"}, States: []run.TaskState{run.None}}, "r1/a", "r3/a", "r3/b")
+	states := map[string]run.TaskState{}
+	f.must(f.db.TaskStates(f.ctx, store.TIFilter{DAGID: "lists", RunIDs: []string{"r1"}}, func(k run.Key, s run.TaskState) error {
+		states[k.RunID+"/"+k.TaskID] = s
+		return nil
+	}))
+	f.same("states", map[string]run.TaskState{"r1/a": run.None, "r1/b": run.Running}, states)
+	stop := errors.New("enough")
+	f.isErr(stop, f.db.TaskStates(f.ctx, store.TIFilter{}, func(run.Key, run.TaskState) error { return stop }))
 	_, _, err = f.db.TaskInstances(f.ctx, store.TIFilter{OrderBy: []string{"nonsense"}})
 	f.isErr(store.ErrInvalid, err)
 
