@@ -93,7 +93,8 @@ func message(name string) any {
 	case "GetXCom", "GetXComCount", "GetXComSequenceItem", "GetXComSequenceSlice", "SetXCom", "DeleteXCom",
 		"GetVariable", "PutVariable", "DeleteVariable", "GetConnection",
 		"TriggerDagRun", "GetDagRunState", "GetDagRun", "GetPreviousDagRun", "GetPrevSuccessfulDagRun",
-		"GetTICount", "GetTaskStates", "GetDRCount", "GetDag":
+		"GetTICount", "GetTaskStates", "GetDRCount", "GetDag",
+		"GetAssetByName", "GetAssetByUri", "GetAssetEventByAsset", "GetAssetEventByAssetAlias":
 		return new(Request)
 	}
 	return nil

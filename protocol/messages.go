@@ -347,7 +347,8 @@ type SucceedTask struct {
 	EndDate time.Time `json:"end_date"`
 	// XComs are the return value and, with multiple_outputs, its keys; committed together with the success.
 	XComs []XComValue `json:"xcoms,omitempty"`
-	// OutletEvents are asset events: {name, uri, extra, alias?}.
+	// OutletEvents are asset events: {name, uri, extra}, and for those added to an alias also {alias, group, asset_extra}. An
+	// empty name or uri means the asset that has the other.
 	OutletEvents json.RawMessage `json:"outlet_events,omitempty"`
 	// Callbacks names the callbacks the task process is about to run; those not confirmed by CallbacksDone when the
 	// process is gone are run again elsewhere.
@@ -429,6 +430,10 @@ type CallbacksDone struct {
 //	GetTaskStates        dag_id task_ids run_ids logical_dates         → {"type":"TaskStatesResult","task_states":{run:{task:state}}}
 //	GetDRCount           dag_id run_ids logical_dates states           → {"type":"DRCount","count":n}
 //	GetDag               dag_id                                        → {"type":"DagResult","dag_id","is_paused",…}
+//	GetAssetByName       name                                          → {"type":"AssetResult","name","uri","group","extra"}
+//	GetAssetByUri        uri                                           → AssetResult
+//	GetAssetEventByAsset name uri after before ascending limit         → {"type":"AssetEventsResult","asset_events":[…]}
+//	GetAssetEventByAssetAlias alias_name after before ascending limit  → AssetEventsResult
 //
 // GetXCom with a missing value answers XComResult with value null and "found": false.
 type Request struct {
@@ -461,6 +466,14 @@ type Request struct {
 	Conf         json.RawMessage `json:"conf,omitempty"`
 	ResetDagRun  bool            `json:"reset_dag_run,omitempty"`
 	Note         string          `json:"note,omitempty"`
+
+	Name      string     `json:"name,omitempty"`
+	URI       string     `json:"uri,omitempty"`
+	AliasName string     `json:"alias_name,omitempty"`
+	After     *time.Time `json:"after,omitempty"`
+	Before    *time.Time `json:"before,omitempty"`
+	Ascending *bool      `json:"ascending,omitempty"` // absent: true
+	Limit     int        `json:"limit,omitempty"`
 
 	// RequestID is set by the worker, the same each time it sends the request: after the server was away a request may
 	// arrive twice.

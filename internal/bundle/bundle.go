@@ -86,7 +86,6 @@ type Watcher struct {
 	ready  chan struct{}
 	once   sync.Once
 	names  renewals
-	warned sync.Map     // dag id → what was said of its assets
 	turned atomic.Int64 // when the folder was last looked at, in nanoseconds since 1970
 }
 

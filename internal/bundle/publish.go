@@ -262,26 +262,10 @@ func (w *Watcher) parse(ctx context.Context, t *tree, snapshot, file string) (*f
 		s.killed = s.killed || strings.Contains(s.errs[i].Message, "has ended (killed by")
 	}
 	s.accept(file, d.DAGs)
-	w.warnOfAssets(s.dags)
 	for _, warning := range d.Warnings {
 		w.log.Warn("DAG file", "file", file, "warning", warning)
 	}
 	return s, nil
-}
-
-// warnOfAssets says, once for each DAG, that asset events do not start its runs.
-func (w *Watcher) warnOfAssets(dags []*dag.DAG) {
-	instead := map[string]string{dag.ScheduleAssets: "trigger it by hand", dag.ScheduleAssetOrTime: "only its timetable starts runs"}
-	for _, d := range dags {
-		text := instead[d.Schedule.Kind]
-		if text == "" {
-			w.warned.Delete(d.ID)
-			continue
-		}
-		if said, _ := w.warned.Swap(d.ID, text); said != text {
-			w.log.Warn("dag " + d.ID + ": runs by asset events are not started by this version; " + text)
-		}
-	}
 }
 
 // accept keeps the DAGs that can be scheduled and records, for the others, what is wrong with them.

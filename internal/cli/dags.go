@@ -84,12 +84,12 @@ func (c *command) dagTable(ctx context.Context, cl *client.Client, dags []wire.D
 	}
 }
 
-// byHandOnly stands where the next run of a DAG would that waits for assets alone.
-const byHandOnly = "by hand only: asset events start no runs yet"
+// byAssets stands where the next run of a DAG would that waits for assets alone.
+const byAssets = "when its assets are updated"
 
 func nextRun(d wire.DAG) string {
 	if d.NextDagrunRunAfter == nil && str(d.TimetableSummary) == "Asset" {
-		return byHandOnly
+		return byAssets
 	}
 	return moment(d.NextDagrunRunAfter)
 }
@@ -298,8 +298,8 @@ func (c *command) dagsNext() *cobra.Command {
 				RunAfter    *wire.Time `json:"run_after"`
 			}{d.DAGID, d.IsPaused, d.NextDagrunLogicalDate, d.NextDagrunIntervalStart, d.NextDagrunIntervalEnd, d.NextDagrunRunAfter}
 			return c.show(next, func() {
-				if next.RunAfter == nil && nextRun(d.DAG) == byHandOnly {
-					fmt.Fprintf(c.Out, "%s runs %s; start one with: ostro dags trigger %s\n", d.DAGID, byHandOnly, d.DAGID)
+				if next.RunAfter == nil && nextRun(d.DAG) == byAssets {
+					fmt.Fprintf(c.Out, "%s runs %s; start one with: ostro dags trigger %s\n", d.DAGID, byAssets, d.DAGID)
 					return
 				}
 				if next.RunAfter == nil {

@@ -124,8 +124,8 @@ func (c *command) dbClean() *cobra.Command {
 					verb = "Would delete"
 				}
 				return c.show(r, func() {
-					fmt.Fprintf(c.Out, "%s %d DAG runs, %d task instances, %d attempts, %d XComs, %d events, %d large values (%d bytes)\n",
-						verb, r.Runs, r.TaskInstances, r.Attempts, r.XComs, r.Events, r.Blobs, r.BlobBytes)
+					fmt.Fprintf(c.Out, "%s %d DAG runs, %d task instances, %d attempts, %d XComs, %d events, %d asset events, %d large values (%d bytes)\n",
+						verb, r.Runs, r.TaskInstances, r.Attempts, r.XComs, r.Events, r.AssetEvents, r.Blobs, r.BlobBytes)
 				})
 			})
 		}}

@@ -22,6 +22,7 @@ func (s *Scheduler) advance(b *batch) {
 	s.flushStarted(b)
 	for more := true; more; {
 		more = s.createScheduled(b)
+		more = s.createByAssets(b) || more
 		more = s.startRuns(b) || more
 		more = s.tellSuccessors(b) || more
 		more = s.admit(b) || more
@@ -51,7 +52,7 @@ func (s *Scheduler) onTime(b *batch) error {
 		if st.pendingAt.After(b.now.Add(s.cfg.StartedDelay)) {
 			st.pendingAt = b.now
 		}
-		st.runsDirty = true
+		st.runsDirty, st.assets.dirty = true, true
 		st.wakes = nil
 		s.tickAll(b)
 		for _, d := range st.dags {
@@ -190,7 +191,7 @@ func (s *Scheduler) queueAttempt(b *batch, lr *liveRun, k run.Key) {
 	if ti.TryNumber > 1 && ti.NextMethod == "" {
 		b.xcoms = append(b.xcoms, xcomWrite{key: k}) // a new try begins without the values of the last
 	}
-	b.after = append(b.after, func() { s.launch(a) })
+	b.after = append(b.after, func() { s.launch(b.ctx, a) })
 }
 
 // newToken makes a token that is good for one attempt.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"ostro.dev/ostro/internal/core/dag"
 	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/store"
@@ -26,7 +27,8 @@ type batch struct {
 	xcoms   []xcomWrite
 	owed    []plan.Callback
 	writes  []func(*store.Tx) error
-	events  []store.Event // beside those the store makes of the rows
+	events  []store.Event           // beside those the store makes of the rows
+	assets  []func(*store.Tx) error // events and queues, before the runs that consume them
 
 	owedIDs []int64 // of owed, set by write
 	after   []func()
@@ -40,6 +42,8 @@ type change struct {
 	tis     []run.TaskInstance // as created
 	decided bool
 	dec     plan.Decision
+	// consume is the expression whose events the created run gets.
+	consume *dag.AssetExpr
 }
 
 type newAttempt struct {
@@ -146,13 +150,18 @@ func (b *batch) empty() bool {
 			return false
 		}
 	}
-	return len(b.started)+len(b.ended)+len(b.created)+len(b.xcoms)+len(b.owed)+len(b.writes)+len(b.events) == 0
+	return len(b.started)+len(b.ended)+len(b.created)+len(b.xcoms)+len(b.owed)+len(b.writes)+len(b.events)+len(b.assets) == 0
 }
 
 // write is the one transaction. It may be called again when the database could not be written.
 func (b *batch) write(tx *store.Tx) error {
 	tx.Actor = b.actor
 	for _, w := range b.writes {
+		if err := w(tx); err != nil {
+			return err
+		}
+	}
+	for _, w := range b.assets {
 		if err := w(tx); err != nil {
 			return err
 		}
@@ -207,6 +216,11 @@ func (c *change) writeRows(tx *store.Tx) error {
 		}
 		defer func(actor string) { tx.Actor = actor }(tx.Actor)
 		tx.Actor = actorScheduler // what follows from its creation is nobody's doing
+		if c.consume != nil {
+			if err := tx.ConsumeAssets(row.DAGID, row.RunID, c.consume); err != nil {
+				return err
+			}
+		}
 	}
 	if len(c.dec.Tasks) > 0 {
 		if err := tx.ChangeTasks(c.dec.Tasks); err != nil {

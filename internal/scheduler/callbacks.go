@@ -133,7 +133,7 @@ func (s *Scheduler) startCallback(b *batch, o *owedCallback, executorName string
 	s.st.attempts[id] = a
 	s.callbackRows.Store(id, a.row)
 	b.writes = append(b.writes, func(tx *store.Tx) error { return tx.CallbackTried(o.ID) })
-	b.after = append(b.after, func() { s.launch(a) })
+	b.after = append(b.after, func() { s.launch(b.ctx, a) })
 	return true
 }
 

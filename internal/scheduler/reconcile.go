@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"context"
 	"fmt"
 
 	"ostro.dev/ostro/internal/core/plan"
@@ -71,7 +72,7 @@ func (s *Scheduler) reconcile(b *batch, name, instance string, known []executor.
 			s.lose(b, a, "the worker that ran it is gone")
 		case a.order != nil && !a.seen:
 			again++
-			b.after = append(b.after, func() { s.launch(a) })
+			b.after = append(b.after, func() { s.launch(b.ctx, a) })
 		case a.order == nil && a.row.State == run.Queued:
 			lost++
 			s.lose(b, a, "the server stopped before it could hand it to the worker")
@@ -100,9 +101,13 @@ func (s *Scheduler) repeatKill(b *batch, a *openAttempt) {
 }
 
 // launch hands an attempt to its executor.
-func (s *Scheduler) launch(a *openAttempt) {
+func (s *Scheduler) launch(ctx context.Context, a *openAttempt) {
 	d := s.execs[a.row.Executor]
 	if d == nil || a.order == nil {
+		return
+	}
+	if err := s.fillAssetEvents(ctx, a); err != nil {
+		s.log.Warn("an attempt cannot be handed over yet", "attempt", a.row.ID, "error", err) // see relaunch
 		return
 	}
 	d.add(order{launch: a.order, instance: a.row.Instance})
@@ -115,7 +120,7 @@ func (s *Scheduler) relaunch(b *batch) {
 			continue
 		}
 		s.log.Debug("an attempt is handed over again", "attempt", a.row.ID)
-		s.launch(a)
+		s.launch(b.ctx, a)
 	}
 }
 

@@ -36,6 +36,8 @@ type Store interface {
 	Attempt(ctx context.Context, id string) (run.Attempt, error)
 	EventLog(ctx context.Context, f store.EventFilter) ([]store.Event, int, error)
 	Pools(ctx context.Context) ([]store.Pool, error)
+	AssetState(ctx context.Context) (store.AssetState, error)
+	ConsumedAssetEvents(ctx context.Context, dagID, runID string) ([]store.AssetEvent, error)
 	StageXCom(value json.RawMessage) error
 }
 

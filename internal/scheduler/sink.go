@@ -135,6 +135,9 @@ func (s *Scheduler) attemptFinished(b *batch, a *openAttempt, r executor.Result)
 			b.xcoms = append(b.xcoms, xcomWrite{a.row.Key, &r.XComs[i]})
 		}
 	}
+	if counts && r.State == run.Success && len(r.OutletEvents) > 0 {
+		s.outletEvents(b, a.row.Key, r.OutletEvents)
+	}
 	for _, kind := range r.CallbacksOwed {
 		key := a.row.Key
 		if !counts && !s.failedByHand(key, kind) {

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"container/heap"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -29,6 +30,7 @@ type state struct {
 	running map[plan.RunGroup]int
 	queued  map[plan.RunKey]*liveRun
 	active  map[string]int // live runs by DAG
+	assets  assetBoard
 
 	wakes     wakeHeap
 	runsWake  time.Time // when a queued run's run_after is reached
@@ -47,7 +49,9 @@ type liveRun struct {
 	info   store.DAGVersionInfo
 	counts run.State // the state that running, queued and active count
 	slots  *neighbours
-	wakeAt time.Time // the earliest entry in state.wakes
+	// consumed are the asset events a run by assets has consumed, as its tasks see them.
+	consumed json.RawMessage
+	wakeAt   time.Time // the earliest entry in state.wakes
 }
 
 // openAttempt is an attempt whose end is not committed.
@@ -365,6 +369,9 @@ func (st *state) recount(lr *liveRun) {
 	if d := st.dags[lr.key.DAGID]; d != nil {
 		d.due = time.Time{} // a free place may let the next scheduled run be created
 	}
+	if len(st.assets.queued[lr.key.DAGID]) > 0 {
+		st.assets.dirty = true
+	}
 }
 
 func (st *state) count(lr *liveRun, n int) {
@@ -393,6 +400,7 @@ func (st *state) setPaused(dagID string, paused bool) {
 		d.info.Paused = paused
 		d.due = time.Time{}
 	}
+	st.assets.dirty = true
 	st.queue.SetPaused(dagID, paused)
 	st.runsDirty = true
 }

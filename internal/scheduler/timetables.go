@@ -70,7 +70,7 @@ func (s *Scheduler) loadDAGs(ctx context.Context, st *state) error {
 	for _, i := range infos {
 		st.dags[i.DAG.ID] = s.newDAGState(i)
 	}
-	return nil
+	return s.loadAssets(ctx, st)
 }
 
 func (s *Scheduler) newDAGState(i store.DAGInfo) *dagState {

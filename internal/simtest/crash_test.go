@@ -114,6 +114,8 @@ func script(a executor.Attempt) scripted.Behaviour {
 	switch ti.TaskID {
 	case "fails":
 		b.Exit = 1
+	case "makes":
+		b.Outlets = json.RawMessage(fmt.Sprintf(`[{"name":"made","uri":"made","extra":{"run":%q}}]`, ti.RunID))
 	case "push":
 		b.XComs = []protocol.XComValue{{Key: "return_value", Value: json.RawMessage(`[1,2,3]`), MapLength: 3}}
 	}
@@ -148,7 +150,10 @@ func shapes() (dags []*dag.DAG, want map[string]map[string]run.TaskState) {
 		Name: "x", Length: -1, Source: &dag.MapSource{Op: "xcom", Task: "push", Key: "return_value"},
 	}}}
 	mapped.Tasks[2].Kind = dag.KindEmpty
-	return []*dag.DAG{chain, failing, mapped}, map[string]map[string]run.TaskState{
+	makes := &dag.DAG{ID: "makes", File: "a.py", Schedule: none, Tasks: []dag.Task{task("makes")}}
+	makes.Tasks[0].Outlets = []dag.AssetRef{{Name: "made", URI: "made"}}
+	return []*dag.DAG{chain, failing, mapped, makes}, map[string]map[string]run.TaskState{
+		"makes": {"makes/-1": run.Success},
 		"chain": wantChain,
 		"failing": {"start/-1": run.Success, "fails/-1": run.Failed, "after/-1": run.UpstreamFailed,
 			"cleanup/-1": run.Success, "side/-1": run.Success},
@@ -191,8 +196,10 @@ func simulate(t *testing.T, seed uint64) {
 		}
 	}()
 	dags, want := shapes()
+	uses := &dag.DAG{ID: "uses", File: "u.py", Tasks: []dag.Task{{ID: "use", Operator: "X"}},
+		Schedule: dag.Schedule{Kind: dag.ScheduleAssets, Assets: &dag.AssetExpr{Asset: &dag.AssetRef{Name: "made"}}}}
 	err = db.Update(t.Context(), "test", time.Now(), func(tx *store.Tx) error {
-		for _, d := range dags {
+		for _, d := range append(dags, uses) {
 			if err := dag.Validate(d); err != nil {
 				return err
 			}
@@ -219,6 +226,7 @@ func simulate(t *testing.T, seed uint64) {
 	for _, id := range ids {
 		s.check(id[0], id[1], want[id[0]])
 	}
+	s.checkAssets(4)
 	s.checkOpen()
 }
 
@@ -318,6 +326,34 @@ func (s *sim) check(dagID, runID string, want map[string]run.TaskState) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		s.t.Errorf("%s/%s: %s", dagID, runID, diff)
+	}
+}
+
+// checkAssets says whether each of n runs made one event, and each event is consumed by one run, which succeeded.
+func (s *sim) checkAssets(n int) {
+	s.t.Helper()
+	deadline := time.After(20 * time.Second)
+	for {
+		es, _, err := s.db.AssetEvents(s.t.Context(), store.AssetEventFilter{})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		done := len(es) == n
+		for _, e := range es {
+			if len(e.Runs) > 1 {
+				s.t.Fatalf("event %d was consumed by %d runs", e.ID, len(e.Runs))
+			}
+			done = done && len(e.Runs) == 1 && e.Runs[0].State == run.RunSuccess
+		}
+		if done {
+			return
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-deadline:
+			s.t.Fatalf("%d asset events, want %d, each consumed by a run that succeeds: %+v", len(es), n, es)
+		}
+		s.crashIfAsked()
 	}
 }
 

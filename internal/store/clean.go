@@ -11,8 +11,8 @@ import (
 
 // CleanReport says what Clean deleted, or would delete.
 type CleanReport struct {
-	Runs, TaskInstances, Attempts, XComs, Events, Blobs int
-	BlobBytes                                           int64
+	Runs, TaskInstances, Attempts, XComs, Events, AssetEvents, Blobs int
+	BlobBytes                                                        int64
 }
 
 // Transactions of Clean are small: the scheduler commits between them.
@@ -22,7 +22,7 @@ const (
 )
 
 // Clean deletes DAG runs that ended before a time, with their task instances, attempts, XComs and callbacks, events older
-// than it, and large XCom values nobody refers to any more. With dryRun it only counts. Live runs are never touched.
+// than it, asset events nobody needs, and large XCom values nobody refers to any more. With dryRun it only counts. Live runs are never touched.
 func (db *DB) Clean(ctx context.Context, before time.Time, dryRun bool) (CleanReport, error) {
 	var r CleanReport
 	err := db.get(ctx, countOldRuns, []any{micros(before)}, &r.Runs, &r.TaskInstances, &r.Attempts, &r.XComs)
@@ -34,12 +34,18 @@ func (db *DB) Clean(ctx context.Context, before time.Time, dryRun bool) (CleanRe
 		return r, fmt.Errorf("clean: find old events: %w", err)
 	}
 	r.Events = int(cutoff - oldest)
+	if err := db.get(ctx, oldAssetEvents, []any{micros(before)}, &r.AssetEvents); err != nil {
+		return r, fmt.Errorf("clean: find old asset events: %w", err)
+	}
 	if !dryRun {
 		if err := db.deleteOldRuns(ctx, before); err != nil {
 			return r, fmt.Errorf("clean: delete old DAG runs: %w", err)
 		}
 		if err := db.deleteOldEvents(ctx, oldest, cutoff); err != nil {
 			return r, fmt.Errorf("clean: delete old events: %w", err)
+		}
+		if err := db.deleteOldAssetEvents(ctx, before); err != nil {
+			return r, fmt.Errorf("clean: delete old asset events: %w", err)
 		}
 	}
 	if r.Blobs, r.BlobBytes, err = db.collectBlobs(ctx, dryRun); err != nil {
@@ -50,7 +56,8 @@ func (db *DB) Clean(ctx context.Context, before time.Time, dryRun bool) (CleanRe
 	}
 	err = db.Update(ctx, "clean", db.o.Now(), func(tx *Tx) error {
 		return tx.Emit(Event{Kind: "db.cleaned", MapIndex: -1, Detail: detail{"before": before.UTC(), "runs": r.Runs,
-			"task_instances": r.TaskInstances, "attempts": r.Attempts, "xcoms": r.XComs, "events": r.Events, "blobs": r.Blobs}.json()})
+			"task_instances": r.TaskInstances, "attempts": r.Attempts, "xcoms": r.XComs, "events": r.Events, "asset_events": r.AssetEvents,
+			"blobs": r.Blobs}.json()})
 	})
 	return r, err
 }
@@ -123,6 +130,20 @@ func (db *DB) deleteOldEvents(ctx context.Context, oldest, cutoff int64) error {
 		}
 	}
 	return nil
+}
+
+// deleteOldAssetEvents deletes events that no DAG waits for and no run there is has consumed.
+func (db *DB) deleteOldAssetEvents(ctx context.Context, before time.Time) error {
+	for {
+		var n int64
+		err := db.Update(ctx, "clean", db.o.Now(), func(tx *Tx) (err error) {
+			n, err = tx.s.exec(deleteOldAssetEvents, micros(before), cleanEvents)
+			return err
+		})
+		if err != nil || n < cleanEvents {
+			return err
+		}
+	}
 }
 
 // collectBlobs deletes files no row refers to. A candidate is one that no committed row needs and that is not young; it is

@@ -54,7 +54,10 @@ func (tx *Tx) PutDAG(d *dag.DAG, bundle, bundleVersion string, pausedDefault boo
 			return fail(err)
 		}
 		if newest == hash {
-			return row.version, false, tx.moveDAG(d, row, bundle, bundleVersion)
+			if err := tx.moveDAG(d, row, bundle, bundleVersion); err != nil {
+				return 0, false, err
+			}
+			return row.version, false, tx.noteAssets(row.pk, d, true)
 		}
 	}
 	version = row.version + 1
@@ -65,6 +68,9 @@ func (tx *Tx) PutDAG(d *dag.DAG, bundle, bundleVersion string, pausedDefault boo
 		return fail(err)
 	}
 	if err := tx.setTags(row.pk, d.Tags); err != nil {
+		return fail(err)
+	}
+	if err := tx.noteAssets(row.pk, d, false); err != nil {
 		return fail(err)
 	}
 	return version, true, tx.Emit(Event{Kind: "dag.published", DAGID: d.ID, MapIndex: -1,

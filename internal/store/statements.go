@@ -86,6 +86,41 @@ const (
 	deletePool
 	pools
 
+	putAsset
+	getAssetID
+	getAsset
+	assetKeys
+	putAssetAlias
+	getAssetAliasID
+	getAssetAlias
+	linkAssetAlias
+	assetAliasLinks
+	aliasesOfAsset
+	assetUsesOfDAG
+	putAssetUse
+	deleteAssetUse
+	usesOfAsset
+	lastEventOfAsset
+	insertAssetEvent
+	linkAssetEvent
+	aliasesOfEvent
+	runsOfEvent
+	eventsOfRun
+	newestAssetEvent
+	queueAsset
+	unqueueAsset
+	unqueueAssets
+	queuedAssets
+	putConsumer
+	deleteConsumer
+	moveConsumer
+	consumeAsset
+	consumeAssetByName
+	consumeAssetByURI
+	consumeAlias
+	oldAssetEvents
+	deleteOldAssetEvents
+
 	insertEvent
 	eventsAfter
 	newestEvent
@@ -115,7 +150,7 @@ const (
 )
 
 func controlStatements() []string {
-	return []string{
+	texts := []string{
 		getRunKey: `SELECT r.run_pk` + fromRuns + ` WHERE d.dag_id = ? AND r.run_id = ?`,
 		insertRun: `INSERT INTO runs (dag_pk, run_id, type, state, logical_date, data_interval_start, data_interval_end,
 			run_after, queued_at, start_date, end_date, conf, note, triggered_by, dag_version, bundle_version, clear_number,
@@ -261,4 +296,6 @@ func controlStatements() []string {
 			FROM runs r WHERE ` + isEnded + ` AND r.end_date < ?`,
 		deleteRunByKey: `DELETE FROM runs WHERE run_pk = ?`,
 	}
+	addAssetStatements(texts)
+	return texts
 }

@@ -34,6 +34,8 @@ type Store interface {
 	Runs(ctx context.Context, f store.RunFilter) ([]run.DAGRun, int, error)
 	TaskInstances(ctx context.Context, f store.TIFilter) ([]run.TaskInstance, int, error)
 	TaskStates(ctx context.Context, f store.TIFilter, visit func(run.Key, run.TaskState) error) error
+	Assets(ctx context.Context, f store.AssetFilter) ([]store.Asset, int, error)
+	AssetEvents(ctx context.Context, f store.AssetEventFilter) ([]store.AssetEvent, int, error)
 }
 
 // Scheduler is what the package needs of the scheduler.
@@ -72,7 +74,9 @@ var handlers = map[string]func(*call) (any, error){
 	"TriggerDagRun": (*call).triggerDagRun, "GetDagRunState": (*call).getDagRunState, "GetDagRun": (*call).getDagRun,
 	"GetPreviousDagRun": (*call).getPreviousDagRun, "GetPrevSuccessfulDagRun": (*call).getPrevSuccessfulDagRun,
 	"GetTICount": (*call).getTICount, "GetTaskStates": (*call).getTaskStates, "GetDRCount": (*call).getDRCount,
-	"GetDag": (*call).getDag,
+	"GetDag":         (*call).getDag,
+	"GetAssetByName": (*call).getAsset, "GetAssetByUri": (*call).getAsset,
+	"GetAssetEventByAsset": (*call).getAssetEvents, "GetAssetEventByAssetAlias": (*call).getAssetEvents,
 }
 
 // Call answers one request. Errors are *protocol.Error, fit to be shown to the task.

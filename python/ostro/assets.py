@@ -115,6 +115,15 @@ class AssetNameRef(BaseAsset):
     def __init__(self, name):
         self.name = name
 
+    def __repr__(self):
+        return "Asset.ref(name=%r)" % (self.name,)
+
+    def __eq__(self, other):
+        return isinstance(other, AssetNameRef) and self.name == other.name
+
+    def __hash__(self):
+        return hash((type(self).__name__, self.name))
+
     def wire(self):
         return {"name": self.name}
 
@@ -127,6 +136,15 @@ class AssetUriRef(BaseAsset):
 
     def __init__(self, uri):
         self.uri = uri
+
+    def __repr__(self):
+        return "Asset.ref(uri=%r)" % (self.uri,)
+
+    def __eq__(self, other):
+        return isinstance(other, AssetUriRef) and self.uri == other.uri
+
+    def __hash__(self):
+        return hash((type(self).__name__, self.uri))
 
     def wire(self):
         return {"name": "", "uri": self.uri}
@@ -190,59 +208,3 @@ def as_condition(schedule):
         return schedule
     parts = list(schedule)
     return parts[0] if len(parts) == 1 else AssetAll(*parts)
-
-
-class OutletEventAccessor:
-    """What ``outlet_events[asset]`` gives: a dict ``extra`` to fill, and ``add`` for aliases."""
-
-    def __init__(self, key):
-        self.key, self.extra, self.asset_alias_events = key, {}, []
-
-    def add_partitions(self, keys):
-        from .exceptions import AirflowException
-
-        raise AirflowException("partitions of assets are not built: %r cannot be given to %r" % (keys, self.key))
-
-    def add(self, asset, extra=None):
-        self.asset_alias_events.append((asset, dict(extra or {})))
-
-
-class OutletEventAccessors:
-    """The ``outlet_events`` of a task's context."""
-
-    def __init__(self):
-        self._events = {}
-
-    def __getitem__(self, key):
-        key = Asset(uri=key) if isinstance(key, str) else key
-        if key not in self._events:
-            self._events[key] = OutletEventAccessor(key)
-        return self._events[key]
-
-    def __iter__(self):
-        return iter(self._events)
-
-    def __len__(self):
-        return len(self._events)
-
-    def __contains__(self, key):
-        return key in self._events
-
-    def for_alias(self, name):
-        return self[AssetAlias(name)]
-
-    def dump(self, outlets):
-        """Return one wire event per outlet asset, with extras, and those added to aliases."""
-        out = []
-        for outlet in outlets:
-            if isinstance(outlet, AssetAlias):
-                accessor = self._events.get(outlet)
-                for asset, extra in accessor.asset_alias_events if accessor else ():
-                    asset = Asset(uri=asset) if isinstance(asset, str) else asset
-                    out.append({"name": asset.name, "uri": asset.uri, "extra": extra, "alias": outlet.name})
-            elif isinstance(outlet, (Asset, AssetNameRef, AssetUriRef)):
-                accessor = self._events.get(outlet)
-                out.append(dict(outlet.wire(), extra=accessor.extra if accessor else {}))
-        for event in out:
-            event.pop("group", None)
-        return out

@@ -7,7 +7,6 @@ import datetime
 from collections.abc import MutableMapping
 
 from . import dates
-from .assets import OutletEventAccessors
 from .params import ParamsDict
 
 
@@ -183,44 +182,10 @@ class _NoState:
         raise AirflowException("%s is not built; keep the state in a Variable or an XCom" % self._name)
 
 
-class _InletEvents:
-    """Events of inlet assets; what the run has consumed is all a task can see."""
+def _events(name, given):
+    from . import assetevents
 
-    def __init__(self, consumed):
-        self._consumed = consumed or []
-
-    def for_asset(self, *, name=None, uri=None):
-        """Return the events of an asset by its name, its URI or both."""
-        return [event for event in self._consumed
-                if all(wanted is None or (event.get("asset") or {}).get(word) == wanted
-                       for word, wanted in (("name", name), ("uri", uri)))]
-
-    def for_asset_alias(self, name):
-        """Return the events that came by way of an alias."""
-        return [event for event in self._consumed
-                if any((alias.get("name") if isinstance(alias, dict) else alias) == name
-                       for alias in event.get("source_aliases") or ())]
-
-    def __getitem__(self, asset):
-        name, uri = getattr(asset, "name", asset), getattr(asset, "uri", asset)
-        return [event for event in self._consumed
-                if (event.get("asset") or {}).get("name") == name or (event.get("asset") or {}).get("uri") == uri]
-
-    def __iter__(self):
-        return iter(())
-
-    def __len__(self):
-        return 0
-
-
-def _triggering(consumed):
-    from .assets import Asset
-
-    out = {}
-    for event in consumed or ():
-        asset = event.get("asset") or {}
-        out.setdefault(Asset(name=asset.get("name"), uri=asset.get("uri") or asset.get("name")), []).append(event)
-    return out
+    return getattr(assetevents, name)(given)
 
 
 def context_to_env(context):
@@ -246,15 +211,15 @@ def build(task, ti, run_fields, startup_context):
         "dag": lambda: dag, "task": lambda: ti.task, "ti": lambda: ti, "task_instance": lambda: ti,
         "run_id": lambda: ti.run_id, "dag_run": lambda: run, "params": lambda: merged_params(dag, task, run.conf),
         "var": _Var, "conn": ConnectionAccessor, "macros": _Macros, "inlets": lambda: task.inlets,
-        "outlets": lambda: task.outlets, "outlet_events": OutletEventAccessors,
-        "inlet_events": lambda: _InletEvents(run.consumed_asset_events),
+        "outlets": lambda: task.outlets, "outlet_events": lambda: _events("OutletEventAccessors", task.outlets),
+        "inlet_events": lambda: _events("InletEventsAccessors", task.inlets),
         "map_index_template": lambda: task.map_index_template,
         "expanded_ti_count": lambda: startup_context.get("expanded_ti_count"),
         "task_reschedule_count": lambda: startup_context.get("task_reschedule_count", 0),
         "task_instance_key_str": lambda: "__".join(
             (ti.dag_id, ti.task_id, _nodash(run_fields.get("logical_date")) or ti.run_id)),
-        "triggering_asset_events": lambda: _triggering(run.consumed_asset_events),
-        "triggering_dataset_events": lambda: _triggering(run.consumed_asset_events),
+        "triggering_asset_events": lambda: _events("TriggeringAssetEvents", run.consumed_asset_events),
+        "triggering_dataset_events": lambda: _events("TriggeringAssetEvents", run.consumed_asset_events),
         "partition_key": lambda: run.partition_key, "task_state_store": lambda: _NoState("task_state_store"),
         "asset_state_store": lambda: _NoState("asset_state_store"),
         "prev_start_date_success": lambda: ti.previous_success("start_date"),

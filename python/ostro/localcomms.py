@@ -158,5 +158,13 @@ class LocalComms:
         return {"type": "DRCount", "count": sum(1 for (dag_id, _), state in self.runs.items()
                                                 if dag_id == message["dag_id"] and (not states or state in states))}
 
+    def _GetAssetEventByAsset(self, message):
+        return {"type": "AssetEventsResult", "asset_events": []}
+
+    _GetAssetEventByAssetAlias = _GetAssetEventByAsset
+
+    def _GetAssetByName(self, message):
+        return {"type": "AssetResult", "name": message["name"], "uri": message["name"], "group": "asset", "extra": {}}
+
     def _GetTaskStates(self, message):
         return {"type": "TaskStatesResult", "task_states": {}}

@@ -305,39 +305,6 @@ class Stats:
         return contextlib.nullcontext()
 
 
-def asset(*args, **kwargs):
-    """@asset: a DAG of one task that updates an asset of the function's name."""
-    from .assets import Asset
-    from .dag import DAG
-    from .decorators import task
-
-    def make(function):
-        options = dict(kwargs)
-        uri, group, extra = options.pop("uri", None), options.pop("group", None), options.pop("extra", None)
-        name = options.pop("name", None) or function.__name__
-        made = Asset(name=name, uri=uri, group=group, extra=extra)
-        with DAG(options.pop("dag_id", None) or name, schedule=options.pop("schedule", None), **options) as dag:
-            inlets = [Asset.ref(name=word) for word in function.__code__.co_varnames[:function.__code__.co_argcount]
-                      if word not in ("self", "context")]
-            task(task_id=name, outlets=[made], inlets=inlets)(_asset_function(function, made))()
-        made.dag = dag
-        return made
-
-    return make(args[0]) if args and callable(args[0]) else make
-
-
-def _asset_function(function, made):
-    def run(**context):
-        from .assets import Asset
-
-        names = function.__code__.co_varnames[:function.__code__.co_argcount]
-        values = {"self": made, "context": context}
-        return function(**{name: values[name] if name in values else Asset.ref(name=name) for name in names})
-
-    run.__name__, run.__doc__ = function.__name__, function.__doc__
-    return run
-
-
 _async_class = None
 
 

@@ -28,7 +28,7 @@ _SDK = (
     "deadlines:DeadlineAlert deadlines:DeadlineReference deadlines:AsyncCallback deadlines:SyncCallback @timezone "
     "sdk_extras:ObjectStoragePath configuration:conf operators.python:BaseBranchOperator "
     "operators.skipping:SkipMixin operators.skipping:SkipMixin=BranchMixIn ti:TaskInstance=RuntimeTaskInstance "
-    "ti:TaskInstance sdk_extras:asset sdk_extras:get_parsing_context sdk_extras:NEVER_EXPIRE "
+    "ti:TaskInstance assetdecorators:asset sdk_extras:get_parsing_context sdk_extras:NEVER_EXPIRE "
     "sdk_extras:BaseAsyncOperator assets:AssetAccessControl xcom:BaseXCom surface:VERSION=__version__ "
     "retrypolicy:ExceptionRetryPolicy retrypolicy:RetryAction retrypolicy:RetryDecision retrypolicy:RetryPolicy "
     "retrypolicy:RetryRule partitions"
@@ -64,7 +64,7 @@ MODULES = {
     "airflow.sdk.definitions.asset": _ASSETS,
     "airflow.sdk.definitions.asset.metadata": "assets:Metadata",
     "airflow.sdk.definitions.asset.access_control": "assets:AssetAccessControl",
-    "airflow.sdk.definitions.asset.decorators": "sdk_extras:asset",
+    "airflow.sdk.definitions.asset.decorators": "assetdecorators:asset assetdecorators:MultiAssetDefinition",
     "airflow.sdk.definitions.baseoperator": _MODEL_BASE,
     "airflow.sdk.definitions.connection": "connection:Connection",
     "airflow.sdk.definitions.context": "context:Context live:get_current_context",

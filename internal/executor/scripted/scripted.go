@@ -8,6 +8,7 @@ package scripted
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -31,6 +32,8 @@ type Behaviour struct {
 	Result *executor.Result
 	// XComs are pushed with the success.
 	XComs []protocol.XComValue
+	// Outlets are the asset events of the success.
+	Outlets json.RawMessage
 	// Vanish loses the attempt without a result, as a bug in an executor would.
 	Vanish bool
 	// DieWithInstance makes the whole executor restart when the attempt would have ended.
@@ -153,9 +156,9 @@ func (b Behaviour) result() executor.Result {
 	if b.Result != nil {
 		return *b.Result
 	}
-	r := executor.Result{State: run.Success, XComs: b.XComs, ExitCode: &b.Exit, Reported: true}
+	r := executor.Result{State: run.Success, XComs: b.XComs, OutletEvents: b.Outlets, ExitCode: &b.Exit, Reported: true}
 	if b.Exit != 0 {
-		r.State, r.Final, r.XComs = run.UpForRetry, b.Final, nil
+		r.State, r.Final, r.XComs, r.OutletEvents = run.UpForRetry, b.Final, nil, nil
 		r.Reason = fmt.Sprintf("exit code %d", b.Exit)
 		if b.Final {
 			r.State = run.Failed

@@ -24,6 +24,7 @@ func Exercise(t *testing.T, open func(t *testing.T) *store.DB) {
 		{"DAGs are published in versions", testDAGs},
 		{"bundle versions and import errors are kept", testBundles},
 		{"variables, connections and pools are put and deleted", testAdmin},
+		{"asset events are kept, queued and consumed once", testAssets},
 		{"listings filter, order and page", testLists},
 		{"events come in commit order without gaps", testEvents},
 		{"old history is cleaned away, live runs stay", testClean},
