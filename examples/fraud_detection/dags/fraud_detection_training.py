@@ -14,7 +14,7 @@ default_args = {
 with DAG(
     "fraud_detection_training",
     default_args=default_args,
-    schedule="0 2 * * 1",  # по понедельникам в 2:00
+    schedule="0 2 * * 1", # по понедельникам в 2:00
     start_date=datetime(2024, 1, 1),
     catchup=False,
     tags=["ml", "fraud-detection"],
