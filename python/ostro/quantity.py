@@ -25,7 +25,7 @@ def is_template(text):
     return isinstance(text, str) and ("{{" in text or "{%" in text)
 
 
-def _split(given):
+def split(given):
     """Return (requests, limits) of any spelling: a V1ResourceRequirements, its dict, or Airflow 1's flat dict."""
     if given is None:
         return {}, {}
@@ -48,7 +48,7 @@ FLAT_KEYS = ("request_memory", "request_cpu", "request_ephemeral_storage", "limi
 
 def parse_resources(given):
     """Return {"cpu": cores, "memory": bytes, "gpu": devices} of a request; templates count for nothing yet."""
-    requests, limits = _split(given)
+    requests, limits = split(given)
     out = {}
     for name, key in (("cpu", "cpu"), ("memory", "memory")):
         value = requests.get(name, limits.get(name))
@@ -68,5 +68,5 @@ def parse_resources(given):
 
 def limits_of(given):
     """Return the limits of a request as {"cpu": cores, "memory": bytes}."""
-    _, limits = _split(given)
+    _, limits = split(given)
     return {name: parse(value) for name, value in limits.items() if name in ("cpu", "memory") and not is_template(value)}

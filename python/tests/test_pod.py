@@ -71,6 +71,32 @@ def test_the_xcom_is_pushed_on_failure_too_and_must_be_json():
     assert "the XCom that image img:1 wrote is not JSON" in bad["reason"]
 
 
+def test_two_attempts_at_once_do_not_see_each_others_return_path():
+    import threading
+
+    code = ("import os, json, time; path = os.environ['AIRFLOW_XCOM_PATH']; "
+            "json.dump('{{ params.n }}', open(path, 'w')); time.sleep(0.5)")
+    found = {}
+
+    def one(n):
+        found[n] = pod(code=code, do_xcom_push=True, params={"n": n}).terminal["xcoms"][0]["value"]
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {"a": "a", "b": "b"}
+
+
+def test_a_command_that_writes_to_the_path_of_a_pod_is_told_of_the_other(tmp_path, monkeypatch):
+    path = str(tmp_path / "xcom" / "return.json")
+    monkeypatch.setattr("ostro.operators.pod.SIDECAR_PATH", path)
+    comms = pod(code="open(%r, 'w')" % path, do_xcom_push=True)
+    assert comms.terminal["reason"].endswith("failed with exit code 1")
+    assert told(comms)[0].startswith("no XCom: %s is a pod's; it is not there, and to local processes" % path)
+
+
 def test_an_image_that_is_not_mapped_shows_the_lines_to_add():
     terminal = pod({"images": {}}, image="repo/ml:2.1").terminal
     assert terminal["type"] == "RetryTask"
@@ -79,15 +105,22 @@ def test_an_image_that_is_not_mapped_shows_the_lines_to_add():
     with pytest.raises(Exception, match="is not mapped") as told_:
         task._settings({"mode": "process", "images": {}, "config_file": "/home/me/ostro.yaml"})
     assert str(told_.value).startswith(
-        "image repo/ml:2.1 (task 't') is not mapped to a folder of this machine. Add to /home/me/ostro.yaml:\n"
-        'images:\n  "repo/ml:*":\n    dir: /path/to')
+        "image repo/ml:2.1 (task 't') is not mapped to a folder of this machine. Add to /home/me/ostro.yaml, and start the "
+        'server again:\nimages:\n  "repo/ml:*":\n    dir: /path/to')
     assert dag
+    assert told(pod(image="repo/ml:2.1")) == [
+        'under images: in /home/me/ostro.yaml add, and start the server again: "repo/ml:*": {dir: /path/to/the/folder}']
+
+
+def test_an_image_in_a_pod_template_is_not_read_and_that_is_said():
+    terminal = pod(image=None, full_pod_spec={"spec": {}}).terminal
+    assert terminal["reason"].startswith("AirflowException: task 't' gives no image=; as a local process it needs one")
 
 
 def test_without_pods_configured_the_error_shows_the_setting():
     with DAG("d", start_date=START):
         task = KubernetesPodOperator(task_id="t", image="i", cmds=["x"])
-    with pytest.raises(Exception, match="add to ostro.yaml:\npods: process\nimages:"):
+    with pytest.raises(Exception, match="add to ostro.yaml and start the server again:\npods: process\nimages:"):
         task._settings(None)
     assert "has no cluster to run in" in pod(False).terminal["reason"]
 
@@ -126,7 +159,20 @@ def test_gpus_that_are_not_there_are_said_and_do_not_fail():
     assert told(pod({"gpus": 4}, container_resources=gpu)) == []
 
 
-def test_strict_resources_refuse_what_the_machine_does_not_have():
+def test_what_is_asked_for_and_does_not_bind_is_said_in_full():
+    legacy = {"request_cpu": "2", "request_memory": "4Gi", "limit_memory": "8Gi", "limit_cpu": "2",
+              "request_ephemeral_storage": "1Gi"}
+    assert told(pod(resources=legacy)) == [
+        "resources are advisory as a local process (resources: strict makes them binding): 2 CPU, 4 GiB memory, "
+        "at most 8Gi memory, 1Gi ephemeral-storage"]
+    legacy.update(request_cpu="1", request_memory="1Mi")
+    assert told(pod({"strict": True}, resources=legacy)) == [
+        "the limit of cpu has no effect as a local process: it may use every core",
+        "ephemeral-storage has no effect as a local process: it is not measured"]
+
+
+def test_strict_resources_refuse_what_the_machine_does_not_have_and_do_not_retry():
+    assert pod({"strict": True}, resources={"limit_gpu": 1}, retries=3).terminal["state"] == "failed"
     assert "asks for 10000 CPU" in pod({"strict": True}, resources={"request_cpu": "10000"}).terminal["reason"]
     assert "asks for 1.049e+06 GiB memory" in pod({"strict": True}, resources={"request_memory": "1Pi"}).terminal["reason"]
     assert "1 GPU asked for, this machine has none (resources: strict)" in pod(

@@ -93,14 +93,14 @@ func (u *Usage) resourcesTaken(c *Candidate, l *Limits) string {
 		return ""
 	}
 	switch {
-	case res.GPU > l.GPUs:
-		return fmt.Sprintf("it asks for %d GPUs, the machine has %d", res.GPU, l.GPUs)
+	case res.GPU > l.GPUs || res.CPU > l.CPUs || res.Memory > l.Memory:
+		return "" // waiting would not help: the task starts, and fails saying what the machine lacks
 	case res.GPU > 0 && u.gpus+res.GPU > l.GPUs:
-		return fmt.Sprintf("it asks for %d GPUs, %d of %d are free", res.GPU, l.GPUs-u.gpus, l.GPUs)
+		return fmt.Sprintf("it asks for %d GPUs, %d of %d are free", res.GPU, max(0, l.GPUs-u.gpus), l.GPUs)
 	case res.CPU > 0 && u.cpus+res.CPU > l.CPUs:
-		return fmt.Sprintf("it asks for %g CPU cores, %g of %g are free", res.CPU, l.CPUs-u.cpus, l.CPUs)
+		return fmt.Sprintf("it asks for %g CPU cores, %g of %g are free", res.CPU, max(0, l.CPUs-u.cpus), l.CPUs)
 	case res.Memory > 0 && u.memory+res.Memory > l.Memory:
-		return fmt.Sprintf("it asks for %s of memory, %s of %s are free", bytes(res.Memory), bytes(l.Memory-u.memory), bytes(l.Memory))
+		return fmt.Sprintf("it asks for %s of memory, %s of %s are free", bytes(res.Memory), bytes(max(0, l.Memory-u.memory)), bytes(l.Memory))
 	}
 	return ""
 }

@@ -9,8 +9,8 @@ import sys
 
 from .. import live
 from ..baseoperator import BaseOperator
-from ..exceptions import AirflowException, AirflowSkipException
-from ..quantity import FLAT_KEYS, limits_of, parse_resources
+from ..exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from ..quantity import FLAT_KEYS, is_template, limits_of, parse, parse_resources, split
 from ..settings import nearest, warn
 from .process import describe_exit, run_streaming
 
@@ -138,7 +138,7 @@ class KubernetesPodOperator(BaseOperator):
         pods = context["ti"].startup.get("pods")
         settings = self._settings(pods)
         self._say_what_has_no_effect(pods)
-        argv = list(self.cmds or []) + list(self.arguments or [])
+        argv = [str(word) for word in list(self.cmds or []) + list(self.arguments or [])]
         if not self.cmds:
             raise AirflowException(
                 "task %r gives no cmds=, so the image's own entrypoint would run; as a local process there is none: "
@@ -167,7 +167,7 @@ class KubernetesPodOperator(BaseOperator):
                 raise AirflowException("cannot run %r for image %s: no such program (folder %s)"
                                        % (argv[0], self.image, folder or os.getcwd())) from fault
             code, _ = self._child.wait()
-            result = self._read_xcom(scratch, before) if self.do_xcom_push else None
+            result = self._read_xcom(scratch, before, code) if self.do_xcom_push else None
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         if code in self.skip_on_exit_code:
@@ -184,11 +184,20 @@ class KubernetesPodOperator(BaseOperator):
         if not pods or pods.get("mode") != "process":
             raise AirflowException(
                 "KubernetesPodOperator (task %r) has no cluster to run in. To run its commands as processes of this "
-                "machine, add to %s:\n%s" % (self.task_id, config, _yaml(self.image, with_mode=True)))
-        found = match_image(self.image, pods.get("images") or {})
+                "machine, add to %s and start the server again:\n%s"
+                % (self.task_id, config, _yaml(self.image, "pods: process\nimages:\n")))
+        if not self.image:
+            raise AirflowException("task %r gives no image=; as a local process it needs one to find its folder, and one "
+                                   "in a pod template or full_pod_spec is not read" % self.task_id)
+        images = pods.get("images") or {}
+        found = match_image(self.image, images)
         if found is None:
-            raise AirflowException("image %s (task %r) is not mapped to a folder of this machine. Add to %s:\n%s"
-                                   % (self.image, self.task_id, config, _yaml(self.image)))
+            where, head = ("Under images: in %s add" % config, "") if images else ("Add to %s" % config, "images:\n")
+            lines = "%s, and start the server again:\n%s" % (where, _yaml(self.image, head))
+            _notice('under images: in %s add, and start the server again: "%s": {dir: /path/to/the/folder}'
+                    % (config, _glob(self.image)))
+            raise AirflowException("image %s (task %r) is not mapped to a folder of this machine. %s"
+                                   % (self.image, self.task_id, lines))
         return found
 
     def _environment(self, settings, python, scratch):
@@ -233,7 +242,7 @@ class KubernetesPodOperator(BaseOperator):
 
         return limit
 
-    def _read_xcom(self, scratch, before):
+    def _read_xcom(self, scratch, before, code):
         import json
 
         path = os.path.join(scratch, "return.json")
@@ -242,7 +251,9 @@ class KubernetesPodOperator(BaseOperator):
                 text = handle.read()
         except FileNotFoundError:
             if _traces(SIDECAR_PATH) not in (None, before):
-                self._say_where_the_xcom_belongs()
+                self._say_where_the_xcom_belongs("was written while the command ran, but")
+            elif code and not os.path.isdir(os.path.dirname(SIDECAR_PATH)):
+                self._say_where_the_xcom_belongs("is a pod's; it is not there, and")
             else:
                 self.log.info("The command wrote no XCom to %s (the path is in OSTRO_XCOM_PATH; in a pod it is %s)",
                               path, SIDECAR_PATH)
@@ -254,10 +265,10 @@ class KubernetesPodOperator(BaseOperator):
         except ValueError as fault:
             raise AirflowException("the XCom that image %s wrote is not JSON: %s" % (self.image, fault)) from None
 
-    def _say_where_the_xcom_belongs(self):
-        text = ("no XCom: %s was written while the command ran, but to local processes it is one file for all tasks and so "
-                "is not read. Write to the path in the environment variable OSTRO_XCOM_PATH, and where that is not set, in a "
-                "pod, to %s: os.environ.get(\"OSTRO_XCOM_PATH\", \"%s\")" % ((SIDECAR_PATH,) * 3))
+    def _say_where_the_xcom_belongs(self, what):
+        text = ("no XCom: %s %s to local processes it is one file for all tasks and so is not read. Write to the path in the "
+                "environment variable OSTRO_XCOM_PATH, and where that is not set, in a pod, to %s: "
+                "os.environ.get(\"OSTRO_XCOM_PATH\", \"%s\")" % (SIDECAR_PATH, what, SIDECAR_PATH, SIDECAR_PATH))
         self.log.warning("%s", text)
         _notice(text)
 
@@ -275,16 +286,29 @@ class KubernetesPodOperator(BaseOperator):
             text = "%d GPU%s asked for, this machine has %s" % (
                 asked["gpu"], "" if asked["gpu"] == 1 else "s", have or "none")
             if strict:
-                raise AirflowException("image %s: %s (resources: strict)" % (self.image, text))
+                raise AirflowFailException("image %s: %s (resources: strict)" % (self.image, text))
             _notice(text + "; the task runs all the same")
         if strict:
             _refuse_too_much(asked, self.image)
-        elif any(asked.get(name) for name in ("cpu", "memory")):
-            words = []
-            if asked.get("cpu"):
-                words.append("%g CPU" % asked["cpu"])
-            if asked.get("memory"):
-                words.append("%.4g GiB memory" % (asked["memory"] / 2**30))
+        self._say_what_is_advisory(asked, strict)
+
+    def _say_what_is_advisory(self, asked, strict):
+        requests, limits = split(self.container_resources)
+        others = sorted((name, value) for name, value in dict(requests, **limits).items()
+                        if name not in ("cpu", "memory") and not name.endswith("/gpu"))
+        if strict:
+            if "cpu" in limits:
+                _notice("the limit of cpu has no effect as a local process: it may use every core")
+            for name, _ in others:
+                _notice("%s has no effect as a local process: it is not measured" % name)
+            return
+        words = ["%g CPU" % asked["cpu"]] if asked.get("cpu") else []
+        if asked.get("memory"):
+            words.append("%.4g GiB memory" % (asked["memory"] / 2**30))
+        words += ["at most %s %s" % (limits[name], name) for name in ("cpu", "memory")
+                  if name in limits and (is_template(limits[name]) or parse(limits[name]) != asked.get(name))]
+        words += ["%s %s" % (value, name) for name, value in others]
+        if words:
             _notice("resources are advisory as a local process (resources: strict makes them binding): %s"
                     % ", ".join(words))
 
@@ -317,10 +341,9 @@ def _config(pods):
     return (pods or {}).get("config_file") or "ostro.yaml"
 
 
-def _yaml(image, with_mode=False):
-    text = 'images:\n  "%s":\n    dir: /path/to/the/image\'s/working/directory\n' % _glob(image)
-    text += "    # python: /path/to/its/python   (optional)\n    # env: {NAME: value}            (optional)"
-    return ("pods: process\n" if with_mode else "") + text
+def _yaml(image, head):
+    text = '  "%s":\n    dir: /path/to/the/image\'s/working/directory\n' % _glob(image)
+    return head + text + "    # python: /path/to/its/python   (optional)\n    # env: {NAME: value}            (optional)"
 
 
 def _glob(image):
@@ -341,13 +364,13 @@ def match_image(image, images):
 
 
 def _refuse_too_much(asked, image):
-    cores = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if asked.get("cpu", 0) > cores:
-        raise AirflowException("image %s asks for %g CPU, this machine has %d (resources: strict)"
+        raise AirflowFailException("image %s asks for %g CPU, this machine has %d (resources: strict)"
                                % (image, asked["cpu"], cores))
     if asked.get("memory", 0) > memory:
-        raise AirflowException("image %s asks for %.4g GiB memory, this machine has %.4g (resources: strict)"
+        raise AirflowFailException("image %s asks for %.4g GiB memory, this machine has %.4g (resources: strict)"
                                % (image, asked["memory"] / 2**30, memory / 2**30))
 
 
