@@ -185,6 +185,7 @@ func (a *App) wireHTTP() error {
 		Options: v2.Options{
 			Store: a.store, Scheduler: a.sched, LogRoot: a.home.path("logs"), DAGsRoot: shown,
 			Version: a.opts.Version, Revision: a.opts.Revision, Health: a.health, Encrypted: true,
+			Warnings: a.bundle.Warnings, Deleted: a.bundle.Republish,
 			MaxActiveTasks: a.cfg.Scheduler.MaxActiveTasksPerDAG, MaxActiveRuns: a.cfg.Scheduler.MaxActiveRunsPerDAG,
 			Log: a.log.With("part", "api"),
 		},

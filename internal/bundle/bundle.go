@@ -86,7 +86,9 @@ type Watcher struct {
 	ready  chan struct{}
 	once   sync.Once
 	names  renewals
-	turned atomic.Int64 // when the folder was last looked at, in nanoseconds since 1970
+	again  atomic.Bool               // write what is known once more
+	said   atomic.Pointer[[]Warning] // of the last publication
+	turned atomic.Int64              // when the folder was last looked at, in nanoseconds since 1970
 }
 
 // New returns a Watcher. changed is called after every publication; it must not block.

@@ -23,7 +23,7 @@ import (
 )
 
 // parser reads test files line by line instead of running Python: "dag NAME", "import FILE", "error TEXT",
-// "variable KEY", "connection ID", "hang", "refuse".
+// "variable KEY", "connection ID", "warn TEXT", "hang", "refuse".
 type parser struct {
 	mu     sync.Mutex
 	parsed []string
@@ -56,6 +56,8 @@ func (p *parser) Parse(_ context.Context, r workerapi.Parse) (*workerapi.Parsed,
 			d.Variables = append(d.Variables, rest)
 		case "connection":
 			d.Connections = append(d.Connections, rest)
+		case "warn":
+			d.Warnings = append(d.Warnings, rest)
 		case "hang":
 			<-p.hang
 		case "refuse":

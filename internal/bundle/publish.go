@@ -35,6 +35,8 @@ type fileState struct {
 	askedAt uint64
 	dags    []*dag.DAG // what its last parse declared and passed validation
 	errs    []protocol.ImportError
+	// warnings are what the parse accepted and would rather have otherwise.
+	warnings []string
 	// broken: the last parse failed for the file as a whole, so it says nothing about which DAGs exist.
 	broken bool
 	// published is what the store holds for the file, once known is true.
@@ -52,7 +54,8 @@ func (w *Watcher) publish(ctx context.Context, t *tree, snapshot string) error {
 	}
 	todo := w.stale(t)
 	gone := w.forget(t)
-	if w.tree != nil && w.tree.version == t.version && len(todo) == 0 && len(gone) == 0 {
+	again := w.again.Swap(false)
+	if w.tree != nil && w.tree.version == t.version && len(todo) == 0 && len(gone) == 0 && !again {
 		return nil
 	}
 	parseErr := w.parseAll(ctx, t, snapshot, todo, func() error {
@@ -63,6 +66,7 @@ func (w *Watcher) publish(ctx context.Context, t *tree, snapshot string) error {
 		return ctx.Err()
 	}
 	if err := w.write(ctx, t, snapshot, gone); err != nil {
+		w.again.Store(again)
 		return fmt.Errorf("publish bundle version %s: %w", t.version, err)
 	}
 	w.log.Info("published the DAG folder", "version", t.version, "files", len(w.files), "parsed", len(todo), "dags", len(w.owners))
@@ -248,7 +252,7 @@ func (w *Watcher) parse(ctx context.Context, t *tree, snapshot, file string) (*f
 		return nil, fmt.Errorf("parse %s: %w", file, err)
 	}
 	d := parsed.Described
-	s := &fileState{deps: map[string]digest{file: t.byPath[file]}, errs: d.Errors, asked: askedBy(d), askedAt: askedAt}
+	s := &fileState{deps: map[string]digest{file: t.byPath[file]}, errs: d.Errors, warnings: d.Warnings, asked: askedBy(d), askedAt: askedAt}
 	for _, m := range d.Modules {
 		if sum, ok := t.byPath[m]; ok {
 			s.deps[m] = sum
@@ -394,6 +398,7 @@ func (w *Watcher) write(ctx context.Context, t *tree, snapshot string, gone []st
 		return err
 	}
 	w.owners = owners
+	w.keepWarnings(now)
 	for f, errs := range p.errs {
 		if s := w.files[f]; s != nil {
 			s.published, s.known = errs, true

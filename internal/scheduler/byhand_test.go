@@ -96,6 +96,36 @@ func TestDeletingARunNeedsItsEnd(t *testing.T) {
 	}
 }
 
+func TestADeletedDAGLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(executor.Attempt) scripted.Behaviour { return scripted.Behaviour{For: 20 * time.Millisecond} }, chain("whole", 1))
+	r := w.trigger("whole")
+	if err := w.s.DeleteDAG(t.Context(), "user:test", "whole"); !errors.Is(err, scheduler.ErrConflict) {
+		t.Errorf("deleting it while it runs: %v", err)
+	}
+	w.ended(r)
+	if err := w.s.DeleteDAG(t.Context(), "user:test", "hole"); !errors.Is(err, scheduler.ErrNotFound) || !strings.Contains(err.Error(), `did you mean "whole"?`) {
+		t.Errorf("deleting another: %v", err)
+	}
+	w.wait("the deletion", func() bool { // the attempt's process may still be ending
+		err := w.s.DeleteDAG(t.Context(), "user:test", "whole")
+		if err != nil && !errors.Is(err, scheduler.ErrConflict) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	if _, err := w.db.Run(t.Context(), "whole", r.RunID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("its run: %v", err)
+	}
+	if _, err := w.s.Trigger(t.Context(), "u", scheduler.TriggerRequest{DAGID: "whole"}); !errors.Is(err, scheduler.ErrNotFound) {
+		t.Errorf("triggering it: %v", err)
+	}
+	w.publish(chain("whole", 3)) // version 1 again, and another DAG
+	if r = w.ended(w.trigger("whole")); len(w.states(r)) != 3 || r.DAGVersion != 1 {
+		t.Errorf("the DAG that came back ran %d tasks of version %d", len(w.states(r)), r.DAGVersion)
+	}
+}
+
 func TestTasksThatDependOnThePastWaitForTheRunBefore(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})

@@ -282,32 +282,6 @@ func (s *Scheduler) replace(b *batch, lr *liveRun, row run.DAGRun, tis []run.Tas
 	return nil
 }
 
-// DeleteRun deletes a finished run and everything that belongs to it.
-func (s *Scheduler) DeleteRun(ctx context.Context, actor, dagID, runID string) error {
-	return s.call(ctx, message{actor: actor, alone: true, fold: func(b *batch) error {
-		lr, err := s.find(b.ctx, plan.RunKey{DAGID: dagID, RunID: runID})
-		if err != nil {
-			return notFound(err)
-		}
-		if state := lr.run.Row().State; !ended(state) {
-			return fmt.Errorf("DAG run %s is %s: cancel it before deleting it: %w", runID, state, ErrConflict)
-		}
-		for id, a := range s.st.attempts {
-			if keyOf(a.row.Key) == lr.key {
-				s.kill(id, "the DAG run is deleted")
-				return fmt.Errorf("a process of DAG run %s is still ending; try again in a moment: %w", runID, ErrConflict)
-			}
-		}
-		for id, o := range s.st.callbacks {
-			if o.Callback.DAGID == dagID && o.Callback.RunID == runID {
-				delete(s.st.callbacks, id)
-			}
-		}
-		b.writes = append(b.writes, func(tx *store.Tx) error { return tx.DeleteRun(dagID, runID) })
-		return nil
-	}})
-}
-
 // SetPaused pauses or unpauses a DAG: a paused DAG gets no automatic runs and starts no tasks.
 func (s *Scheduler) SetPaused(ctx context.Context, actor, dagID string, paused bool) error {
 	return s.call(ctx, message{actor: actor, fold: func(b *batch) error {

@@ -114,22 +114,24 @@ func (s *Scheduler) enter(lr *liveRun) {
 }
 
 func (s *Scheduler) dagByID(id string) (*dagState, error) {
-	d := s.st.dags[id]
-	if d == nil || d.info.Removed {
-		hint := ""
-		var names []string
-		for n, other := range s.st.dags {
-			if !other.info.Removed {
-				names = append(names, n)
-			}
-		}
-		slices.Sort(names)
-		if near := spelling.Nearest(id, names); near != "" {
-			hint = fmt.Sprintf("; did you mean %q?", near)
-		}
-		return nil, fmt.Errorf("there is no DAG %q%s: %w", id, hint, ErrNotFound)
+	if d := s.st.dags[id]; d != nil && !d.info.Removed {
+		return d, nil
 	}
-	return d, nil
+	return nil, s.unknownDAG(id)
+}
+
+func (s *Scheduler) unknownDAG(id string) error {
+	var names []string
+	for n, other := range s.st.dags {
+		if !other.info.Removed {
+			names = append(names, n)
+		}
+	}
+	hint := ""
+	if near := spelling.Nearest(id, names); near != "" {
+		hint = fmt.Sprintf("; did you mean %q?", near)
+	}
+	return fmt.Errorf("there is no DAG %q%s: %w", id, hint, ErrNotFound)
 }
 
 // newRun fills in what a request leaves open, as Airflow does.

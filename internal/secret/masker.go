@@ -13,6 +13,12 @@ import (
 	"sync"
 )
 
+// TooShort says that a value is one that Add leaves alone, so that logs would show it.
+func TooShort(value string) bool { return value != "" && len([]rune(value)) < minLength }
+
+// MinLength is the length from which Add hides a value.
+const MinLength = minLength
+
 // Hidden is what stands where a secret was.
 const Hidden = "***"
 

@@ -163,6 +163,8 @@ func (tx *Tx) DeleteDAG(dagID string) error {
 		return fmt.Errorf("delete DAG %s: %w", dagID, err)
 	}
 	tx.s.forget()
+	tx.deleted = true
+	tx.db.dags.clear()
 	return tx.Emit(Event{Kind: "dag.deleted", DAGID: dagID, MapIndex: -1})
 }
 
@@ -215,32 +217,46 @@ func (db *DB) DAGVersions(ctx context.Context, dagID string) ([]DAGVersionInfo, 
 	return vs, nil
 }
 
-// dagCache holds decoded DAG versions, which never change. It forgets everything when it is full.
+// dagCache holds decoded DAG versions, which never change. It forgets everything when it is full, and when a DAG is
+// deleted: a key may then be given to another version. What was read before that must not come in after it.
 type dagCache struct {
-	mu   sync.Mutex
-	dags map[int64]*dag.DAG
+	mu    sync.Mutex
+	dags  map[int64]*dag.DAG
+	clean uint64 // how often it was cleared
 }
 
 const maxCachedDAGs = 2000
 
-func (c *dagCache) get(pk int64) *dag.DAG {
+// get returns what is kept for a key, and the time for put.
+func (c *dagCache) get(pk int64) (*dag.DAG, uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.dags[pk]
+	return c.dags[pk], c.clean
 }
 
-func (c *dagCache) put(pk int64, d *dag.DAG) {
+// put keeps a version that was read at a time.
+func (c *dagCache) put(pk int64, d *dag.DAG, at uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if at != c.clean {
+		return
+	}
 	if c.dags == nil || len(c.dags) >= maxCachedDAGs {
 		c.dags = map[int64]*dag.DAG{}
 	}
 	c.dags[pk] = d
 }
 
+func (c *dagCache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dags, c.clean = nil, c.clean+1
+}
+
 func (db *DB) dagBody(ctx context.Context, pk int64) (*dag.DAG, error) {
-	if d := db.dags.get(pk); d != nil {
-		return d, nil
+	kept, at := db.dags.get(pk)
+	if kept != nil {
+		return kept, nil
 	}
 	var body []byte
 	if err := db.get(ctx, getDAGBody, []any{pk}, &body); err != nil {
@@ -250,6 +266,6 @@ func (db *DB) dagBody(ctx context.Context, pk int64) (*dag.DAG, error) {
 	if err := json.Unmarshal(body, d); err != nil {
 		return nil, fmt.Errorf("decode: %w", err)
 	}
-	db.dags.put(pk, d)
+	db.dags.put(pk, d, at)
 	return d, nil
 }

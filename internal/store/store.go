@@ -76,12 +76,16 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 // was taken returns with its outcome.
 func (db *DB) Update(ctx context.Context, actor string, now time.Time, f func(*Tx) error) error {
 	var renewed [][2]string
+	deleted := false
 	err := db.w.do(ctx, func(s *session) error {
 		tx := &Tx{Now: now, Actor: actor, db: db, s: s}
 		err := f(tx)
-		renewed = tx.renewed
+		renewed, deleted = tx.renewed, tx.deleted
 		return err
 	})
+	if deleted {
+		db.dags.clear()
+	}
 	if err == nil && db.o.Renewed != nil {
 		for _, r := range renewed {
 			db.o.Renewed(r[0], r[1])
@@ -105,6 +109,7 @@ type Tx struct {
 	s  *session
 
 	renewed [][2]string // what Options.Renewed will be told
+	deleted bool        // DAG versions are gone; their keys may be given again
 }
 
 // StatementUse returns every prepared statement's text with how often it ran: the conformance suite's proof that it

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"ostro.dev/ostro/internal/bundle"
 	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/scheduler"
@@ -35,6 +36,7 @@ type Scheduler interface {
 	SetPaused(ctx context.Context, actor, dagID string, paused bool) error
 	PutPool(ctx context.Context, actor string, p store.Pool) error
 	DeletePool(ctx context.Context, actor, name string) error
+	DeleteDAG(ctx context.Context, actor, dagID string) error
 	DeleteRun(ctx context.Context, actor, dagID, runID string) error
 	WhyWaiting(ctx context.Context, dagID, runID string) ([]plan.Blocked, error)
 	NextRun(ctx context.Context, dagID string) (store.NextRun, bool, error)
@@ -63,6 +65,10 @@ type Options struct {
 	Revision string
 	// Health is asked at every GET /monitor/health; nil reports only the store.
 	Health func() Health
+	// Warnings lists what DAG files were accepted with; nil means none.
+	Warnings func() []bundle.Warning
+	// Deleted hears that a DAG was deleted, so that one whose file is still there comes back; nil is nobody.
+	Deleted func()
 	// Encrypted tells whether the store seals secrets at rest.
 	Encrypted bool
 	// MaxActiveTasks and MaxActiveRuns are the installation's defaults, shown for DAGs that set none.

@@ -188,7 +188,7 @@ func TestDAGFilters(t *testing.T) {
 
 func TestVariablesKeepSecretsToThemselves(t *testing.T) {
 	b := newBench(t)
-	b.want("POST", "/variables", `{"key":"a/b","value":{"x":1,"password":"p"},"description":"d"}`, 201,
+	b.want("POST", "/variables", `{"key":"a/b","value":{"x":1,"password":"pass1"},"description":"d"}`, 201,
 		`{"key":"a/b","value":"{\"password\":\"***\",\"x\":1}","description":"d","is_encrypted":false,"team_name":null}`)
 	b.want("POST", "/variables", `{"key":"a/b","value":"1"}`, 409, "{\"detail\":\"The Variable with key: `a/b` already exists\"}")
 	b.want("PATCH", "/variables/a%2Fb?update_mask=description", `{"key":"a/b","value":"2","description":"e"}`, 200, `{"key":"a/b","value":"{\"password\"…`)

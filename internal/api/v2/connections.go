@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"ostro.dev/ostro/internal/api/v2/wire"
@@ -32,6 +33,16 @@ func wireConnection(c store.Connection) wire.Connection {
 	default:
 		out.Extra = &hidden
 	}
+	return out
+}
+
+// writtenConnection is the answer to a write.
+func writtenConnection(c store.Connection) wire.Connection {
+	out, warnings := wireConnection(c), shortMembers("the extra of connection "+c.ID+":", c.Extra)
+	if secret.TooShort(c.Password) {
+		warnings = append(warnings, shortSecret("the password of connection "+c.ID))
+	}
+	out.Ostro = warned(warnings)
 	return out
 }
 
@@ -74,7 +85,31 @@ func (a *API) getConnection(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.ok(wireConnection(c))
+	out := wireConnection(c)
+	if show, err := a.reveal(r, "connection", c.ID); err != nil {
+		return err
+	} else if show {
+		out.Password, out.Extra = opt(c.Password), opt(c.Extra)
+	}
+	return r.ok(out)
+}
+
+// checkExtra refuses an extra that is no JSON object: hooks read it as one and would fail much later.
+func (f *fields) checkExtra(extra string) {
+	if extra == "" || extra == secret.Hidden { // hidden comes back from who has read it
+		return
+	}
+	var object map[string]json.RawMessage
+	err := json.Unmarshal([]byte(extra), &object)
+	if err == nil && object != nil {
+		return
+	}
+	why := "it is another JSON value"
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		why = fmt.Sprintf("%s at character %d", strings.TrimPrefix(syntax.Error(), "json: "), syntax.Offset)
+	}
+	f.wrong("extra", "value_error", "Value error, The `extra` field must be a JSON object: "+why, f.members["extra"])
 }
 
 func connectionBody(f *fields) (store.Connection, error) {
@@ -85,6 +120,7 @@ func connectionBody(f *fields) (store.Connection, error) {
 		f.r.fault(wire.Fault{Type: "string_pattern_mismatch", Loc: f.at("connection_id"), Msg: `String should match pattern '^[\w.-]+$'`,
 			Input: quoted(c.ID), Ctx: map[string]any{"pattern": `^[\w.-]+$`}})
 	}
+	f.checkExtra(c.Extra)
 	if f.take("team_name") != nil {
 		return c, noTeams()
 	}
@@ -114,7 +150,7 @@ func (a *API) createConnection(r *request) error {
 	if err := a.putConnection(r, c); err != nil {
 		return err
 	}
-	return r.created(wireConnection(c))
+	return r.created(writtenConnection(c))
 }
 
 func (a *API) patchConnection(r *request) error {
@@ -141,7 +177,7 @@ func (a *API) patchConnection(r *request) error {
 	if err := a.putConnection(r, merged); err != nil {
 		return err
 	}
-	return r.ok(wireConnection(merged))
+	return r.ok(writtenConnection(merged))
 }
 
 // mergeConnection changes the fields that were sent and that the mask covers. What answers hide and a client sends back

@@ -291,6 +291,21 @@ func (a *API) patchDAG(r *request) error {
 	return r.ok(a.wireDAG(info))
 }
 
+// deleteDAG deletes a DAG with all its history; one whose file is still there comes back without a past, as in Airflow.
+func (a *API) deleteDAG(r *request) error {
+	info, err := a.dagInfo(r.ctx(), r.path("dag_id"))
+	if err != nil {
+		return err
+	}
+	if err := a.Scheduler.DeleteDAG(r.ctx(), r.actor(), info.DAG.ID); err != nil {
+		return domain(err, "DAG "+info.DAG.ID)
+	}
+	if a.Deleted != nil {
+		a.Deleted()
+	}
+	return r.nothing()
+}
+
 func (a *API) dagDetails(r *request) error {
 	info, err := a.dagInfo(r.ctx(), r.path("dag_id"))
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	v2 "ostro.dev/ostro/internal/api/v2"
+	"ostro.dev/ostro/internal/bundle"
 	"ostro.dev/ostro/internal/core/dag"
 	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/core/run"
@@ -122,6 +123,10 @@ func (c *commands) DeletePool(ctx context.Context, actor, name string) error {
 	return c.db.Update(ctx, actor, t0, func(tx *store.Tx) error { return tx.DeletePool(name) })
 }
 
+func (c *commands) DeleteDAG(ctx context.Context, actor, dagID string) error {
+	return c.db.Update(ctx, actor, t0, func(tx *store.Tx) error { return tx.DeleteDAG(dagID) })
+}
+
 func (c *commands) DeleteRun(context.Context, string, string, string) error { return c.note("delete") }
 
 func (c *commands) WhyWaiting(context.Context, string, string) ([]plan.Blocked, error) {
@@ -134,11 +139,13 @@ func (c *commands) NextRun(context.Context, string) (store.NextRun, bool, error)
 
 // bench is an API over a store with a small past in it.
 type bench struct {
-	t     *testing.T
-	api   *v2.API
-	db    *store.DB
-	sched *commands
-	logs  string
+	t       *testing.T
+	api     *v2.API
+	db      *store.DB
+	sched   *commands
+	logs    string
+	warned  []bundle.Warning
+	deleted int
 }
 
 func ptr[T any](v T) *T { return &v }
@@ -159,10 +166,12 @@ func newBench(t *testing.T) *bench {
 	if err := os.MkdirAll(b.logs, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	b.api = v2.New(v2.Options{Store: db, Scheduler: b.sched, LogRoot: b.logs, DAGsRoot: "/dags", Version: "1.2.3", MaxActiveTasks: 16, MaxActiveRuns: 16})
+	b.api = v2.New(v2.Options{Store: db, Scheduler: b.sched, LogRoot: b.logs, DAGsRoot: "/dags", Version: "1.2.3", Warnings: b.warnings, Deleted: func() { b.deleted++ }, MaxActiveTasks: 16, MaxActiveRuns: 16})
 	b.fill(dir)
 	return b
 }
+
+func (b *bench) warnings() []bundle.Warning { return b.warned }
 
 // fill publishes a DAG of three tasks, one of them mapped, and one run of it that failed.
 func (b *bench) fill(dir string) {

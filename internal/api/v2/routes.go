@@ -12,9 +12,7 @@ const (
 	noJobs      = "Ostro keeps no job records; GET /api/v2/monitor/health tells how its parts are"
 	noLogin     = "There is no login page: send the token from the file HOME/token as a bearer token"
 	noFavorites = "Favourites are not served by this version of Ostro"
-	noWarnings  = "Warnings about DAGs are not kept by this version of Ostro"
 	noParse     = "DAG files are read when their content changes; there is nothing to ask for"
-	noDeleteDAG = "Deleting a DAG's history is not served; remove its file and it will no longer be scheduled"
 	noDeleteTI  = "Deleting a task instance is not served; clear it or delete its DAG run"
 	noBulkTIs   = "Changing task instances in bulk is not served"
 	noBulkRuns  = "Changing DAG runs in bulk is not served"
@@ -71,6 +69,7 @@ func (a *API) systemRoutes() []Route {
 		get("/config/section/{section}/option/{option}", getConfig),
 		get("/importErrors", a.listImportErrors),
 		get("/importErrors/{import_error_id}", a.getImportError),
+		get("/dagWarnings", a.listWarnings),
 		get("/eventLogs", a.listEventLogs),
 		get("/eventLogs/{event_log_id}", a.getEventLog),
 	}
@@ -108,6 +107,7 @@ func (a *API) dagRoutes() []Route {
 		patch("/dags", a.patchDAGs),
 		get("/dags/{dag_id}", a.getDAG),
 		patch("/dags/{dag_id}", a.patchDAG),
+		del("/dags/{dag_id}", a.deleteDAG),
 		get("/dags/{dag_id}/details", a.dagDetails),
 		get("/dags/{dag_id}/dagVersions", a.listDagVersions),
 		get("/dags/{dag_id}/dagVersions/{version_number}", a.getDagVersion),
@@ -181,9 +181,7 @@ func unservedRoutes() []Route {
 		unserved(noJobs, "GET")("/jobs"),
 		unserved(noLogin, "GET")("/auth/login", "/auth/logout"),
 		unserved(noFavorites, "POST")("/dags/{dag_id}/favorite", "/dags/{dag_id}/unfavorite"),
-		unserved(noWarnings, "GET")("/dagWarnings"),
 		unserved(noParse, "PUT")("/parseDagFile/{file_token}"),
-		unserved(noDeleteDAG, "DELETE")("/dags/{dag_id}"),
 		unserved(noDeleteTI, "DELETE")(ti+"/{task_id}"),
 		unserved(noBulkTIs, "PATCH")(ti),
 		unserved(noBulkRuns, "PATCH")(dr),

@@ -26,7 +26,7 @@ func (a *API) triggerRun(r *request) error {
 	info, err := a.Store.DAG(r.ctx(), dagID)
 	switch {
 	case errors.Is(err, store.ErrNotFound), err == nil && info.Removed:
-		return notFound("Dag with dag_id: '%s' not found", dagID)
+		return notFound("Dag with dag_id: '%s' not found%s", dagID, a.nearestDAG(r.ctx(), dagID))
 	case err != nil:
 		return fmt.Errorf("load DAG %s: %w", dagID, err)
 	}

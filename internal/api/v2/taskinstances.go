@@ -48,7 +48,13 @@ func (a *API) instance(r *request, k run.Key) (run.TaskInstance, error) {
 	if n > 0 {
 		return ti, notFound("Task instance is mapped, add the map_index value to the URL")
 	}
-	return ti, notFound("The Task Instance with dag_id: `%s`, run_id: `%s` and task_id: `%s` was not found", k.DAGID, k.RunID, k.TaskID)
+	return ti, a.noInstance(r, k)
+}
+
+// noInstance is the 404 of a task that a run does not have.
+func (a *API) noInstance(r *request, k run.Key) error {
+	return notFound("The Task Instance with dag_id: `%s`, run_id: `%s` and task_id: `%s` was not found%s", k.DAGID, k.RunID, k.TaskID,
+		a.nearestTask(r.ctx(), k.DAGID, k.RunID, k.TaskID))
 }
 
 // waits says what the instances of a live run wait for, asked of the scheduler once per request and run.

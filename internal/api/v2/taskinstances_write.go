@@ -68,7 +68,7 @@ func (a *API) addressed(r *request) ([]run.TaskInstance, []scheduler.TaskSel, er
 		return nil, nil, fmt.Errorf("list instances of task %s: %w", k.TaskID, err)
 	}
 	if len(tis) == 0 {
-		return nil, nil, notFound("The Task Instance with dag_id: `%s`, run_id: `%s` and task_id: `%s` was not found", k.DAGID, k.RunID, k.TaskID)
+		return nil, nil, a.noInstance(r, k)
 	}
 	return tis, sel, nil
 }

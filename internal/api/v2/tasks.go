@@ -120,5 +120,5 @@ func (a *API) getTask(r *request) error {
 			return r.ok(wireTask(info.DAG, &info.DAG.Tasks[i]))
 		}
 	}
-	return notFound("Task with id %s was not found", r.path("task_id"))
+	return notFound("Task with id %s was not found in Dag `%s`%s", r.path("task_id"), info.DAG.ID, meant(r.path("task_id"), taskIDs(info.DAG)))
 }

@@ -14,36 +14,18 @@ import (
 	"ostro.dev/ostro/internal/store"
 )
 
-// redact hides a text that people would not want to see: all of it under a sensitive name, the sensitive members of a
-// JSON object otherwise.
-func redact(name, value string) string {
-	if value != "" && secret.IsSensitive(name) {
-		return secret.Hidden
-	}
-	if strings.HasPrefix(strings.TrimSpace(value), "{") || strings.HasPrefix(strings.TrimSpace(value), "[") {
-		return redactJSON(value)
-	}
-	return value
-}
-
-// redactJSON hides the sensitive members of a JSON text; a text that has none stays as it was written.
-func redactJSON(value string) string {
-	var m secret.Masker
-	masked := string(m.MaskJSON(json.RawMessage(value)))
-	decoder := json.NewDecoder(strings.NewReader(value))
-	decoder.UseNumber()
-	var plain any
-	if decoder.Decode(&plain) != nil || decoder.More() {
-		return masked
-	}
-	if same, err := json.Marshal(plain); err == nil && string(same) == masked {
-		return value
-	}
-	return masked
-}
-
 func (a *API) wireVariable(v store.Variable) wire.Variable {
 	return wire.Variable{Key: v.Key, Value: redact(v.Key, v.Value), Description: opt(v.Description), IsEncrypted: a.Encrypted}
+}
+
+// writtenVariable is the answer to a write.
+func (a *API) writtenVariable(v store.Variable) wire.Variable {
+	out, warnings := a.wireVariable(v), shortMembers("variable "+v.Key, v.Value)
+	if secret.IsSensitive(v.Key) && secret.TooShort(v.Value) {
+		warnings = append(warnings, shortSecret("variable "+v.Key))
+	}
+	out.Ostro = warned(warnings)
+	return out
 }
 
 func (a *API) variable(r *request, key string) (store.Variable, error) {
@@ -101,7 +83,13 @@ func (a *API) getVariable(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.ok(a.wireVariable(v))
+	out := a.wireVariable(v)
+	if show, err := a.reveal(r, "variable", v.Key); err != nil {
+		return err
+	} else if show {
+		out.Value = v.Value
+	}
+	return r.ok(out)
 }
 
 // variableBody reads a variable. A value that is not a string is stored as its JSON text.
@@ -147,7 +135,7 @@ func (a *API) createVariable(r *request) error {
 	if err := a.putVariable(r, v); err != nil {
 		return err
 	}
-	return r.created(a.wireVariable(v))
+	return r.created(a.writtenVariable(v))
 }
 
 func (a *API) patchVariable(r *request) error {
@@ -173,7 +161,7 @@ func (a *API) patchVariable(r *request) error {
 	if err := a.putVariable(r, merged); err != nil {
 		return err
 	}
-	return r.ok(a.wireVariable(merged))
+	return r.ok(a.writtenVariable(merged))
 }
 
 // mergeVariable changes what the mask covers; a value that is hidden in answers and comes back hidden stays as it was.

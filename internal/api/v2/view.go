@@ -51,7 +51,7 @@ func (a *API) view(ctx context.Context) *view {
 func (a *API) dagInfo(ctx context.Context, dagID string) (store.DAGInfo, error) {
 	info, err := a.Store.DAG(ctx, dagID)
 	if errors.Is(err, store.ErrNotFound) {
-		return info, notFound("The Dag with ID: `%s` was not found", dagID)
+		return info, notFound("The Dag with ID: `%s` was not found%s", dagID, a.nearestDAG(ctx, dagID))
 	}
 	return info, err
 }

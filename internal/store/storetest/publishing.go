@@ -71,7 +71,7 @@ func testDAGs(f *fixture) {
 	f.wantErr(store.ErrNotFound, func(tx *store.Tx) error { return tx.SetNextRun("nowhere", store.ScheduleState{}) })
 
 	never := false
-	open := DAG("open")
+	open := DAG("open", "a")
 	open.PausedUponCreation = &never
 	f.update(func(tx *store.Tx) error { _, _, err := tx.PutDAG(open, "main", "b1", true); return err })
 	got, err = f.db.DAG(f.ctx, "open")
@@ -86,6 +86,25 @@ func testDAGs(f *fixture) {
 	f.isErr(store.ErrNotFound, err)
 	_, err = f.db.Run(f.ctx, "dags", "r1")
 	f.isErr(store.ErrNotFound, err)
+	f.same("the newest DAG", []string{"a"}, f.tasksOf("open"))
+	f.update(func(tx *store.Tx) error { return tx.DeleteDAG("open") })
+	f.update(func(tx *store.Tx) error {
+		_, _, err := tx.PutDAG(DAG("after", "x", "y"), "main", "b1", true)
+		return err
+	})
+	f.same("the DAG that came after it", []string{"x", "y"}, f.tasksOf("after"))
+}
+
+// tasksOf lists the tasks of the newest version of a DAG.
+func (f *fixture) tasksOf(dagID string) []string {
+	f.t.Helper()
+	i, err := f.db.DAG(f.ctx, dagID)
+	f.must(err)
+	var ids []string
+	for _, t := range i.DAG.Tasks {
+		ids = append(ids, t.ID)
+	}
+	return ids
 }
 
 func testBundles(f *fixture) {

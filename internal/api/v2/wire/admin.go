@@ -9,6 +9,14 @@ type Variable struct {
 	Description *string `json:"description"`
 	IsEncrypted bool    `json:"is_encrypted"`
 	TeamName    *string `json:"team_name"`
+	// Ostro is there in answers to a write that deserves a warning.
+	Ostro *AdminExtras `json:"ostro,omitempty"`
+}
+
+// AdminExtras is what Airflow's answers have no member for.
+type AdminExtras struct {
+	// Warnings are sentences about what was stored.
+	Warnings []string `json:"warnings"`
 }
 
 // Variables answers GET /variables.
@@ -29,6 +37,8 @@ type Connection struct {
 	Password    *string `json:"password"`
 	Extra       *string `json:"extra"`
 	TeamName    *string `json:"team_name"`
+	// Ostro is there in answers to a write that deserves a warning.
+	Ostro *AdminExtras `json:"ostro,omitempty"`
 }
 
 // Connections answers GET /connections.

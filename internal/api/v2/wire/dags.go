@@ -193,3 +193,25 @@ type TimeDelta struct {
 	Seconds      int    `json:"seconds"`
 	Microseconds int    `json:"microseconds"`
 }
+
+// DAGWarning is what is accepted about a DAG and worth knowing.
+type DAGWarning struct {
+	DAGID          string        `json:"dag_id"`
+	Type           string        `json:"warning_type"` // one of Airflow's; Ostro.Kind is exact
+	Message        string        `json:"message"`
+	Timestamp      Time          `json:"timestamp"`
+	DagDisplayName string        `json:"dag_display_name"`
+	Ostro          WarningExtras `json:"ostro"`
+}
+
+// WarningExtras is what Airflow's answer has no member for.
+type WarningExtras struct {
+	File string `json:"file"`
+	Kind string `json:"kind"` // import, pool
+}
+
+// DAGWarnings answers GET /dagWarnings.
+type DAGWarnings struct {
+	DAGWarnings []DAGWarning `json:"dag_warnings"`
+	Total       int          `json:"total_entries"`
+}
