@@ -100,7 +100,6 @@ func readBody(r io.Reader, size int) ([]byte, error) {
 type Conn struct {
 	stream io.ReadWriteCloser
 	r      *bufio.Reader
-	files  *fileReader // nil unless descriptors are expected
 
 	mu  sync.Mutex
 	out []byte
@@ -109,12 +108,6 @@ type Conn struct {
 // NewConn returns a Conn over stream. Descriptors that arrive are discarded by the kernel.
 func NewConn(stream io.ReadWriteCloser) *Conn {
 	return &Conn{stream: stream, r: bufio.NewReaderSize(stream, 16<<10)}
-}
-
-// NewFileConn returns a Conn that also receives file descriptors; see Files.
-func NewFileConn(c *net.UnixConn) *Conn {
-	fr := &fileReader{c: c}
-	return &Conn{stream: c, r: bufio.NewReaderSize(fr, 16<<10), files: fr}
 }
 
 // Read reads one frame.
@@ -159,16 +152,6 @@ func (c *Conn) WriteFiles(id uint64, body any, failure *Error, files ...*os.File
 // Close closes the stream; a blocked Read or Write returns.
 func (c *Conn) Close() error { return c.stream.Close() }
 
-// Files takes the n oldest descriptors received. They arrive no later than the frame they were sent with, in order.
-func (c *Conn) Files(n int) ([]*os.File, error) {
-	if c.files == nil || len(c.files.got) < n {
-		return nil, fmt.Errorf("take %d descriptors: not received", n)
-	}
-	fs := c.files.got[:n:n]
-	c.files.got = c.files.got[n:]
-	return fs, nil
-}
-
 func sendWithFiles(stream io.Writer, data []byte, files []*os.File) (int, error) {
 	u, ok := stream.(*net.UnixConn)
 	if !ok {
@@ -186,37 +169,6 @@ func sendWithFiles(stream io.Writer, data []byte, files []*os.File) (int, error)
 		}
 	}
 	n, _, err := u.WriteMsgUnix(data, syscall.UnixRights(fds...), nil)
-	return n, err
-}
-
-// fileReader reads a Unix socket and keeps the descriptors that come along.
-type fileReader struct {
-	c   *net.UnixConn
-	got []*os.File
-}
-
-func (r *fileReader) Read(p []byte) (int, error) {
-	oob := make([]byte, syscall.CmsgSpace(8*4))
-	n, oobn, _, _, err := r.c.ReadMsgUnix(p, oob)
-	if oobn > 0 {
-		messages, perr := syscall.ParseSocketControlMessage(oob[:oobn])
-		if perr != nil {
-			return n, fmt.Errorf("parse control message: %w", perr)
-		}
-		for _, m := range messages {
-			fds, perr := syscall.ParseUnixRights(&m)
-			if perr != nil {
-				continue
-			}
-			for _, fd := range fds {
-				syscall.CloseOnExec(fd)
-				r.got = append(r.got, os.NewFile(uintptr(fd), "received"))
-			}
-		}
-	}
-	if n == 0 && err == nil {
-		err = io.EOF
-	}
 	return n, err
 }
 

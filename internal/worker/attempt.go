@@ -33,6 +33,10 @@ const (
 	hangMost = 60 * time.Second
 	// forkLimit is how long a host may take to fork before it is of no use to anybody.
 	forkLimit = 30 * time.Second
+	// hostWatch is how often a running task's process is looked at, and reportLimit how long its host may take to report
+	// that it is gone.
+	hostWatch   = 5 * time.Second
+	reportLimit = 10 * time.Second
 )
 
 // An attempt is one running attempt. Its goroutine is run; everything it starts has ended when run returns.
@@ -164,9 +168,13 @@ func (a *attempt) run() executor.Result {
 	defer ch.closeTheirs()
 
 	// The startup message waits in the socket for the process to come; one too large for that is written as it is read.
-	// A process that never reads it has ended or will be seen to hang, so an error here says nothing new.
+	// A process that never reads it has ended or will be seen to hang, so an error of the socket says nothing new.
 	var sending sync.WaitGroup
-	sending.Go(func() { _ = ch.conn.Notify(a.startup) })
+	sending.Go(func() {
+		if err := ch.conn.Notify(a.startup); errors.Is(err, protocol.ErrFrameTooLarge) {
+			a.kill(killOrder{reason: "what the task is started with cannot be sent to it: " + err.Error()})
+		}
+	})
 	defer sending.Wait()
 	defer ch.task.Close()
 
@@ -300,6 +308,7 @@ func (a *attempt) fork(h *host, ch *channels) (*process, error) {
 	exited := h.expectExit(a.order.ID)
 	pid, err := h.proc.Fork(ctx, a.order.ID, ch.childTask, ch.childOut, ch.childErr)
 	if err != nil {
+		h.forgetExit(a.order.ID)
 		if ctx.Err() != nil {
 			a.w.log.Error("a host does not fork; it is killed", "pid", h.proc.PID(), "err", err)
 			h.proc.Kill()
@@ -427,6 +436,9 @@ func (a *attempt) wait(p *process) ending {
 	if p.host != nil && a.startup.Kind == protocol.KindTask {
 		k.after(&k.hang, hangLimit)
 	}
+	if p.host != nil {
+		k.after(&k.watch, hostWatch)
+	}
 	defer k.stop()
 	for {
 		select {
@@ -452,6 +464,7 @@ func (a *attempt) wait(p *process) ending {
 			awaitDeath(p.id)
 			a.w.clearOrphans()
 			end.host, end.forced, end.hung = p.host.proc.Ending(), k.forced, k.hung
+			end.unreported = k.unreported
 			return end
 		case <-k.killed:
 			k.begin()
@@ -465,6 +478,8 @@ func (a *attempt) wait(p *process) ending {
 			a.kill(killOrder{reason: fmt.Sprintf("it ran longer than its execution timeout of %s", shortDuration(a.order.ExecutionTimeout))})
 		case <-k.hang.C():
 			k.checkHang()
+		case <-k.watch.C():
+			k.checkHost()
 		}
 	}
 }

@@ -26,6 +26,7 @@ const (
 	hostStartLimit = 60 * time.Second
 	hostGrace      = 2 * time.Second
 	slowImport     = 2 * time.Second // after which others may start beside it
+	codeMemory     = 4096            // versions of files of which is remembered that they cannot be forked or preloaded
 )
 
 // A hostKey names what a host has imported. Hosts with equal keys are interchangeable.
@@ -57,8 +58,8 @@ type pool struct {
 	generation int
 	hosts      map[hostKey]*host
 	all        map[*host]bool // those replaced in hosts but still in use, too
-	demoted    map[codeKey]string
-	learning   map[codeKey]bool // a better host is coming up, or preloading does not work for this code
+	demoted    *memory[codeKey, string] // why code is spawned
+	learning   *memory[codeKey, bool]   // a better host is coming up, or preloading does not work for this code
 	trimming   bool
 	closed     bool
 }
@@ -90,7 +91,8 @@ func newPool(logger *slog.Logger, l *daghost.Launcher, dir string, base func() [
 	return &pool{
 		logger: logger, launcher: l, dir: dir, base: base, ctx: ctx, cancel: cancel,
 		starts: make(chan struct{}, max(2, runtime.NumCPU())),
-		hosts:  map[hostKey]*host{}, all: map[*host]bool{}, demoted: map[codeKey]string{}, learning: map[codeKey]bool{},
+		hosts:  map[hostKey]*host{}, all: map[*host]bool{},
+		demoted: newMemory[codeKey, string](codeMemory), learning: newMemory[codeKey, bool](codeMemory),
 	}
 }
 
@@ -136,15 +138,16 @@ func (p *pool) Key(interpreter, version, path, file, compat string) hostKey {
 func (p *pool) Demoted(k hostKey) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.demoted[k.code()]
+	reason, _ := p.demoted.Get(k.code())
+	return reason
 }
 
 // Demote has code run by spawn from now on.
 func (p *pool) Demote(k hostKey, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.demoted[k.code()] == "" {
-		p.demoted[k.code()] = reason
+	if _, known := p.demoted.Get(k.code()); !known {
+		p.demoted.Put(k.code(), reason)
 		p.logger.Warn("tasks of a file will be spawned, not forked", "file", k.file, "reason", reason)
 	}
 	if h := p.hosts[k]; h != nil {
@@ -186,7 +189,7 @@ func (p *pool) Acquire(ctx context.Context, k hostKey, d protocol.Describe) (*ho
 			p.bringUp(ctx, h, d, nil)
 		})
 	}
-	h.users++
+	p.use(h)
 	h.ran = true
 	p.mu.Unlock()
 	select {
@@ -277,8 +280,15 @@ func (p *pool) bringUp(ctx context.Context, h *host, d protocol.Describe, watch 
 	h.known = known
 }
 
+// use begins a use, with the lock held. Uses are part of the pool's work: Close waits for their Release.
+func (p *pool) use(h *host) {
+	h.users++
+	p.work.Add(1)
+}
+
 // Release ends a use. An unused host stays for its idle time.
 func (p *pool) Release(h *host) {
+	defer p.work.Done()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h.users--
@@ -391,12 +401,13 @@ func (p *pool) Learn(h *host, modules []string) {
 			d.Preload = append(d.Preload, m)
 		}
 	}
-	if p.closed || p.learning[code] || h.retired || p.hosts[h.key] != h || len(d.Preload) == len(h.asked.Preload) {
+	learning, _ := p.learning.Get(code)
+	if p.closed || learning || h.retired || p.hosts[h.key] != h || len(d.Preload) == len(h.asked.Preload) {
 		return
 	}
-	p.learning[code] = true
+	p.learning.Put(code, true)
 	better := p.add(h.key)
-	better.users++
+	p.use(better)
 	better.ran = true
 	p.work.Go(func() {
 		ctx, cancel := context.WithTimeout(p.ctx, importLimit)
@@ -420,7 +431,7 @@ func (p *pool) replace(h, better *host, modules []string) {
 		p.retire(better)
 		return // and learning stays set: no second try
 	}
-	delete(p.learning, h.key.code())
+	p.learning.Put(h.key.code(), false)
 	if p.hosts[h.key] != h || p.closed {
 		p.retire(better)
 		return
@@ -430,7 +441,7 @@ func (p *pool) replace(h, better *host, modules []string) {
 	p.logger.Info("preloaded what tasks import", "file", h.key.file, "modules", modules)
 }
 
-// Close ends every host and waits.
+// Close ends every host and waits, also for the uses that are not released yet; nothing can begin one any more.
 func (p *pool) Close() {
 	p.mu.Lock()
 	p.closed = true
@@ -460,6 +471,13 @@ func (h *host) expectExit(attemptID string) <-chan protocol.Exited {
 	h.exits[attemptID] = ch
 	h.mu.Unlock()
 	return ch
+}
+
+// forgetExit is for an attempt that the host has not forked after all.
+func (h *host) forgetExit(attemptID string) {
+	h.mu.Lock()
+	delete(h.exits, attemptID)
+	h.mu.Unlock()
 }
 
 // serves says why a host's file does not provide a DAG, in one line and in full; nil when it does.

@@ -29,9 +29,11 @@ type killing struct {
 	forced bool
 	hung   string
 
-	soft, hard, timeout, hang clock
-	waited                    time.Duration // for a sign of life
-	ticks                     uint64
+	soft, hard, timeout, hang, watch clock
+	waited                           time.Duration // for a sign of life
+	ticks                            uint64
+	gone                             time.Time // when the process was first seen to be gone; zero: not yet
+	unreported                       bool      // its host never said so
 }
 
 func (k *killing) after(c *clock, d time.Duration) {
@@ -43,7 +45,7 @@ func (k *killing) after(c *clock, d time.Duration) {
 }
 
 func (k *killing) stop() {
-	for _, c := range []*clock{&k.soft, &k.hard, &k.timeout, &k.hang} {
+	for _, c := range []*clock{&k.soft, &k.hard, &k.timeout, &k.hang, &k.watch} {
 		if c.t != nil {
 			c.t.Stop()
 		}
@@ -86,6 +88,24 @@ func (k *killing) force() {
 		daghost.KillTree(k.p.id.PID)
 	}
 	k.after(&k.hard, 10*time.Second)
+}
+
+// checkHost looks whether the process is gone without its host having said so. A host holds an end back for some seconds
+// while it ends what the task has left behind; one that is stopped or hangs would hold it back for ever, and is killed.
+func (k *killing) checkHost() {
+	switch {
+	case k.p.id.Alive():
+		k.after(&k.watch, hostWatch)
+	case k.gone.IsZero():
+		k.gone = time.Now()
+		k.after(&k.watch, reportLimit)
+	default:
+		k.unreported = true
+		host := k.p.host.proc
+		k.a.w.log.Error("a host does not report the end of a task whose process is gone; it is killed", "pid", host.PID(), "attempt", k.a.order.ID)
+		k.a.log.System("warning", "the DAG host (process %d) did not report the task's end within %v and was killed", host.PID(), reportLimit)
+		host.Kill()
+	}
 }
 
 // checkHang looks at a fork that has not said anything yet. One that uses the processor is given more time: the machine

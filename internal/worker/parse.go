@@ -39,7 +39,7 @@ func (p *pool) parse(ctx context.Context, r workerapi.Parse) (workerapi.Parsed, 
 		return parseFailed(r, errStopping, ""), errStopping
 	}
 	h := p.add(k)
-	h.users++
+	p.use(h)
 	p.mu.Unlock()
 	defer p.Release(h)
 

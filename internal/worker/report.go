@@ -77,14 +77,16 @@ func (r *report) breakOff(how string) {
 
 // An ending is how the process of an attempt came to its end.
 type ending struct {
-	exit     *protocol.Exited // nil: it was not seen to end
-	host     string           // how the host ended, when it took the task with it
-	killed   *killOrder       // we were asked to end it
-	forced   bool             // the end took a SIGKILL of ours
-	hung     string           // the fork hung or died before the author's code, with the reason
-	unhappy  string           // there never was a process, with the reason
-	infra    bool             // … and it is not the author's fault
-	leftover int
+	exit *protocol.Exited // nil: it was not seen to end
+	host string           // how the host ended, when it took the task with it
+	// the host was killed because it did not report that the process was gone
+	unreported bool
+	killed     *killOrder // we were asked to end it
+	forced     bool       // the end took a SIGKILL of ours
+	hung       string     // the fork hung or died before the author's code, with the reason
+	unhappy    string     // there never was a process, with the reason
+	infra      bool       // … and it is not the author's fault
+	leftover   int
 }
 
 // judge makes the attempt's result from what the task reported and how its process ended.
@@ -176,6 +178,9 @@ func (a *attempt) explain(e ending) (reason string, infra bool) {
 		return e.hung, true
 	case a.report.broken != "":
 		return a.report.broken, false
+	case e.unreported:
+		return fmt.Sprintf("lost: its process was gone and its DAG host, which hung or was stopped, did not say how it had ended within %v",
+			reportLimit), true
 	case e.host != "":
 		return "lost with its DAG host: " + e.host, true
 	case e.exit == nil || e.exit.Status < 0:

@@ -194,7 +194,7 @@ func (w *Worker) resend(peer *workerapi.Peer, ids []string) {
 func (w *Worker) acknowledge(ids []string) {
 	w.mu.Lock()
 	for _, id := range ids {
-		w.forgotten.Add(id)
+		w.forgotten.Put(id, true)
 	}
 	w.mu.Unlock()
 	for _, id := range ids {

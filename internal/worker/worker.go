@@ -74,7 +74,7 @@ type Worker struct {
 	server        *workerapi.Peer // nil: none attached
 	serverChanged chan struct{}   // closed and replaced with every change of server
 	attempts      map[string]*attempt
-	forgotten     *idSet // acknowledged attempts
+	forgotten     *memory[string, bool] // acknowledged attempts
 	stopping      bool
 	lastUse       time.Time // of the last task's end or the server's leaving
 }
@@ -122,7 +122,7 @@ func newWorker(o Options) (*Worker, error) {
 		stop:          make(chan struct{}),
 		serverChanged: make(chan struct{}),
 		attempts:      map[string]*attempt{},
-		forgotten:     newIDSet(1 << 16),
+		forgotten:     newMemory[string, bool](1 << 16),
 		lastUse:       time.Now(),
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
@@ -289,7 +289,7 @@ func (w *Worker) launch(orders []executor.Attempt) error {
 		return &protocol.Error{Code: protocol.CodeUnavailable, Message: errStopping.Error()}
 	}
 	for _, o := range orders {
-		if w.attempts[o.ID] != nil || w.spool.Has(o.ID) || w.forgotten.Has(o.ID) {
+		if _, over := w.forgotten.Get(o.ID); over || w.attempts[o.ID] != nil || w.spool.Has(o.ID) {
 			continue
 		}
 		if o.Instance != "" && o.Instance != w.instance {
@@ -435,26 +435,3 @@ func (w *Worker) endTasks(grace time.Duration, reason string) (ended, killed []s
 
 // endSlack is how long after the grace period a stopping worker waits for logs to be written. The server waits longer.
 const endSlack = 4 * time.Second
-
-// An idSet remembers the newest ids up to a number.
-type idSet struct {
-	ids  map[string]bool
-	ring []string
-	next int
-}
-
-func newIDSet(n int) *idSet { return &idSet{ids: map[string]bool{}, ring: make([]string, n)} }
-
-// Has reports whether id is remembered.
-func (s *idSet) Has(id string) bool { return s.ids[id] }
-
-// Add remembers id.
-func (s *idSet) Add(id string) {
-	if s.ids[id] {
-		return
-	}
-	delete(s.ids, s.ring[s.next])
-	s.ring[s.next] = id
-	s.ids[id] = true
-	s.next = (s.next + 1) % len(s.ring)
-}
