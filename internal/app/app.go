@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"ostro.dev/ostro/internal/api"
@@ -24,6 +26,8 @@ import (
 	"ostro.dev/ostro/internal/secret"
 	"ostro.dev/ostro/internal/store"
 	"ostro.dev/ostro/internal/taskapi"
+	"ostro.dev/ostro/internal/worker"
+	"ostro.dev/ostro/internal/workerapi"
 	"ostro.dev/ostro/python"
 )
 
@@ -163,6 +167,13 @@ func (a *App) wire() error {
 	a.exec = local.New(local.Options{
 		Home: string(a.home), Settings: a.workerSettings(runtime), Logger: a.log.With("part", "executor"),
 		Binary: a.opts.WorkerBinary, Spawn: a.opts.Spawn, Version: a.opts.Version,
+		Process: func() (pid int, stopped, known bool) {
+			p, known := worker.Find(string(a.home))
+			return p.PID, p.Stopped(), known
+		},
+		End: func(ctx context.Context, grace time.Duration) (*workerapi.Stopped, error) {
+			return worker.End(ctx, string(a.home), grace, a.log.With("part", "executor"))
+		},
 	})
 	key, err := a.home.tokenKey()
 	if err != nil {
@@ -204,8 +215,13 @@ func (a *App) wireHTTP() error {
 func (a *App) health() v2.Health {
 	return v2.Health{
 		Scheduler: a.sched.LastTurn(), DagProcessor: a.bundle.LastTurn(), WorkerInstance: a.exec.Instance(),
-		Problem: a.sched.Problem(),
+		Problem: problems(a.sched.Problem(), a.exec.Problem()),
 	}
+}
+
+// problems is what is wrong in one line, empty when nothing is.
+func problems(all ...string) string {
+	return strings.Join(slices.DeleteFunc(all, func(p string) bool { return p == "" }), "; ")
 }
 
 // sink is what executors report to: the scheduler, and the task API for tasks' calls.

@@ -10,7 +10,7 @@ import (
 const (
 	requestsGrace = time.Second
 	resultsGrace  = 5 * time.Second
-	workerMargin  = 10 * time.Second
+	workerMargin  = 15 * time.Second
 	workerStart   = 2 * time.Second
 )
 

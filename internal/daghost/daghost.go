@@ -64,6 +64,7 @@ type Host struct {
 	nextID  uint64
 	waiting map[uint64]chan protocol.Frame
 	lost    bool
+	asked   int // questions of the file that wait for an answer
 
 	done chan struct{}
 }
@@ -210,7 +211,7 @@ func (h *Host) read() {
 		case f.ID == 0:
 			h.hear(f.Body)
 		case isQuestion(f):
-			h.reads.Go(func() { h.reply(ctx, f) })
+			h.question(ctx, f)
 		default:
 			h.mu.Lock()
 			ch := h.waiting[f.ID]
@@ -221,6 +222,31 @@ func (h *Host) read() {
 			}
 		}
 	}
+}
+
+// openQuestions is how many questions of an imported file may wait for an answer.
+const openQuestions = 256
+
+// question has a question answered. The channel is read on whatever happens, since it also says that tasks have ended: a
+// file that asks too much at once is refused.
+func (h *Host) question(ctx context.Context, f protocol.Frame) {
+	h.mu.Lock()
+	full := h.asked >= openQuestions
+	if !full {
+		h.asked++
+	}
+	h.mu.Unlock()
+	if full {
+		_ = h.conn.Write(f.ID, nil, &protocol.Error{Code: protocol.CodeUnavailable,
+			Message: fmt.Sprintf("the DAG file asks more than %d questions at once", openQuestions)})
+		return
+	}
+	h.reads.Go(func() {
+		h.reply(ctx, f)
+		h.mu.Lock()
+		h.asked--
+		h.mu.Unlock()
+	})
 }
 
 // isQuestion tells a request of the host from its answer to one of ours.

@@ -42,6 +42,12 @@ func (p ProcessID) Alive() bool {
 	return err == nil && s.start == p.StartTicks && s.state != 'Z' && s.state != 'X'
 }
 
+// Stopped reports whether this process is stopped, as by SIGSTOP or a debugger.
+func (p ProcessID) Stopped() bool {
+	s, err := readStat(p.PID)
+	return err == nil && s.start == p.StartTicks && (s.state == 'T' || s.state == 't')
+}
+
 // Signal sends a signal if exactly this process still runs.
 func (p ProcessID) Signal(sig syscall.Signal) error {
 	if !p.Alive() {

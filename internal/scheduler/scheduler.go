@@ -161,7 +161,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	defer close(s.done)
 	defer func() {
 		for _, m := range s.box.close() {
-			m.answer(errStopped)
+			m.answer(ErrStopped)
 		}
 	}()
 	var wg sync.WaitGroup
@@ -215,7 +215,7 @@ func (s *Scheduler) process(ctx context.Context, msgs []message) {
 		msgs = msgs[n:]
 	}
 	for _, m := range msgs {
-		m.answer(errStopped)
+		m.answer(ErrStopped)
 	}
 }
 
@@ -241,7 +241,7 @@ func (s *Scheduler) apply(ctx context.Context, msgs []message) {
 		}
 		if rerr := s.rebuild(ctx); rerr != nil || ctx.Err() != nil {
 			for _, m := range msgs {
-				m.answer(errors.Join(errStopped, err))
+				m.answer(errors.Join(ErrStopped, err))
 			}
 			return
 		}
@@ -357,7 +357,7 @@ func (s *Scheduler) call(ctx context.Context, m message) error {
 	answer := make(chan error, 1)
 	m.reply = func(err error) { answer <- err }
 	if !s.box.put(m) {
-		return errStopped
+		return ErrStopped
 	}
 	select {
 	case err := <-answer:
@@ -380,8 +380,8 @@ func answered[T any](out *T, err error) (T, error) {
 // now is the current time as the store keeps it.
 func (s *Scheduler) now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
-// errStopped answers commands that the scheduler will not fold any more.
-var errStopped = errors.New("the scheduler has stopped")
+// ErrStopped answers commands that the scheduler will not fold any more; its successor may.
+var ErrStopped = errors.New("the scheduler has stopped")
 
 const actorScheduler = "scheduler"
 

@@ -27,7 +27,7 @@ func (s *Scheduler) Idle(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.done:
-		return errStopped
+		return ErrStopped
 	}
 }
 

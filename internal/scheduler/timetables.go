@@ -103,7 +103,7 @@ func (s *Scheduler) DAGsChanged() {
 		st.runsDirty = true
 		return nil
 	}, reply: func(err error) {
-		if err != nil && !errors.Is(err, errStopped) {
+		if err != nil && !errors.Is(err, ErrStopped) {
 			s.log.Error("changed DAGs could not be read", "error", err)
 		}
 	}})

@@ -16,9 +16,29 @@ import (
 	"ostro.dev/ostro/protocol"
 )
 
+// openRequests is how many requests of one task may wait for the server; a task that asks for more is read on when one is
+// answered.
+const openRequests = 64
+
+// requests are the requests of a task that wait for an answer.
+type requests struct {
+	sync.WaitGroup
+	turns chan struct{}
+}
+
+// begin runs f when there is a turn for it, or when ctx has ended, since then it ends at once.
+func (r *requests) begin(ctx context.Context, f func()) {
+	select {
+	case r.turns <- struct{}{}:
+		r.Go(func() { f(); <-r.turns })
+	case <-ctx.Done():
+		f()
+	}
+}
+
 // converse reads the task channel to its end.
 func (a *attempt) converse(ctx context.Context, conn *protocol.Conn) {
-	var calls sync.WaitGroup
+	calls := requests{turns: make(chan struct{}, openRequests)}
 	defer calls.Wait()
 	for {
 		f, err := conn.Read()
@@ -41,13 +61,13 @@ func (a *attempt) converse(ctx context.Context, conn *protocol.Conn) {
 }
 
 // message handles one frame of the task.
-func (a *attempt) message(ctx context.Context, conn *protocol.Conn, f protocol.Frame, calls *sync.WaitGroup) error {
+func (a *attempt) message(ctx context.Context, conn *protocol.Conn, f protocol.Frame, calls *requests) error {
 	name, err := protocol.TypeOf(f.Body)
 	if err != nil {
 		return err
 	}
 	if protocol.IsRequest(name) {
-		calls.Go(func() { a.forward(ctx, conn, f, name) })
+		calls.begin(ctx, func() { a.forward(ctx, conn, f, name) })
 		return nil
 	}
 	m, err := protocol.Decode(f.Body)

@@ -57,7 +57,7 @@ type pool struct {
 	settings   workerapi.Settings
 	generation int
 	hosts      map[hostKey]*host
-	all        map[*host]bool // those replaced in hosts but still in use, too
+	all        map[*host]bool           // those replaced in hosts but still in use, too
 	demoted    *memory[codeKey, string] // why code is spawned
 	learning   *memory[codeKey, bool]   // a better host is coming up, or preloading does not work for this code
 	trimming   bool

@@ -1,11 +1,10 @@
 package worker
 
 import (
-	"context"
 	"log/slog"
 	"strconv"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"ostro.dev/ostro/protocol"
 )
@@ -45,28 +44,22 @@ func TestWhatAPoolRemembersOfFilesIsBounded(t *testing.T) {
 
 // A parse that is under way when the pool closes releases its host after the close has begun.
 func TestAPoolIsClosedOnlyWhenItsLastUseHasEnded(t *testing.T) {
-	p := newPool(slog.New(slog.DiscardHandler), nil, "", nil)
-	p.mu.Lock()
-	h := p.add(hostKey{file: "dag.py"})
-	p.use(h)
-	p.mu.Unlock()
-	closed, begun := make(chan struct{}), p.ctx.Done()
-	go func() { p.Close(); close(closed) }()
-	<-begun
-	select {
-	case <-closed:
-		t.Error("it was closed before")
-	case <-time.After(50 * time.Millisecond):
-	}
-	p.Release(h)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	select {
-	case <-closed:
-	case <-ctx.Done():
-		t.Error("it never closed")
-	}
-	if len(p.all) != 0 {
-		t.Errorf("%d hosts are left", len(p.all))
-	}
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(slog.New(slog.DiscardHandler), nil, "", nil)
+		p.mu.Lock()
+		h := p.add(hostKey{file: "dag.py"})
+		p.use(h)
+		p.mu.Unlock()
+		closed := false
+		go func() { p.Close(); closed = true }()
+		synctest.Wait()
+		if closed {
+			t.Error("it was closed before")
+		}
+		p.Release(h)
+		synctest.Wait()
+		if !closed || len(p.all) != 0 {
+			t.Errorf("closed: %v, with %d hosts left", closed, len(p.all))
+		}
+	})
 }

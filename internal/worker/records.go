@@ -2,13 +2,11 @@ package worker
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"ostro.dev/ostro/internal/daghost"
 )
@@ -73,24 +71,4 @@ func (r records) clearPredecessor(home, instance string, logger *slog.Logger) er
 		_ = os.Remove(filepath.Join(r.dir, e.Name()))
 	}
 	return nil
-}
-
-// ErrRunning reports another worker for the same home.
-// ErrRunning says that the home has its worker already.
-var ErrRunning = errors.New("another worker is running for this home")
-
-// lock makes this process the one worker of the home until the file is closed or the process ends.
-func lock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock %s: %w", path, ErrRunning)
-		}
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return f, nil
 }

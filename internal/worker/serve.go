@@ -53,6 +53,11 @@ func (w *Worker) serve(c net.Conn) {
 func (w *Worker) setServer(p *workerapi.Peer) {
 	w.server = p
 	w.lastUse = time.Now()
+	w.wakeAsking()
+}
+
+// wakeAsking has those who wait for a server look again, with the lock held.
+func (w *Worker) wakeAsking() {
 	close(w.serverChanged)
 	w.serverChanged = make(chan struct{})
 }
@@ -102,6 +107,8 @@ func (w *Worker) handle(ctx context.Context, peer *workerapi.Peer, in workerapi.
 			w.conns.Go(func() { in.Reply(w.pool.Parse(ctx, m)) })
 			return nil
 		})
+	case "Ping":
+		in.Reply(ok)
 	case "Stop":
 		decode(in, func(m workerapi.Stop) error {
 			w.conns.Go(func() { w.stopFor(in, m) })

@@ -10,7 +10,7 @@ import (
 
 func TestAHostThatIsStoppedCannotKeepItsTaskFromEnding(t *testing.T) {
 	for name, c := range map[string]struct{ ending, state, reason string }{
-		"a success stays a success": {"", string(run.Success), ""},
+		"a success stays a success":                       {"", string(run.Success), ""},
 		"an end without a word is no fault of the task's": {"os._exit(3)", string(run.Failed), "its DAG host, which hung or was stopped"},
 	} {
 		t.Run(name, func(t *testing.T) {

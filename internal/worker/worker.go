@@ -75,8 +75,9 @@ type Worker struct {
 	serverChanged chan struct{}   // closed and replaced with every change of server
 	attempts      map[string]*attempt
 	forgotten     *memory[string, bool] // acknowledged attempts
-	stopping      bool
-	lastUse       time.Time // of the last task's end or the server's leaving
+	stopping      bool                  // no attempt starts any more
+	ending        bool                  // and those that run were told to end
+	lastUse       time.Time             // of the last task's end or the server's leaving
 }
 
 // Run runs a worker until ctx ends, a server stops it, or nobody has needed it for long. Only one runs per home.
@@ -97,11 +98,14 @@ func Run(ctx context.Context, o Options) error {
 			return fmt.Errorf("run worker: %w", err)
 		}
 	}
-	held, err := lock(filepath.Join(home, "run", "worker.lock"))
+	held, err := lock(lockPath(home))
 	if err != nil {
 		return fmt.Errorf("run worker: %w", err)
 	}
 	defer held.Close()
+	if err := sign(held); err != nil {
+		o.Logger.Warn("nobody can end this worker but over its socket", "err", err)
+	}
 	w, err := newWorker(o)
 	if err != nil {
 		return fmt.Errorf("run worker: %w", err)
@@ -224,6 +228,9 @@ func (w *Worker) await(ctx context.Context) string {
 		case <-tick.C:
 			if why := w.needless(); why != "" {
 				return why
+			}
+			if err := boundOwnLog(w.o.Home, ownLogLimit, 1, 2); err != nil {
+				w.log.Error("the worker's log grows", "err", err)
 			}
 		}
 	}
@@ -368,7 +375,7 @@ func (w *Worker) callImport(ctx context.Context, bundle string, request json.Raw
 func (w *Worker) ask(ctx context.Context, c workerapi.Call) (json.RawMessage, error) {
 	for {
 		w.mu.Lock()
-		server, changed := w.server, w.serverChanged
+		server, changed, ending := w.server, w.serverChanged, w.ending
 		w.mu.Unlock()
 		var retry <-chan time.Time
 		if server != nil {
@@ -384,6 +391,10 @@ func (w *Worker) ask(ctx context.Context, c workerapi.Call) (json.RawMessage, er
 			default:
 				return nil, err
 			}
+		}
+		if ending && (server == nil || retry != nil) {
+			return nil, &protocol.Error{Code: protocol.CodeUnavailable,
+				Message: "the worker is stopping and there is no server to answer; the attempt is run again at the next start"}
 		}
 		select {
 		case <-changed:
@@ -419,6 +430,10 @@ func (w *Worker) endTasks(grace time.Duration, reason string) (ended, killed []s
 	for _, a := range all {
 		a.kill(killOrder{reason: reason, infra: true, grace: grace})
 	}
+	w.mu.Lock()
+	w.ending = true // only now: a task that learns of it has its order to end, and does not fail of its own
+	w.wakeAsking()
+	w.mu.Unlock()
 	// Ends take the grace period and a little; only a log that no disk takes can hold one up for longer.
 	late := time.AfterFunc(grace+endSlack, w.giveUp)
 	defer late.Stop()

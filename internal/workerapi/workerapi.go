@@ -49,6 +49,10 @@ type (
 		TimeoutSeconds float64 `json:"timeout_seconds"`
 		MemoryBytes    int64   `json:"memory_bytes"`
 	}
+	// Ping asks whether the worker is there. Answer: OKResponse; any answer, a refusal too, will do.
+	Ping struct {
+		Type string `json:"type"`
+	}
 	// Stop ends the worker: tasks get TERM, grace, KILL; results stay in the spool. Answer: Stopped.
 	Stop struct {
 		Type         string  `json:"type"`

@@ -46,6 +46,13 @@ type Options struct {
 	Spawn func(ctx context.Context) (ended <-chan struct{}, err error)
 	// Dial connects to the worker; nil: HOME/run/worker.sock.
 	Dial func(ctx context.Context) (net.Conn, error)
+	// Process says which process the worker is, for words about one that does not answer; nil: nobody knows.
+	Process func() (pid int, stopped, known bool)
+	// End ends the worker from outside, for a Stop that cannot reach it, and says what was running, nil when there was no
+	// worker; nil: nobody can.
+	End func(ctx context.Context, grace time.Duration) (*workerapi.Stopped, error)
+	// Silence is how long a worker may take to answer before people are told; zero: ten seconds.
+	Silence time.Duration
 }
 
 // An Executor is the server's side of the conversation with a worker. It implements executor.Executor.
@@ -61,6 +68,8 @@ type Executor struct {
 	stopped  bool          // Stop was called: no worker is started any more
 	worker   <-chan struct{}
 	spawnErr error
+	silent   string                // what is the matter with a worker that does not answer
+	finished func(executor.Result) // reports a result to the sink; nil before Run
 }
 
 var _ executor.Executor = (*Executor)(nil)
@@ -73,6 +82,9 @@ func New(o Options) *Executor {
 	e := &Executor{o: o, log: o.Logger, serverID: uuid.NewString(), ready: make(chan struct{})}
 	if e.o.Spawn == nil {
 		e.o.Spawn = e.spawn
+	}
+	if e.o.Silence <= 0 {
+		e.o.Silence = 10 * time.Second
 	}
 	if e.o.Dial == nil {
 		path := filepath.Join(o.Home, "run", "worker.sock")
@@ -99,7 +111,12 @@ func (e *Executor) Instance() string {
 
 // Launch passes an attempt on. It does not wait for the worker's answer.
 func (e *Executor) Launch(_ context.Context, a executor.Attempt) error {
-	if err := e.post(workerapi.Launch{Type: "Launch", Attempts: []executor.Attempt{a}}); err != nil {
+	err := e.post(workerapi.Launch{Type: "Launch", Attempts: []executor.Attempt{a}})
+	if errors.Is(err, protocol.ErrFrameTooLarge) {
+		e.refuse(a)
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("launch attempt %s: %w", a.ID, err)
 	}
 	return nil
@@ -186,41 +203,12 @@ func (e *Executor) why() error {
 	return ErrNotConnected
 }
 
-// Stop ends the worker in order: tasks get TERM, the grace period, then KILL. It returns what the worker did; nil when
-// there was none to stop. Run keeps reporting results until its own context ends, and starts no worker any more.
-func (e *Executor) Stop(ctx context.Context, grace time.Duration) (*workerapi.Stopped, error) {
-	e.mu.Lock()
-	e.stopped = true
-	peer, ended := e.peer, e.worker
-	e.mu.Unlock()
-	if peer == nil {
-		return nil, nil
-	}
-	var s workerapi.Stopped
-	if err := peer.Call(ctx, workerapi.Stop{Type: "Stop", GraceSeconds: grace.Seconds()}, &s); err != nil {
-		if errors.Is(err, workerapi.ErrClosed) { // it ended by itself, or a newer server has it now
-			return nil, nil
-		}
-		return nil, fmt.Errorf("stop the worker: %w", err)
-	}
-	select {
-	case <-peer.Done():
-	case <-ctx.Done():
-		return &s, ctx.Err()
-	}
-	if ended != nil { // ours: wait until the process is gone
-		select {
-		case <-ended:
-		case <-ctx.Done():
-			return &s, ctx.Err()
-		}
-	}
-	return &s, nil
-}
-
 // Run connects, reconnects and reports to sink until ctx ends.
 func (e *Executor) Run(ctx context.Context, sink executor.Sink) error {
 	q := newQueue()
+	e.mu.Lock()
+	e.finished = func(r executor.Result) { q.add(func() { sink.Finished(r) }) }
+	e.mu.Unlock()
 	var delivering sync.WaitGroup
 	delivering.Go(q.deliver)
 	defer delivering.Wait()
@@ -250,11 +238,17 @@ func (e *Executor) connect(ctx context.Context, sink executor.Sink, q *queue) (c
 	if err != nil {
 		return false, e.ensureWorker(ctx)
 	}
-	var calls sync.WaitGroup
+	var calls calls
 	peer := workerapi.NewPeer(c, func(ctx context.Context, in workerapi.Inbound) { e.receive(ctx, in, sink, q, &calls) })
 	attached := make(chan error, 1)
 	var attaching sync.WaitGroup
-	attaching.Go(func() { attached <- e.attach(ctx, peer, sink, q) })
+	attaching.Go(func() {
+		err := e.attach(ctx, peer, sink, q)
+		attached <- err
+		if err == nil {
+			e.listen(ctx, peer)
+		}
+	})
 	if err := peer.Run(ctx); err != nil && ctx.Err() == nil {
 		e.log.Warn("the connection to the worker broke", "err", err)
 	}
@@ -275,7 +269,7 @@ func (e *Executor) connect(ctx context.Context, sink executor.Sink, q *queue) (c
 func (e *Executor) attach(ctx context.Context, peer *workerapi.Peer, sink executor.Sink, q *queue) error {
 	q.hold()
 	var a workerapi.Attached
-	err := peer.Call(ctx, workerapi.Attach{
+	err := e.ask(ctx, peer, workerapi.Attach{
 		Type: "Attach", Protocol: protocol.Version, ServerID: e.serverID, Settings: e.o.Settings,
 	}, &a)
 	if err != nil {
@@ -314,7 +308,7 @@ func (e *Executor) drop(peer *workerapi.Peer) {
 }
 
 // receive takes one message of the worker.
-func (e *Executor) receive(ctx context.Context, in workerapi.Inbound, sink executor.Sink, q *queue, calls *sync.WaitGroup) {
+func (e *Executor) receive(ctx context.Context, in workerapi.Inbound, sink executor.Sink, q *queue, open *calls) {
 	switch in.Type {
 	case "Started":
 		var m workerapi.Started
@@ -336,7 +330,7 @@ func (e *Executor) receive(ctx context.Context, in workerapi.Inbound, sink execu
 			in.Fail(&protocol.Error{Code: protocol.CodeInvalid, Message: err.Error()})
 			return
 		}
-		calls.Go(func() {
+		open.begin(in, func() {
 			answer, err := answerCall(ctx, sink, m)
 			switch {
 			case err != nil && ctx.Err() != nil: // this server ends; the worker asks the next one

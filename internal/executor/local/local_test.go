@@ -87,7 +87,7 @@ func (r *recorder) Call(_ context.Context, id, token string, request json.RawMes
 	return r.call(request)
 }
 
-func run(t *testing.T, o Options) (*Executor, *recorder) {
+func start(t *testing.T, o Options) (*Executor, *recorder) {
 	t.Helper()
 	e, r := New(o), &recorder{heard: make(chan string, 1000)}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -124,7 +124,7 @@ func TestReportsFollowConnectedInTheirOrderAlsoAfterReconnecting(t *testing.T) {
 		workerapi.Started{Type: "Started", Started: executor.Started{AttemptID: "a"}},
 		workerapi.Finished{Type: "Finished", Result: executor.Result{AttemptID: "a"}},
 	}
-	e, r := run(t, Options{Dial: w.dial})
+	e, r := start(t, Options{Dial: w.dial})
 	r.expect(t, "connected w1 1", "started a", "finished a")
 	if e.Instance() != "w1" {
 		t.Errorf("instance %q", e.Instance())
@@ -135,7 +135,7 @@ func TestReportsFollowConnectedInTheirOrderAlsoAfterReconnecting(t *testing.T) {
 
 func TestOrdersReachTheWorkerInTheirOrder(t *testing.T) {
 	w := newFakeWorker(t, "w1")
-	e, r := run(t, Options{Dial: w.dial})
+	e, r := start(t, Options{Dial: w.dial})
 	r.expect(t, "connected w1 0")
 	ctx := t.Context()
 	for i := range 50 {
@@ -158,7 +158,7 @@ func TestWithoutAWorkerOrdersAreRefusedAndOneIsStartedOnce(t *testing.T) {
 	spawned, up := 0, false
 	ended := make(chan struct{})
 	asked := make(chan struct{}, 100)
-	e, r := run(t, Options{
+	e, r := start(t, Options{
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -194,7 +194,7 @@ func TestWithoutAWorkerOrdersAreRefusedAndOneIsStartedOnce(t *testing.T) {
 
 func TestATasksRequestIsAnsweredByTheSink(t *testing.T) {
 	w := newFakeWorker(t, "w1")
-	_, r := run(t, Options{Dial: w.dial})
+	_, r := start(t, Options{Dial: w.dial})
 	r.call = func(request json.RawMessage) (json.RawMessage, error) {
 		if string(request) == `"refuse"` {
 			return nil, &protocol.Error{Code: protocol.CodeXComNotFound, Message: "none"}
@@ -224,7 +224,7 @@ func TestAParseOutlivesALostConnection(t *testing.T) {
 		in.Reply(workerapi.Parsed{Type: "Parsed", Output: "ok"})
 		return true
 	}
-	e, _ := run(t, Options{Dial: w.dial}) // Parse waits for the connection too
+	e, _ := start(t, Options{Dial: w.dial}) // Parse waits for the connection too
 	p, err := e.Parse(t.Context(), workerapi.Parse{})
 	if err != nil || p.Output != "ok" || parses != 2 {
 		t.Errorf("got %+v, %v after %d", p, err, parses)
@@ -233,7 +233,7 @@ func TestAParseOutlivesALostConnection(t *testing.T) {
 
 func TestAParseWithoutAWorkerSaysWhyWhenItsTimeIsUp(t *testing.T) {
 	tried := make(chan struct{}, 100)
-	e, _ := run(t, Options{
+	e, _ := start(t, Options{
 		Dial: func(context.Context) (net.Conn, error) { return nil, errors.New("nobody there") },
 		Spawn: func(context.Context) (<-chan struct{}, error) {
 			tried <- struct{}{}
@@ -270,12 +270,12 @@ func TestAnIdleWorkerOfAnotherVersionIsReplacedAndABusyOneIsNot(t *testing.T) {
 		mu.Unlock()
 		return w.dial(ctx)
 	}
-	_, r := run(t, Options{Dial: dial, Version: "2"})
+	_, r := start(t, Options{Dial: dial, Version: "2"})
 	r.expect(t, "connected fresh 0")
 
 	busy := newFakeWorker(t, "busy")
 	busy.version, busy.known = "1", []executor.Known{{AttemptID: "a", Running: true}}
-	_, r = run(t, Options{Dial: busy.dial, Version: "2"})
+	_, r = start(t, Options{Dial: busy.dial, Version: "2"})
 	r.expect(t, "connected busy 1")
 }
 
@@ -293,7 +293,7 @@ func TestStopSaysWhatTheWorkerDidAndStartsNoOther(t *testing.T) {
 		return true
 	}
 	asked := make(chan struct{}, 1000)
-	e, r := run(t, Options{
+	e, r := start(t, Options{
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			mu.Lock()
 			defer mu.Unlock()
