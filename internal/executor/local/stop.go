@@ -20,7 +20,7 @@ func (e *Executor) Stop(ctx context.Context, grace time.Duration) (*workerapi.St
 	e.stopped = true
 	peer, ended := e.peer, e.worker
 	e.mu.Unlock()
-	if peer == nil {
+	if peer == nil || e.isStopped() {
 		return e.end(ctx, grace, ended)
 	}
 	s, err := askToStop(ctx, peer, grace, ended)
@@ -36,6 +36,15 @@ func (e *Executor) Stop(ctx context.Context, grace time.Duration) (*workerapi.St
 		return s, lerr
 	}
 	return s, fmt.Errorf("stop the worker: %w", err)
+}
+
+// isStopped reports whether the worker cannot answer because it is stopped, as by SIGSTOP.
+func (e *Executor) isStopped() bool {
+	if e.o.Process == nil || e.o.End == nil {
+		return false
+	}
+	_, stopped, known := e.o.Process()
+	return known && stopped
 }
 
 // askToStop has the worker end itself and waits until its process is gone, if it is one that we started.
