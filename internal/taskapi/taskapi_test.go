@@ -23,13 +23,17 @@ import (
 
 // fakeScheduler creates runs straight in the store.
 type fakeScheduler struct {
-	db     *store.DB
-	pushed map[string]int
-	keys   map[string]bool
-	resets int
+	db      *store.DB
+	pushed  map[string]int
+	keys    map[string]bool
+	resets  int
+	stopped bool
 }
 
 func (f *fakeScheduler) Trigger(ctx context.Context, actor string, r scheduler.TriggerRequest) (run.DAGRun, error) {
+	if f.stopped {
+		return run.DAGRun{}, errors.Join(scheduler.ErrStopped, errors.New("the commit was interrupted"))
+	}
 	if have, err := f.db.Run(ctx, r.DAGID, r.RunID); err == nil && r.Key != "" && f.keys[actor+" "+r.Key] {
 		return have, nil
 	}
@@ -76,7 +80,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	w := &world{t: t, db: db, sched: &fakeScheduler{db, map[string]int{}, map[string]bool{}, 0}}
+	w := &world{t: t, db: db, sched: &fakeScheduler{db: db, pushed: map[string]int{}, keys: map[string]bool{}}}
 	w.api = taskapi.New(db, w.sched, slog.New(slog.DiscardHandler))
 	d := &dag.DAG{ID: "d", File: "d.py", Schedule: dag.Schedule{Kind: dag.ScheduleNone}, Tasks: []dag.Task{{ID: "t"}, {ID: "m"}}}
 	now := time.Date(2024, 1, 3, 0, 0, 0, 0, time.UTC)
@@ -136,6 +140,15 @@ func (w *world) askAs(id, token, request string) string {
 		w.t.Fatalf("an error that is no protocol error: %v", err)
 	}
 	return string(answer)
+}
+
+// UNAVAILABLE has the worker ask again; any other code would fail the task.
+func TestAServerThatStopsHasTheTasksRequestAskedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.sched.stopped = true
+	if got := w.ask(`{"type":"TriggerDagRun","dag_id":"d","run_id":"new"}`); got != protocol.CodeUnavailable {
+		t.Errorf("the answer is %s", got)
+	}
 }
 
 func TestRequests(t *testing.T) {
