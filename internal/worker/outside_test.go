@@ -27,7 +27,7 @@ func TestAWorkerThatNobodyReachesIsEndedThroughItsRecord(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)
-			s := f.connect()
+			f.connect()
 			id := f.launch(f.attempt(`t.log("up"); time.sleep(1000)`))
 			f.waitForLine(id, "up")
 			pid := f.workerPID()
@@ -56,7 +56,7 @@ func TestAWorkerThatNobodyReachesIsEndedThroughItsRecord(t *testing.T) {
 			if got, err := End(t.Context(), f.home, time.Second, quiet); got != nil || err != nil {
 				t.Errorf("a second time: %+v, %v", got, err)
 			}
-			s = f.connect() // what it spooled is not lost
+			s := f.connect() // what it spooled is not lost
 			if r := s.result(t, id); !r.Infra || !strings.Contains(r.Reason, "the worker was stopped") {
 				t.Errorf("got %+v", r)
 			}
@@ -162,7 +162,7 @@ func TestTheWorkersOwnLogIsPutAsideWhenItIsLarge(t *testing.T) {
 func TestATaskThatAsksWhileTheWorkerStopsWithoutAServerIsToldSo(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	s := f.connect()
+	f.connect()
 	id := f.launch(f.attempt(`
 import signal
 signal.signal(signal.SIGTERM, lambda *_: None)
@@ -176,7 +176,7 @@ print(t.ask("GetVariable", key="k")["error"]["message"])`))
 	if got := texts(readLog(t, f.logPath(id)), streamOut); len(got) != 1 || !strings.Contains(got[0], "the worker is stopping") {
 		t.Errorf("it was told %q", got)
 	}
-	s = f.connect()
+	s := f.connect()
 	if r := s.result(t, id); r.State == run.UpForRetry && !r.Infra {
 		t.Errorf("it cost the author a retry: %+v", r)
 	}

@@ -21,7 +21,7 @@ func boundOwnLog(home string, limit int64, descriptors ...int) error {
 	path := OwnLog(home)
 	there, err := os.Stat(path)
 	if err != nil || there.Size() <= limit {
-		return nil //nolint:nilerr // no such file: the output goes elsewhere
+		return nil // no such file: the output goes elsewhere
 	}
 	var ours []int
 	for _, fd := range descriptors {
