@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -24,14 +25,17 @@ import (
 	"ostro.dev/ostro/python"
 )
 
-// DagTest is one run of `ostro dags test`.
+// DagTest is one run of `ostro dags test`, or of `ostro tasks test`.
 type DagTest struct {
 	// File is the DAG file; DAGID chooses one of several DAGs in it, empty when there is one.
 	File, DAGID string
 	// LogicalDate and Conf are passed on as they were written; empty: now and {}.
 	LogicalDate, Conf string
-	In                io.Reader
-	Out, Err          io.Writer
+	// Task runs that task alone; MapIndex chooses an instance of a mapped one, -1 the first.
+	Task     string
+	MapIndex int
+	In       io.Reader
+	Out, Err io.Writer
 }
 
 // testSettings is what python/ostro/dagtest.py reads from OSTRO_DAGTEST_SETTINGS.
@@ -104,6 +108,9 @@ func (a *App) testArguments(t DagTest) []string {
 		if f[1] != "" {
 			args = append(args, f[0], f[1])
 		}
+	}
+	if t.Task != "" {
+		args = append(args, "--task", t.Task, "--map-index", strconv.Itoa(t.MapIndex))
 	}
 	return args
 }

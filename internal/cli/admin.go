@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +21,8 @@ import (
 type thing struct {
 	one, many, arg string // "variable", "variables", "KEY"
 	ids            func(context.Context, *client.Client) ([]string, error)
+	secrets        bool                           // get takes --reveal
+	hidden         func(x any, name string) error // what get does about a hidden value; nil shows it as it came
 }
 
 // missing turns a 404 into one that names the nearest thing there is.
@@ -73,19 +77,51 @@ func listCommand[T any](c *command, t thing, head []string, list func(context.Co
 
 // getCommand shows one thing.
 func getCommand[T any](c *command, t thing, table func(T)) *cobra.Command {
-	return &cobra.Command{Use: "get " + t.arg, Short: "Show a " + t.one, Example: "  ostro " + t.many + " get NAME", Args: args(1, 1),
+	reveal := false
+	cmd := &cobra.Command{Use: "get " + t.arg, Short: "Show a " + t.one, Example: "  ostro " + t.many + " get NAME", Args: args(1, 1),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			cl, err := c.connect()
 			if err != nil {
 				return err
 			}
-			x, err := client.Get[T](cmd.Context(), cl, client.Path(t.many, a[0]), nil)
+			var query url.Values
+			if reveal {
+				query = url.Values{"reveal": {"true"}}
+			}
+			x, err := client.Get[T](cmd.Context(), cl, client.Path(t.many, a[0]), query)
 			if err != nil {
 				return t.missing(cmd.Context(), cl, a[0], err)
 			}
+			if t.hidden != nil {
+				if err := t.hidden(x, a[0]); err != nil {
+					return err
+				}
+			}
 			return c.show(x, func() { table(x) })
 		}}
+	if t.secrets {
+		cmd.Flags().BoolVar(&reveal, "reveal", false, "show secrets as they are stored; an event records that somebody did")
+		cmd.Example += "\n  ostro " + t.many + " get NAME --reveal"
+	}
+	return cmd
 }
+
+// hiddenVariable refuses to print stars for a value: a script would take them for the secret.
+func (c *command) hiddenVariable(x any, key string) error {
+	v, ok := x.(wire.Variable)
+	switch {
+	case !ok:
+	case v.Value == hiddenText:
+		return &problem{code: exitRefused, err: fmt.Errorf("variable %s is hidden: its name says that it is a secret", key),
+			hint: "print it with: ostro variables get " + key + " --reveal"}
+	case strings.Contains(v.Value, `"`+hiddenText+`"`):
+		fmt.Fprintf(c.Err, "members whose names say that they are secrets are hidden; show them with --reveal\n")
+	}
+	return nil
+}
+
+// hiddenText is what stands where the API hides a secret.
+const hiddenText = "***"
 
 func (c *command) variables() *cobra.Command {
 	t := thing{one: "variable", many: "variables", arg: "KEY", ids: func(ctx context.Context, cl *client.Client) ([]string, error) {
@@ -94,6 +130,7 @@ func (c *command) variables() *cobra.Command {
 	}}
 	list := listCommand(c, t, []string{"KEY", "VALUE", "DESCRIPTION"}, func(ctx context.Context, cl *client.Client) ([]wire.Variable, error) { return cl.Variables(ctx) },
 		func(v wire.Variable) []string { return []string{v.Key, clip(oneLine(v.Value), 60), str(v.Description)} })
+	t.secrets, t.hidden = true, c.hiddenVariable
 	get := getCommand(c, t, func(v wire.Variable) { fmt.Fprintln(c.Out, v.Value) })
 	return c.parent("variables", "Read and write variables", "  ostro variables set threshold 0.9", list, get, c.variablesSet(), c.deleteCommand(t), c.variablesImport(), c.variablesExport())
 }
@@ -123,7 +160,7 @@ func (c *command) variablesSet() *cobra.Command {
 			if cmd.Flags().Changed("description") {
 				body["description"] = description
 			}
-			if err := putVariable(cmd.Context(), cl, body); err != nil {
+			if err := c.putVariable(cmd.Context(), cl, body); err != nil {
 				return err
 			}
 			return c.show(map[string]string{"key": a[0]}, func() { fmt.Fprintf(c.Out, "Set variable %s\n", a[0]) })
@@ -147,18 +184,30 @@ func (c *command) valueOf(arg string) (string, error) {
 }
 
 // putVariable keeps the description of a variable that exists unless a new one is given.
-func putVariable(ctx context.Context, cl *client.Client, body map[string]any) error {
+func (c *command) putVariable(ctx context.Context, cl *client.Client, body map[string]any) error {
 	key := body["key"].(string)
-	_, err := client.Send[wire.Variable](ctx, cl, "POST", client.Path("variables"), nil, body)
-	if client.StatusOf(err) != 409 {
-		return err
+	v, err := client.Send[wire.Variable](ctx, cl, "POST", client.Path("variables"), nil, body)
+	if client.StatusOf(err) == 409 {
+		mask := map[string][]string{"update_mask": {"value"}}
+		if _, ok := body["description"]; ok {
+			mask["update_mask"] = append(mask["update_mask"], "description")
+		}
+		v, err = client.Send[wire.Variable](ctx, cl, "PATCH", client.Path("variables", key), mask, body)
 	}
-	mask := map[string][]string{"update_mask": {"value"}}
-	if _, ok := body["description"]; ok {
-		mask["update_mask"] = append(mask["update_mask"], "description")
+	if err == nil {
+		c.warn(v.Ostro)
 	}
-	_, err = client.Send[wire.Variable](ctx, cl, "PATCH", client.Path("variables", key), mask, body)
 	return err
+}
+
+// warn prints what the server warns of.
+func (c *command) warn(x *wire.AdminExtras) {
+	if x == nil {
+		return
+	}
+	for _, w := range x.Warnings {
+		fmt.Fprintf(c.Err, "warning: %s\n", oneLine(w))
+	}
 }
 
 func (c *command) variablesImport() *cobra.Command {
@@ -186,7 +235,7 @@ func (c *command) variablesImport() *cobra.Command {
 				if json.Unmarshal(values[key], &long) == nil && long.Value != nil && long.Description != nil {
 					body["value"], body["description"] = long.Value, *long.Description
 				}
-				if err := putVariable(cmd.Context(), cl, body); err != nil {
+				if err := c.putVariable(cmd.Context(), cl, body); err != nil {
 					return fmt.Errorf("set variable %s: %w", key, err)
 				}
 			}
@@ -217,9 +266,10 @@ func (c *command) readObject(path string) (map[string]json.RawMessage, error) {
 }
 
 func (c *command) variablesExport() *cobra.Command {
-	return &cobra.Command{Use: "export [FILE]", Short: "Write variables as a JSON object of keys and values", Args: args(0, 1),
-		Long:    "Write variables as a JSON object of keys and values, to FILE or standard output. The API hides values whose name says\nthat they are secret; those are left out and named on standard error.",
-		Example: "  ostro variables export variables.json",
+	reveal := false
+	cmd := &cobra.Command{Use: "export [FILE]", Short: "Write variables as a JSON object of keys and values", Args: args(0, 1),
+		Long:    "Write variables as a JSON object of keys and values, to FILE or standard output. The API hides values whose name says\nthat they are secret; those are left out and named on standard error, unless --reveal is given.",
+		Example: "  ostro variables export variables.json\n  ostro variables export --reveal variables.json",
 		RunE: func(cmd *cobra.Command, a []string) error {
 			cl, err := c.connect()
 			if err != nil {
@@ -231,9 +281,14 @@ func (c *command) variablesExport() *cobra.Command {
 			}
 			values := map[string]string{}
 			for _, v := range all {
-				if v.Value == "***" {
-					fmt.Fprintf(c.Err, "left out: %s (hidden by the API)\n", v.Key)
-					continue
+				if strings.Contains(v.Value, hiddenText) {
+					if !reveal {
+						fmt.Fprintf(c.Err, "left out: %s (it holds a secret; --reveal writes it)\n", v.Key)
+						continue
+					}
+					if v, err = client.Get[wire.Variable](cmd.Context(), cl, client.Path("variables", v.Key), url.Values{"reveal": {"true"}}); err != nil {
+						return err
+					}
 				}
 				values[v.Key] = v.Value
 			}
@@ -252,6 +307,8 @@ func (c *command) variablesExport() *cobra.Command {
 			fmt.Fprintf(c.Err, "Exported %d variable(s) to %s\n", len(values), a[0])
 			return nil
 		}}
+	cmd.Flags().BoolVar(&reveal, "reveal", false, "with secrets as they are stored; an event records that somebody did")
+	return cmd
 }
 
 func (c *command) connections() *cobra.Command {
@@ -268,6 +325,7 @@ func (c *command) connections() *cobra.Command {
 		return []string{x.ID, x.Type, str(x.Host), port, str(x.Schema), str(x.Login), str(x.Description)}
 	}
 	list := listCommand(c, t, head, func(ctx context.Context, cl *client.Client) ([]wire.Connection, error) { return cl.Connections(ctx) }, row)
+	t.secrets = true
 	get := getCommand(c, t, func(x wire.Connection) {
 		for i, value := range row(x) {
 			fmt.Fprintf(c.Out, "%-12s %s\n", head[i], orDash(value))
@@ -349,6 +407,7 @@ func (c *command) putConnection(ctx context.Context, cl *client.Client, id strin
 	if err != nil {
 		return err
 	}
+	c.warn(x.Ostro)
 	return c.show(x, func() { fmt.Fprintf(c.Out, "Set connection %s\n", id) })
 }
 

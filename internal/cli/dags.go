@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"strings"
@@ -17,8 +19,8 @@ import (
 )
 
 func (c *command) dags() *cobra.Command {
-	return c.parent("dags", "List, show, trigger, test and pause DAGs", "  ostro dags list\n  ostro dags trigger fraud_detection_training --wait",
-		c.dagsList(), c.dagsShow(), c.dagsTrigger(), c.dagsTest(), c.dagsPause("pause", true), c.dagsPause("unpause", false), c.dagsErrors(), c.dagsNext())
+	return c.parent("dags", "List, show, trigger, test, pause and delete DAGs", "  ostro dags list\n  ostro dags trigger fraud_detection_training --wait",
+		c.dagsList(), c.dagsShow(), c.dagsTrigger(), c.dagsTest(), c.dagsPause("pause", true), c.dagsPause("unpause", false), c.dagsErrors(), c.dagsNext(), c.dagsDelete())
 }
 
 // unknownDAG turns a 404 about a DAG into one that names the nearest DAG there is.
@@ -109,10 +111,18 @@ func (c *command) dagsShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			warnings, err := cl.DAGWarnings(cmd.Context(), a[0])
+			if err != nil {
+				return err
+			}
 			return c.show(struct {
 				wire.DAGDetails
-				Tasks []wire.Task `json:"tasks"`
-			}{d, tasks}, func() { c.showDAG(d, tasks) })
+				Tasks    []wire.Task       `json:"tasks"`
+				Warnings []wire.DAGWarning `json:"warnings,omitempty"`
+			}{d, tasks, warnings}, func() {
+				c.showDAG(d, tasks)
+				c.dagWarnings(c.Out, warnings)
+			})
 		}}
 }
 
@@ -242,8 +252,17 @@ func (c *command) dagsErrors() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			warnings, err := cl.DAGWarnings(cmd.Context(), "")
+			if err != nil {
+				return err
+			}
 			if err := c.show(errs, func() { c.importErrors(errs, trace) }); err != nil {
 				return err
+			}
+			if c.output == "table" {
+				c.dagWarnings(c.Out, warnings)
+			} else {
+				c.dagWarnings(c.Err, warnings)
 			}
 			if len(errs) > 0 {
 				return errFailed
@@ -251,8 +270,73 @@ func (c *command) dagsErrors() *cobra.Command {
 			return nil
 		}}
 	cmd.Flags().BoolVar(&trace, "traceback", false, "with tracebacks")
-	cmd.Long = "Show DAG files that could not be imported. The exit code is 1 when there are any."
+	cmd.Long = "Show DAG files that could not be imported. The exit code is 1 when there are any. Warnings follow: what was accepted and\nhas no effect, or is spelled in an outdated way; they do not change the exit code. With -o they go to standard error."
 	return cmd
+}
+
+// dagWarnings prints each warning once, however many DAGs its file declares.
+func (c *command) dagWarnings(to io.Writer, warnings []wire.DAGWarning) {
+	seen := map[string]bool{}
+	for _, w := range warnings {
+		text := w.Message
+		if !strings.HasPrefix(text, w.Ostro.File) {
+			text = w.Ostro.File + ": " + text
+		}
+		if !seen[text] {
+			seen[text] = true
+			fmt.Fprintf(to, "warning: %s\n", oneLine(text))
+		}
+	}
+}
+
+func (c *command) dagsDelete() *cobra.Command {
+	var sure bool
+	cmd := &cobra.Command{Use: "delete DAG_ID...", Short: "Delete DAGs with their runs, task instances, XComs and versions", Args: args(1, -1),
+		Long: `Delete DAGs with all their runs, task instances, XComs and versions. Their runs must have ended. The logs stay, and so do
+the events of the audit log. A DAG whose file is still in the DAG folder comes back at once, without a past.`,
+		Example: "  ostro dags delete old_pipeline\n  ostro dags delete old_pipeline older_pipeline --yes",
+		RunE: func(cmd *cobra.Command, a []string) error {
+			cl, err := c.connect()
+			if err != nil {
+				return err
+			}
+			for _, id := range a { // all names are right before the first is deleted
+				if _, err := cl.DAGDetails(cmd.Context(), id); err != nil {
+					return unknownDAG(cmd.Context(), cl, id, err)
+				}
+			}
+			if ok, err := c.confirm(sure, fmt.Sprintf("Delete %s with all runs?", strings.Join(a, ", "))); err != nil || !ok {
+				return err
+			}
+			for i, id := range a {
+				if err := cl.DeleteDAG(cmd.Context(), id); err != nil {
+					if i > 0 {
+						fmt.Fprintf(c.Err, "deleted: %s\n", strings.Join(a[:i], ", "))
+					}
+					return err
+				}
+			}
+			return c.show(map[string][]string{"deleted": a}, func() { fmt.Fprintf(c.Out, "Deleted %s\n", strings.Join(a, ", ")) })
+		}}
+	cmd.Flags().BoolVarP(&sure, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+// confirm asks before something that cannot be undone. Where nobody can be asked, --yes must have been given.
+func (c *command) confirm(sure bool, question string) (bool, error) {
+	if sure {
+		return true, nil
+	}
+	if _, _, ok := terminal(c.Out); !ok {
+		return false, &problem{code: exitUsage, err: errors.New("nothing was deleted: there is nobody to ask"), hint: "do it with --yes"}
+	}
+	fmt.Fprintf(c.Out, "%s [y/N] ", question)
+	answer, _ := bufio.NewReader(c.In).ReadString('\n') // no answer is no
+	if !strings.HasPrefix(strings.ToLower(strings.TrimSpace(answer)), "y") {
+		fmt.Fprintln(c.Out, "Nothing was deleted.")
+		return false, nil
+	}
+	return true, nil
 }
 
 func (c *command) importErrors(errs []wire.ImportError, trace bool) {

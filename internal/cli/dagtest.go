@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,33 +25,63 @@ func (c *command) dagsTest() *cobra.Command {
 The argument is a DAG file, or the id of a DAG in the DAG folder. Pods run as the configuration says.`,
 		Example: "  ostro dags test dags/fraud_detection.py\n  ostro dags test fraud_detection_training --logical-date 2024-01-31", Args: args(1, 1),
 		RunE: func(cmd *cobra.Command, a []string) error {
-			cfg, err := c.loadConfig(o)
-			if err != nil {
-				return err
-			}
-			if t.File = a[0]; !isFile(a[0]) {
-				if t.File, err = findDAG(cfg.DAGs, a[0]); err != nil {
-					return err
-				}
-				t.DAGID = a[0]
-			} else if _, err := os.Stat(t.File); err != nil {
-				return &problem{code: exitNotFound, err: fmt.Errorf("there is no file %s", t.File)}
-			}
-			t.In, t.Out, t.Err = c.In, c.Out, c.Err
-			code, err := app.TestDAG(cmd.Context(), cfg, c.logger("warn"), t)
-			if err != nil {
-				return err
-			}
-			if code != exitOK {
-				return &problem{code: code}
-			}
-			return nil
+			return c.testDAG(cmd.Context(), a[0], t, o)
 		}}
 	cmd.Flags().StringVar(&t.DAGID, "dag-id", "", "which DAG of the file, when it declares several")
 	cmd.Flags().StringVar(&t.LogicalDate, "logical-date", "", "logical date of the run (default now)")
 	cmd.Flags().StringVarP(&t.Conf, "conf", "c", "", "configuration of the run, a JSON object")
 	cmd.Flags().StringVar(&o.DAGs, "dags", "", "folder of the DAG files (default HOME/dags)")
 	cmd.Flags().StringVar(&o.Python, "python", "", "Python that runs the DAG")
+	return cmd
+}
+
+// testDAG runs the DAG of a file, or of an id in the DAG folder, or one task of it.
+func (c *command) testDAG(ctx context.Context, what string, t app.DagTest, o config.LoadOptions) error {
+	cfg, err := c.loadConfig(o)
+	if err != nil {
+		return err
+	}
+	if t.File = what; !isFile(what) {
+		if t.File, err = findDAG(cfg.DAGs, what); err != nil {
+			return err
+		}
+		t.DAGID = what
+	} else if _, err := os.Stat(t.File); err != nil {
+		return &problem{code: exitNotFound, err: fmt.Errorf("there is no file %s", t.File)}
+	}
+	t.In, t.Out, t.Err = c.In, c.Out, c.Err
+	code, err := app.TestDAG(ctx, cfg, c.logger("warn"), t)
+	if err != nil {
+		return err
+	}
+	if code != exitOK {
+		return &problem{code: code}
+	}
+	return nil
+}
+
+func (c *command) tasksTest() *cobra.Command {
+	var t app.DagTest
+	var o config.LoadOptions
+	cmd := &cobra.Command{Use: "test FILE|DAG_ID TASK_ID [DATE]", Short: "Run one task here and now, without a server",
+		Long: `Run one task in a process of its own, without a server, and print what it prints. Nothing is recorded, what
+stands before the task is not run, and it is not retried.
+
+The first argument is a DAG file, or the id of a DAG in the DAG folder; DATE is the logical date, by default now.`,
+		Example: "  ostro tasks test dags/fraud_detection.py prepare_data\n  ostro tasks test fraud_detection_training prepare_data 2024-01-31", Args: args(2, 3),
+		RunE: func(cmd *cobra.Command, a []string) error {
+			if t.Task, t.LogicalDate = a[1], third(a); t.LogicalDate != "" {
+				if _, err := parseDate(t.LogicalDate); err != nil {
+					return err
+				}
+			}
+			return c.testDAG(cmd.Context(), a[0], t, o)
+		}}
+	cmd.Flags().StringVar(&t.DAGID, "dag-id", "", "which DAG of the file, when it declares several")
+	cmd.Flags().IntVar(&t.MapIndex, "map-index", -1, "map index of a mapped task (default the first)")
+	cmd.Flags().StringVarP(&t.Conf, "conf", "c", "", "configuration of the run, a JSON object")
+	cmd.Flags().StringVar(&o.DAGs, "dags", "", "folder of the DAG files (default HOME/dags)")
+	cmd.Flags().StringVar(&o.Python, "python", "", "Python that runs the task")
 	return cmd
 }
 

@@ -18,8 +18,8 @@ import (
 )
 
 func (c *command) tasks() *cobra.Command {
-	return c.parent("tasks", "List tasks, read logs, clear and mark task instances", "  ostro tasks logs fraud_detection_training train_model -f",
-		c.tasksList(), c.tasksLogs(), c.tasksRender(), c.tasksClear(), c.tasksState())
+	return c.parent("tasks", "List and test tasks, read logs, clear and mark task instances", "  ostro tasks logs fraud_detection_training train_model -f",
+		c.tasksList(), c.tasksLogs(), c.tasksRender(), c.tasksTest(), c.tasksClear(), c.tasksState())
 }
 
 func (c *command) taskTable(tasks []wire.Task) {
@@ -155,16 +155,44 @@ func (c *command) tasksRender() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if why := unrendered(ti); why != nil {
+				return why
+			}
 			return c.show(ti.RenderedFields, func() { c.renderedFields(ti) })
 		}}
 	cmd.Flags().IntVar(&mapIndex, "map-index", -1, "map index of a mapped task")
 	return cmd
 }
 
+// unrendered says why a task instance has no rendered fields, and what to do; nil when it has some.
+func unrendered(ti wire.TaskInstance) error {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(ti.RenderedFields, &fields) == nil && len(fields) > 0 {
+		return nil
+	}
+	name := wire.InstanceName(ti.TaskID, ti.MapIndex)
+	p := &problem{code: exitNotFound, hint: fmt.Sprintf("render and run it here and now with: ostro tasks test %s %s", ti.DAGID, ti.TaskID)}
+	why := remark(ti)
+	switch {
+	case ti.TryNumber == 0 && why != "":
+		p.err = fmt.Errorf("%s has not run yet (%s: %s), so nothing was rendered", name, stateOf(ti), why)
+	case ti.TryNumber == 0:
+		p.err = fmt.Errorf("%s has not run (%s), so nothing was rendered", name, stateOf(ti))
+	case stateOf(ti) == "failed" || stateOf(ti) == "up_for_retry":
+		p.err = fmt.Errorf("try %d of %s failed before its fields were rendered (%s)", ti.TryNumber, name, orDash(why))
+		p.hint = fmt.Sprintf("see: ostro tasks logs %s %s, or %s", ti.DAGID, ti.TaskID, p.hint)
+	case ti.EndDate == nil:
+		p.err = fmt.Errorf("%s is %s: what was rendered is kept when it ends", name, stateOf(ti))
+	default:
+		return nil // it has no template fields
+	}
+	return p
+}
+
 func (c *command) renderedFields(ti wire.TaskInstance) {
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(ti.RenderedFields, &fields); err != nil || len(fields) == 0 {
-		fmt.Fprintf(c.Out, "%s has no rendered fields yet (%s)\n", wire.InstanceName(ti.TaskID, ti.MapIndex), stateOf(ti))
+	if json.Unmarshal(ti.RenderedFields, &fields) != nil || len(fields) == 0 {
+		fmt.Fprintf(c.Out, "%s has no rendered template fields\n", wire.InstanceName(ti.TaskID, ti.MapIndex))
 		return
 	}
 	names := make([]string, 0, len(fields))

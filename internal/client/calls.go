@@ -63,6 +63,40 @@ func (c *Client) ImportErrors(ctx context.Context) ([]wire.ImportError, error) {
 	})
 }
 
+// DAGWarnings lists what DAG files were accepted with; dagID "" is all DAGs.
+func (c *Client) DAGWarnings(ctx context.Context, dagID string) ([]wire.DAGWarning, error) {
+	query := url.Values{}
+	if dagID != "" {
+		query.Set("dag_id", dagID)
+	}
+	return pages(query, func(q url.Values) ([]wire.DAGWarning, int, error) {
+		p, err := Get[wire.DAGWarnings](ctx, c, Path("dagWarnings"), q)
+		return p.DAGWarnings, p.Total, err
+	})
+}
+
+// DeleteDAG deletes a DAG with its history.
+func (c *Client) DeleteDAG(ctx context.Context, dagID string) error {
+	return c.Delete(ctx, Path("dags", dagID))
+}
+
+func xcomPath(dagID, runID, taskID string, key ...string) string {
+	return Path(append([]string{"dags", dagID, "dagRuns", runID, "taskInstances", taskID, "xcomEntries"}, key...)...)
+}
+
+// XComs lists what a task has pushed, without the values; taskID "~" is every task of the run.
+func (c *Client) XComs(ctx context.Context, dagID, runID, taskID string, query url.Values) ([]wire.XCom, error) {
+	return pages(query, func(q url.Values) ([]wire.XCom, int, error) {
+		p, err := Get[wire.XComs](ctx, c, xcomPath(dagID, runID, taskID), q)
+		return p.Entries, p.Total, err
+	})
+}
+
+// XCom is one value; map index -1 is none.
+func (c *Client) XCom(ctx context.Context, dagID, runID, taskID, key string, mapIndex int) (wire.XComValue, error) {
+	return Get[wire.XComValue](ctx, c, xcomPath(dagID, runID, taskID, key), url.Values{"map_index": {strconv.Itoa(mapIndex)}})
+}
+
 // Trigger is the body that creates a DAG run.
 type Trigger struct {
 	RunID       string          `json:"dag_run_id,omitempty"`

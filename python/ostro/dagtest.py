@@ -1,4 +1,4 @@
-"""Runs a whole DAG in one process, in order, without a server: ``dag.test()`` and ``python -m ostro.dagtest``.
+"""Runs a whole DAG, or one task of it, in one process and without a server: ``dag.test()`` and ``python -m ostro.dagtest``.
 
 What the server would decide (trigger rules, skips, mapping) is decided here by a plain walk through the graph. Retries
 happen at once: their delays are for real runs.
@@ -43,7 +43,7 @@ class LocalRun:
         self.instances, self.skipped, self.state = {}, set(), "running"
         self.dag_id = dag.dag_id
         self.start_date = datetime.datetime.now(dates.utc)
-        self.end_date = None
+        self.end_date, self.retrying = None, True
 
     def get_task_instances(self, **_):
         return [one for several in self.instances.values() for one in several]
@@ -70,6 +70,17 @@ class LocalRun:
         self.end_date = datetime.datetime.now(dates.utc)
         self._dag_callback()
         return self
+
+    def run_one(self, task_id, index=-1):
+        """Run one task and nothing else, once, whatever its trigger rule and its retries say; return its instance."""
+        task = self.dag.get_task(task_id)
+        if index < 0 and self._mapping_of(task) is not None:
+            index = 0
+        one = Instance(task, index)
+        self.instances[task_id], self.retrying = [one], False
+        self._run(one)
+        self._report(one)
+        return one
 
     def _mapping_of(self, task):
         if task.is_mapped:
@@ -166,7 +177,7 @@ class LocalRun:
         elif kind == "DeferTask":
             one.state, one.reason = "failed", "deferral needs a running server"
         else:
-            if one.tries <= one.task.retries:
+            if self.retrying and one.tries <= one.task.retries:
                 self._say("  try %d failed (%s); trying again at once" % (one.tries, one.reason))
                 return True
             one.state = "failed"
@@ -280,22 +291,33 @@ def decide(rule, states):
 def run_dag(dag, logical_date=None, conf=None, settings=None, connections_file=None, variables_file=None, out=None,
             mark_success=None):
     """Run a DAG here and now and print how it goes; return the finished LocalRun."""
-    import logging
-
     settings = dict(settings if settings is not None else _settings())
     for name, path in (("connections", connections_file), ("variables", variables_file)):
         if path:
             settings[name] = _read(path)
-    if not logging.getLogger().handlers:
-        handler = logging.StreamHandler(out or sys.stdout)
-        handler.setFormatter(_formatter())
-        logging.basicConfig(level=logging.INFO, handlers=[handler])
+    _log_to(out)
     dag.validate()
     if isinstance(conf, str):
         conf = json.loads(conf)
     run = LocalRun(dag, logical_date, conf, settings, out, mark_success).run()
     run._say("\n" + run.table())
     return run
+
+
+def run_one(dag, task_id, index=-1, logical_date=None, conf=None, settings=None):
+    """Run one task of a DAG here and now and print how it goes; return its instance."""
+    _log_to(None)
+    dag.validate()
+    return LocalRun(dag, logical_date, conf, settings).run_one(task_id, index)
+
+
+def _log_to(out):
+    import logging
+
+    if not logging.getLogger().handlers:
+        handler = logging.StreamHandler(out or sys.stdout)
+        handler.setFormatter(_formatter())
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _formatter():
@@ -337,13 +359,15 @@ def _arguments(argv):
     parser.add_argument("--dag-id", help="which DAG of the file; needed when it declares several")
     parser.add_argument("--logical-date", help="the run's logical date, by default now")
     parser.add_argument("--conf", help="the run's conf, a JSON object")
+    parser.add_argument("--task", help="run this task alone")
+    parser.add_argument("--map-index", type=int, default=-1, help="which instance of a mapped task")
     parser.add_argument("--bundle", help="the folder of the DAG files, by default the file's own")
     parser.add_argument("--compat", default="airflow3", choices=("airflow3", "airflow2"))
     return parser.parse_args(argv)
 
 
 def main(argv=None):
-    """Entry of ``python -m ostro.dagtest``; 0 success, 1 failure, 2 wrong arguments."""
+    """Entry of ``python -m ostro.dagtest``; 0 success, 1 failure, 2 wrong arguments, 3 no such task."""
     given = _arguments(argv)
     path = os.path.abspath(given.file if os.path.isabs(given.file) or not given.bundle
                            else os.path.join(given.bundle, given.file))
@@ -375,7 +399,19 @@ def main(argv=None):
     if not isinstance(conf, dict):
         print("wrong argument: --conf must be a JSON object", file=sys.stderr)
         return 2
+    if given.task:
+        return _test_one(dag, given, logical, conf, settings)
     return 0 if run_dag(dag, logical, conf, settings).state == "success" else 1
+
+
+def _test_one(dag, given, logical, conf, settings):
+    if given.task not in dag.task_dict:
+        from .settings import nearest
+
+        print("DAG %s has no task %r%s" % (dag.dag_id, given.task, nearest(given.task, dag.task_dict)), file=sys.stderr)
+        return 3
+    one = run_one(dag, given.task, given.map_index, logical, conf, settings)
+    return 0 if one.state in _DONE_WELL else 1
 
 
 def _pick(dags, given):

@@ -213,3 +213,22 @@ with DAG("d_" + env, schedule=None):
     command = [sys.executable, "-m", "ostro.dagtest", "--file", str(tmp_path / "d.py")]
     done = subprocess.run(command, text=True, stdout=subprocess.PIPE, env=env)
     assert done.returncode == 0 and "host is h.example" in done.stdout, done.stdout
+
+
+def test_one_task_runs_alone_and_once():
+    from ostro.dagtest import run_one
+
+    ran = []
+    with DAG("d", start_date=START) as dag:
+        @task
+        def before():
+            ran.append("before")
+
+        @task(retries=3)
+        def fails():
+            ran.append("fails")
+            raise ValueError("no good")
+
+        before() >> fails()
+    one = run_one(dag, "fails", settings={})
+    assert (one.state, one.tries, ran) == ("failed", 1, ["fails"])
