@@ -44,6 +44,7 @@ func (s *Scheduler) onTime(b *batch) error {
 			b.decide(lr, plan.Tick{})
 		}
 	}
+	s.wakeWaits(b)
 	if !st.runsWake.IsZero() && !st.runsWake.After(b.now) {
 		st.runsDirty = true
 	}
@@ -188,8 +189,8 @@ func (s *Scheduler) queueAttempt(b *batch, lr *liveRun, k run.Key) {
 	a.order = s.taskOrder(lr, ti, a)
 	s.st.attempts[id] = a
 	b.created = append(b.created, newAttempt{row: a.row, hash: HashToken(token)})
-	if ti.TryNumber > 1 && ti.NextMethod == "" {
-		b.xcoms = append(b.xcoms, xcomWrite{key: k}) // a new try begins without the values of the last
+	if (ti.TryNumber > 1 || ti.RescheduleCount > 0) && ti.NextMethod == "" {
+		b.xcoms = append(b.xcoms, xcomWrite{key: k}) // it begins without the values of the last time, but for a deferral
 	}
 	b.after = append(b.after, func() { s.launch(b.ctx, a) })
 }

@@ -26,6 +26,7 @@ type batch struct {
 	created []newAttempt
 	xcoms   []xcomWrite
 	owed    []plan.Callback
+	waits   []waitOp
 	writes  []func(*store.Tx) error
 	events  []store.Event           // beside those the store makes of the rows
 	assets  []func(*store.Tx) error // events and queues, before the runs that consume them
@@ -84,6 +85,7 @@ func (b *batch) decide(lr *liveRun, ev plan.Event) plan.Decision {
 	} else {
 		c.dec, c.decided = d, true
 	}
+	b.unwait(d)
 	if d.PauseDAG != "" && !st.paused(lr.key.DAGID) {
 		b.pause(lr.key.DAGID, d.PauseDAG)
 	}
@@ -150,7 +152,7 @@ func (b *batch) empty() bool {
 			return false
 		}
 	}
-	return len(b.started)+len(b.ended)+len(b.created)+len(b.xcoms)+len(b.owed)+len(b.writes)+len(b.events)+len(b.assets) == 0
+	return len(b.started)+len(b.ended)+len(b.created)+len(b.xcoms)+len(b.owed)+len(b.writes)+len(b.events)+len(b.assets)+len(b.waits) == 0
 }
 
 // write is the one transaction. It may be called again when the database could not be written.
@@ -174,6 +176,11 @@ func (b *batch) write(tx *store.Tx) error {
 	for _, e := range b.events {
 		if err := tx.Emit(e); err != nil {
 			return fmt.Errorf("record %s: %w", e.Kind, err)
+		}
+	}
+	for _, w := range b.waits {
+		if err := w.write(tx); err != nil {
+			return err
 		}
 	}
 	for _, a := range b.started {
@@ -252,6 +259,8 @@ func (b *batch) finish() {
 	if len(b.owedIDs) > 0 {
 		b.s.kick()
 	}
+	b.s.tellWatcher()
+	b.s.tellChanges(b)
 	for _, c := range b.runs {
 		if ended(c.lr.run.Row().State) {
 			st.forget(c.lr)

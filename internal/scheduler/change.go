@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -352,7 +353,11 @@ func (s *Scheduler) WhyWaiting(ctx context.Context, dagID, runID string) ([]plan
 		}
 		out = st.queue.Blocked(&st.usage, s.limits(st), &k)
 		for _, ti := range lr.run.Instances() {
-			if why := lr.run.Why(ti.Key, b.now); why != "" && !slices.ContainsFunc(out, func(x plan.Blocked) bool { return x.Key == ti.Key }) {
+			why := lr.run.Why(ti.Key, b.now)
+			if ti.State.IsSuspended() {
+				why = cmp.Or(st.whyDeferred(ti.Key), why)
+			}
+			if why != "" && !slices.ContainsFunc(out, func(x plan.Blocked) bool { return x.Key == ti.Key }) {
 				out = append(out, plan.Blocked{Key: ti.Key, Reason: why})
 			}
 		}

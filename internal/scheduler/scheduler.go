@@ -25,6 +25,7 @@ type Store interface {
 	Update(ctx context.Context, actor string, now time.Time, f func(*store.Tx) error) error
 	LiveRuns(ctx context.Context) ([]store.LiveRun, error)
 	OpenAttempts(ctx context.Context) ([]run.Attempt, error)
+	Waits(ctx context.Context) ([]run.Wait, error)
 	OwedCallbacks(ctx context.Context) ([]store.OwedCallback, error)
 	DAGVersion(ctx context.Context, dagID string, number int) (*dag.DAG, store.DAGVersionInfo, error)
 	DAGs(ctx context.Context, f store.DAGFilter) ([]store.DAGInfo, int, error)
@@ -85,6 +86,8 @@ type Scheduler struct {
 	box   *mailbox
 	execs map[string]*dispatcher
 
+	watcher *watcher // waits for files and other runs
+
 	pushes       pushLog  // what running attempts pushed, told by the task API
 	callbackRows sync.Map // attempt id → run.Attempt of running callbacks, for the task API
 
@@ -131,6 +134,7 @@ func New(cfg Config, st Store, execs []executor.Executor, logger *slog.Logger) *
 		cfg: cfg, store: st, log: logger, box: newMailbox(), execs: map[string]*dispatcher{},
 		instances: map[string]string{}, ready: make(chan struct{}), done: make(chan struct{}),
 	}
+	s.watcher = newWatcher(st, logger, func(k run.Key, id string, payload []byte) { s.fired(k, id, payload) })
 	for _, ex := range execs {
 		s.execs[ex.Name()] = newDispatcher(ex, logger)
 	}
@@ -171,6 +175,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	for _, d := range s.execs {
 		wg.Go(func() { d.run(dctx) })
 	}
+	wg.Go(func() { s.watcher.run(dctx) })
 	if err := s.rebuild(ctx); err != nil {
 		return endOf(ctx, err)
 	}

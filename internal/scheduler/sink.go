@@ -8,7 +8,9 @@ import (
 
 	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/core/trigger"
 	"ostro.dev/ostro/internal/executor"
+	"ostro.dev/ostro/protocol"
 )
 
 // Started, Finished and Connected are the reporting half of executor.Sink; the task API answers the other half, Call.
@@ -96,7 +98,7 @@ func (s *Scheduler) foldFinished(b *batch, r executor.Result) error {
 		return nil
 	}
 	delete(st.pending, r.AttemptID)
-	if r.State == run.Deferred || r.State == run.AwaitingInput {
+	if (r.State == run.Deferred || r.State == run.AwaitingInput) && (a.callback != 0 || r.Defer == nil || !waitsHere(r.Defer)) {
 		r = cannotWait(r)
 	}
 	if a.callback != 0 {
@@ -107,6 +109,12 @@ func (s *Scheduler) foldFinished(b *batch, r executor.Result) error {
 	delete(st.attempts, r.AttemptID)
 	b.after = append(b.after, func() { s.acknowledge(a.row.Executor, r.AttemptID) })
 	return nil
+}
+
+// waitsHere tells whether the server waits for a trigger by itself.
+func waitsHere(d *protocol.DeferTask) bool {
+	_, ok := trigger.Parse(d.Classpath, d.TriggerKwargs)
+	return ok
 }
 
 // cannotWait turns a deferral into a failure that says what to do: nothing here runs triggers, and an instance that waits
@@ -128,6 +136,9 @@ func (s *Scheduler) attemptFinished(b *batch, a *openAttempt, r executor.Result)
 	counts, pushed := false, s.pushes.take(r.AttemptID)
 	if lr := s.st.runs[keyOf(a.row.Key)]; lr != nil {
 		d := b.decide(lr, plan.AttemptFinished{Key: a.row.Key, Outcome: outcome(r, pushed, b.now)})
+		if r.Defer != nil {
+			s.await(b, lr, a.row.Key, r)
+		}
 		counts = slices.ContainsFunc(d.Tasks, func(c plan.TaskChange) bool { return c.Before.Key == a.row.Key })
 	}
 	if counts { // not when the instance was marked or cleared meanwhile

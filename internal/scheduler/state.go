@@ -32,6 +32,9 @@ type state struct {
 	active  map[string]int // live runs by DAG
 	assets  assetBoard
 
+	waits waits
+	watch []*wait // waits for files and runs that the watcher is to be told of
+
 	wakes     wakeHeap
 	runsWake  time.Time // when a queued run's run_after is reached
 	runsDirty bool      // queued runs may begin now
@@ -88,7 +91,7 @@ func newState() *state {
 		runs: map[plan.RunKey]*liveRun{}, dags: map[string]*dagState{}, indexes: map[versionKey]*indexed{},
 		attempts: map[string]*openAttempt{}, callbacks: map[int64]*owedCallback{}, pools: map[string]plan.Pool{},
 		running: map[plan.RunGroup]int{}, queued: map[plan.RunKey]*liveRun{}, active: map[string]int{},
-		pastDirty: map[plan.RunKey]bool{}, pending: map[string]executor.Started{}, runsDirty: true, fresh: true,
+		pastDirty: map[plan.RunKey]bool{}, pending: map[string]executor.Started{}, runsDirty: true, fresh: true, waits: newWaits(),
 	}
 }
 
@@ -99,6 +102,8 @@ func (s *Scheduler) rebuild(ctx context.Context) error {
 		st, err := s.load(ctx)
 		if err == nil {
 			s.st = st
+			s.watcher.reset()
+			s.tellWatcher()
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -154,6 +159,9 @@ func (s *Scheduler) load(ctx context.Context) (*state, error) {
 			}
 		}
 		st.attempts[a.ID] = o
+	}
+	if err := s.loadWaits(ctx, st); err != nil {
+		return nil, err
 	}
 	return st, s.loadCallbacks(ctx, st)
 }
@@ -442,6 +450,7 @@ func (st *state) nextWake(now time.Time, interval time.Duration) time.Time {
 	if len(st.wakes) > 0 {
 		earlier(st.wakes[0].at)
 	}
+	earlier(st.waits.next())
 	earlier(st.runsWake)
 	earlier(st.pendingAt)
 	for _, d := range st.dags {

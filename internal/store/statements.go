@@ -49,6 +49,14 @@ const (
 	getCallback
 	owedCallbacks
 
+	putWait
+	deleteWait
+	setWaitAlone
+	waits
+	insertTriggerer
+	deleteTriggerer
+	triggerers
+
 	putBundleVersion
 	getBundleVersion
 	bundleVersions
@@ -142,7 +150,9 @@ const (
 		JOIN dags d ON d.dag_pk = r.dag_pk`
 	fromXComs     = ` FROM xcoms x JOIN runs r ON r.run_pk = x.run_pk JOIN dags d ON d.dag_pk = r.dag_pk`
 	fromCallbacks = ` FROM callbacks c JOIN runs r ON r.run_pk = c.run_pk JOIN dags d ON d.dag_pk = r.dag_pk`
-	fromVersions  = ` FROM dag_versions v JOIN dags d ON d.dag_pk = v.dag_pk`
+	fromWaits     = ` FROM waits w JOIN task_instances t ON t.ti_pk = w.ti_pk JOIN runs r ON r.run_pk = t.run_pk
+		JOIN dags d ON d.dag_pk = r.dag_pk`
+	fromVersions = ` FROM dag_versions v JOIN dags d ON d.dag_pk = v.dag_pk`
 
 	isLive     = `(r.state = 'queued' OR r.state = 'running')`
 	isEnded    = `(r.state = 'success' OR r.state = 'failed')`
@@ -226,6 +236,18 @@ func controlStatements() []string {
 			r.run_pk` + fromCallbacks + ` WHERE c.callback_pk = ?`,
 		owedCallbacks: `SELECT c.callback_pk, d.dag_id, r.run_id, c.task_id, c.map_index, c.attempt_id, c.kind, c.reason, c.tries,
 			c.created_at` + fromCallbacks + ` WHERE c.done_at IS NULL ORDER BY c.callback_pk`,
+
+		putWait: `INSERT INTO waits (ti_pk, wait_id, classpath, kwargs, created_at, timeout_at, alone) VALUES (?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (ti_pk) DO UPDATE SET wait_id = excluded.wait_id, classpath = excluded.classpath,
+			kwargs = excluded.kwargs, created_at = excluded.created_at, timeout_at = excluded.timeout_at, alone = excluded.alone`,
+		deleteWait:   `DELETE FROM waits WHERE ti_pk = ?`,
+		setWaitAlone: `UPDATE waits SET alone = 1 WHERE ti_pk = ? AND wait_id = ?`,
+		waits: `SELECT d.dag_id, r.run_id, t.task_id, t.map_index, w.wait_id, w.classpath, w.kwargs, w.created_at, w.timeout_at, w.alone` +
+			fromWaits + ` ORDER BY w.ti_pk`,
+		insertTriggerer: `INSERT INTO triggerers (attempt_id, bundle_version, wait_id, executor, instance, started_at)
+			VALUES (?, ?, ?, ?, ?, ?)`,
+		deleteTriggerer: `DELETE FROM triggerers WHERE attempt_id = ?`,
+		triggerers:      `SELECT attempt_id, bundle_version, wait_id, executor, instance, started_at FROM triggerers ORDER BY started_at`,
 
 		putBundleVersion: `INSERT INTO bundle_versions (bundle, version, path, at) VALUES (?, ?, ?, ?)
 			ON CONFLICT (bundle, version) DO NOTHING`,

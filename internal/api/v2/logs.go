@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -132,7 +133,7 @@ func (a *API) logOf(r *request) (logOf, error) {
 	if err != nil {
 		return l, fmt.Errorf("list attempts of %s: %w", l.key.TaskID, err)
 	}
-	for _, at := range attempts {
+	for _, at := range slices.Backward(attempts) { // the last process of the try: while it runs the log grows
 		if at.TryNumber == try {
 			l.attempt = at
 			return l, nil

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"ostro.dev/ostro/internal/api/v2/wire"
 	"ostro.dev/ostro/internal/core/dag"
@@ -341,7 +342,8 @@ func (a *API) listMapped(r *request) error {
 	return a.queryTIs(r, store.TIFilter{DAGID: k.DAGID, RunID: k.RunID, TaskID: k.TaskID})
 }
 
-// tries is the history of an instance, every attempt of it.
+// tries is the history of an instance. A try that was rescheduled or deferred has had several processes; it is shown as
+// one, as in Airflow: it began with the first and stands as the last does.
 func (a *API) tries(r *request, mapIndex int) ([]wire.Try, error) {
 	k := keyOf(r, mapIndex)
 	ti, err := a.instance(r, k)
@@ -362,10 +364,23 @@ func (a *API) tries(r *request, mapIndex int) ([]wire.Try, error) {
 		return nil, fmt.Errorf("list attempts of %s: %w", k.TaskID, err)
 	}
 	out := []wire.Try{}
-	for _, at := range attempts {
+	var began *time.Time // of the try
+	for i, at := range attempts {
+		if i > 0 && attempts[i-1].TryNumber == at.TryNumber {
+			out = out[:len(out)-1]
+			at.StartedAt = firstTime(began, at.StartedAt)
+		}
+		began = at.StartedAt
 		out = append(out, wireTry(ti, at, d))
 	}
 	return out, nil
+}
+
+func firstTime(a, b *time.Time) *time.Time {
+	if a == nil {
+		return b
+	}
+	return a
 }
 
 func wireTry(ti run.TaskInstance, at run.Attempt, d described) wire.Try {

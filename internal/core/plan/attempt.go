@@ -19,15 +19,15 @@ func (d *decider) admitted(ev Admitted) {
 	at := d.now
 	ti := &in.ti
 	ti.AttemptID, ti.QueuedAt = ev.AttemptID, &at
-	ti.TryNumber++
 	ti.EndDate, ti.Hostname, ti.PID = nil, "", 0
 	if !in.resumes() {
+		ti.TryNumber++
 		ti.StartDate = nil
 	}
 }
 
 // resumes tells whether the instance continues a try that gave up its process: a sensor that rescheduled itself or a
-// deferred task. Its start date stays that of the try.
+// deferred task. As in Airflow it is the same try, with the same number and start date, in a process of its own.
 func (in *instance) resumes() bool { return in.ti.RescheduleCount > 0 || in.ti.NextMethod != "" }
 
 func (d *decider) attemptStarted(ev AttemptStarted) {
@@ -63,7 +63,9 @@ func (d *decider) attemptFinished(ev AttemptFinished) {
 		o.EndedAt = d.now
 	}
 	setStart(in, o.StartedAt)
-	in.ti.NextMethod, in.ti.NextKwargs = "", nil // the attempt has used them
+	if !o.Infra {
+		in.ti.NextMethod, in.ti.NextKwargs = "", nil // the attempt has used them
+	}
 	in.ti.RenderedMapIndex = cmp.Or(o.RenderedMapIndex, in.ti.RenderedMapIndex)
 	switch o.State {
 	case run.Success, run.Skipped:
@@ -102,19 +104,17 @@ func (d *decider) skipTargets(targets []SkipTarget, by string) {
 	}
 }
 
-// reschedule lets an instance sleep without a process. The attempt it used up is not one of the author's tries.
+// reschedule lets an instance sleep without a process; the try goes on when it wakes.
 func (d *decider) reschedule(in *instance, o Outcome) {
 	d.move(in, run.UpForReschedule, o.Reason)
 	in.ti.RescheduleCount++
-	in.ti.MaxTries++
 	d.wait(in, cmp.Or(deref(o.NextAt), o.EndedAt))
 }
 
-// suspend lets an instance wait for its trigger or for a person. The attempt it used up is not one of the author's tries.
+// suspend lets an instance wait for its trigger or for a person; the try goes on afterwards.
 func (d *decider) suspend(in *instance, o Outcome) {
 	d.move(in, o.State, o.Reason)
 	in.ti.NextMethod, in.ti.NextKwargs = o.NextMethod, o.NextKwargs
-	in.ti.MaxTries++
 }
 
 func (d *decider) resumed(ev Resumed) {
@@ -128,6 +128,36 @@ func (d *decider) resumed(ev Resumed) {
 	in.ti.NextMethod = cmp.Or(ev.NextMethod, in.ti.NextMethod)
 	if ev.NextKwargs != nil {
 		in.ti.NextKwargs = ev.NextKwargs
+	}
+}
+
+// endedByTrigger ends a suspended instance without a process: its trigger said how (end_from_trigger).
+func (d *decider) endedByTrigger(ev EndedByTrigger) {
+	in := d.find(ev.Key)
+	if in == nil || !in.ti.State.IsSuspended() {
+		return
+	}
+	d.touch(in)
+	in.ti.NextMethod, in.ti.NextKwargs = "", nil
+	given := in.task.spec.Callbacks
+	switch ev.State {
+	case run.Success:
+		d.rememberLengths(in, ev.MapLengths)
+		d.end(in, run.Success, ev.Reason)
+		d.oweIf(given.OnSuccess, in, "on_success_callback", ev.Reason)
+	case run.Skipped:
+		d.end(in, run.Skipped, ev.Reason)
+		d.oweIf(given.OnSkipped, in, "on_skipped_callback", ev.Reason)
+	case run.Failed:
+		d.end(in, run.Failed, ev.Reason)
+		d.oweIf(given.OnFailure, in, "on_failure_callback", ev.Reason)
+		d.failFast(in)
+	}
+}
+
+func (d *decider) oweIf(given bool, in *instance, kind, reason string) {
+	if given {
+		d.owe(in, kind, reason)
 	}
 }
 
@@ -157,6 +187,7 @@ func (d *decider) failed(in *instance, o Outcome) {
 			d.owe(in, "on_failure_callback", reason)
 		}
 	}
+	ti.NextMethod, ti.NextKwargs = "", nil
 	d.endAt(in, run.Failed, reason, o.EndedAt)
 	d.failFast(in)
 }
@@ -166,12 +197,14 @@ func (d *decider) lost(in *instance, o Outcome) {
 	d.move(in, run.Scheduled, fmt.Sprintf("attempt %d was lost: %s", in.ti.TryNumber, cmp.Or(o.Reason, "its worker died")))
 	at := d.now
 	in.ti.ScheduledAt = &at
-	in.ti.MaxTries++
 	in.ti.InfraRetries++
+	if !in.resumes() { // one that resumed a try resumes it again, with what it was resumed with
+		in.ti.MaxTries++
+	}
 }
 
-// authorTry is which of the author's tries the current attempt is, from 1: attempts lost to workers and those that ended
-// in a reschedule or deferral raised MaxTries with the try number.
+// authorTry is which of the author's tries the current attempt is, from 1: attempts lost to workers raised MaxTries with
+// the try number.
 func (in *instance) authorTry() int {
 	return max(1, in.task.spec.Retries-(in.ti.MaxTries-in.ti.TryNumber))
 }

@@ -27,6 +27,8 @@ func Decide(r *Run, ev Event, now time.Time) Decision {
 		d.attemptFinished(ev)
 	case Resumed:
 		d.resumed(ev)
+	case EndedByTrigger:
+		d.endedByTrigger(ev)
 	case PastChanged:
 		d.pastChanged(ev.Past)
 	case Cleared:

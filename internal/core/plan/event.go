@@ -50,6 +50,14 @@ type Resumed struct {
 	NextKwargs json.RawMessage // nil: the ones the deferral named
 }
 
+// EndedByTrigger ends a deferred instance as its trigger said, without another process: success, skipped or failed.
+type EndedByTrigger struct {
+	Key        run.Key
+	State      run.TaskState
+	Reason     string
+	MapLengths map[string]int // of the XComs the trigger pushed, as in Outcome
+}
+
 // PastChanged replaces what the run knows of its predecessor, for depends_on_past and wait_for_downstream.
 type PastChanged struct{ Past *Past }
 
@@ -83,6 +91,7 @@ func (Admitted) event()        {}
 func (AttemptStarted) event()  {}
 func (AttemptFinished) event() {}
 func (Resumed) event()         {}
+func (EndedByTrigger) event()  {}
 func (PastChanged) event()     {}
 func (Cleared) event()         {}
 func (Marked) event()          {}

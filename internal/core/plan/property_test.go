@@ -171,7 +171,12 @@ func (d *driver) step() {
 		d.endAttempt(rapid.SampledFrom(attempts).Draw(d.rt, "ended"))
 	case choice < 12 && len(suspended) > 0:
 		ti := rapid.SampledFrom(suspended).Draw(d.rt, "resumed")
-		d.fold(Decide(d.r, Resumed{Key: ti.Key}, d.now))
+		if rapid.IntRange(0, 4).Draw(d.rt, "ended by its trigger") == 0 {
+			state := rapid.SampledFrom([]run.TaskState{run.Success, run.Failed, run.Skipped}).Draw(d.rt, "trigger says")
+			d.fold(Decide(d.r, EndedByTrigger{Key: ti.Key, State: state}, d.now))
+		} else {
+			d.fold(Decide(d.r, Resumed{Key: ti.Key}, d.now))
+		}
 	case choice < 16:
 		d.admit()
 	default:
@@ -193,7 +198,11 @@ func (d *driver) admit() {
 		id := fmt.Sprintf("a%d", d.attempts)
 		before, _ := d.r.Instance(k)
 		d.fold(Decide(d.r, Admitted{Key: k, AttemptID: id}, d.now))
-		if ti, _ := d.r.Instance(k); ti.AttemptID != id || ti.TryNumber != before.TryNumber+1 || d.begun[id] {
+		try := before.TryNumber + 1
+		if before.RescheduleCount > 0 || before.NextMethod != "" {
+			try = before.TryNumber // the same try goes on
+		}
+		if ti, _ := d.r.Instance(k); ti.AttemptID != id || ti.TryNumber != try || d.begun[id] {
 			d.rt.Fatalf("admitted %s: %+v", rowKey(k), ti)
 		}
 		d.begun[id] = true
@@ -214,6 +223,9 @@ func (d *driver) endAttempt(ti run.TaskInstance) {
 	}
 	if p, _ := d.x.Pos(ti.TaskID); o.State == run.Success && len(d.x.Downstream(p)) > 0 && rapid.IntRange(0, 5).Draw(d.rt, "branches") == 0 {
 		o.SkipTasks = []SkipTarget{{d.x.At(d.x.Downstream(p)[0]).ID, -1}}
+	}
+	if o.State == run.Deferred && rapid.Bool().Draw(d.rt, "names a method") {
+		o.NextMethod = "later"
 	}
 	o.Final = rapid.IntRange(0, 5).Draw(d.rt, "final") == 0
 	o.Infra = o.State == run.Failed && rapid.Bool().Draw(d.rt, "infra")

@@ -96,8 +96,9 @@ type TaskInstance struct {
 	ID    string // UUID; a new one after clearing
 	State TaskState
 
-	// TryNumber counts attempts begun, 0 before the first. MaxTries is the number of tries after which a failure is
-	// final minus one, as in Airflow (retries + tries used before the last clear + InfraRetries).
+	// TryNumber counts tries begun, 0 before the first. A try that is rescheduled or deferred goes on in further attempts
+	// under the same number. MaxTries is the number of tries after which a failure is final minus one, as in Airflow
+	// (retries + tries used before the last clear + tries lost with a worker).
 	TryNumber int
 	MaxTries  int
 	// InfraRetries counts the attempts lost to a dead worker since the last clear; they are not the author's retries.
@@ -126,7 +127,8 @@ type TaskInstance struct {
 	Version  int64
 }
 
-// An Attempt is one try of a task instance. Every attempt is kept.
+// An Attempt is one process of a task instance. A try has one, or several when it was rescheduled or deferred. Every attempt
+// is kept.
 type Attempt struct {
 	Key
 	ID        string // UUIDv7, unique for ever

@@ -20,6 +20,8 @@ func Exercise(t *testing.T, open func(t *testing.T) *store.DB) {
 		{"attempts are kept and their tokens die with them", testAttempts},
 		{"XComs large and small read back the same", testXComs},
 		{"callbacks are owed until done", testCallbacks},
+		{"what deferred instances wait for is kept until they go on", testWaits},
+		{"triggerers are kept until their end is known", testTriggerers},
 		{"live runs are the ones not finished", testLiveRuns},
 		{"DAGs are published in versions", testDAGs},
 		{"bundle versions and import errors are kept", testBundles},

@@ -1,0 +1,324 @@
+package scheduler
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"encoding/json"
+	"fmt"
+	"path"
+	"time"
+
+	"ostro.dev/ostro/internal/core/plan"
+	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/core/trigger"
+	"ostro.dev/ostro/internal/executor"
+	"ostro.dev/ostro/internal/store"
+)
+
+// This file keeps what deferred instances wait for. Every wait has a row in the store and an entry here, from the commit
+// that defers its instance to the one that lets it go on, whatever the cause: its trigger, its timeout, a person. Moments
+// and timeouts are entries of one heap; files and the states of other runs are the watcher's; all else is Python's and is
+// run by triggerers.
+
+// wait is one entry.
+type wait struct {
+	run.Wait
+	spec  trigger.Spec // nil: Python's, or a person's
+	at    time.Time    // the next of moment and timeout; zero: none
+	index int          // in the heap; -1: not there
+	note  string       // what there is to say of its trigger
+}
+
+// waits holds all entries.
+type waits struct {
+	byKey map[run.Key]*wait
+	heap  waitHeap
+	// watched counts, by DAG, the waits for states of its runs.
+	watched map[string]int
+}
+
+func newWaits() waits { return waits{byKey: map[run.Key]*wait{}, watched: map[string]int{}} }
+
+func (ws *waits) add(w *wait) {
+	ws.byKey[w.Key] = w
+	w.index = -1
+	w.at = w.due()
+	if !w.at.IsZero() {
+		heap.Push(&ws.heap, w)
+	}
+	if r, ok := w.spec.(*trigger.Runs); ok {
+		ws.watched[r.DAGID]++
+	}
+}
+
+// remove takes out the entry of an instance; nil when there is none.
+func (ws *waits) remove(k run.Key) *wait {
+	w := ws.byKey[k]
+	if w == nil {
+		return nil
+	}
+	delete(ws.byKey, k)
+	if w.index >= 0 {
+		heap.Remove(&ws.heap, w.index)
+	}
+	if r, ok := w.spec.(*trigger.Runs); ok {
+		if ws.watched[r.DAGID]--; ws.watched[r.DAGID] == 0 {
+			delete(ws.watched, r.DAGID)
+		}
+	}
+	return w
+}
+
+// due is when the wait ends by itself: at its moment or at its timeout.
+func (w *wait) due() time.Time {
+	var at time.Time
+	if m, ok := w.spec.(trigger.Moment); ok {
+		at = m.At
+	}
+	if t := w.TimeoutAt; t != nil && (at.IsZero() || t.Before(at)) {
+		at = *t
+	}
+	return at
+}
+
+// next is when the first of them is due; zero: none is.
+func (ws *waits) next() time.Time {
+	if len(ws.heap) == 0 {
+		return time.Time{}
+	}
+	return ws.heap[0].at
+}
+
+type waitHeap []*wait
+
+func (h waitHeap) Len() int           { return len(h) }
+func (h waitHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h waitHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].index, h[j].index = i, j }
+func (h *waitHeap) Push(x any)        { w := x.(*wait); w.index = len(*h); *h = append(*h, w) }
+func (h *waitHeap) Pop() any {
+	old := *h
+	w := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	w.index = -1
+	return w
+}
+
+// loadWaits reads what deferred instances wait for.
+func (s *Scheduler) loadWaits(ctx context.Context, st *state) error {
+	stored, err := s.store.Waits(ctx)
+	if err != nil {
+		return fmt.Errorf("read waits: %w", err)
+	}
+	for _, w := range stored {
+		if lr := st.runs[keyOf(w.Key)]; lr != nil {
+			s.enterWait(st, lr, newWait(w))
+		}
+	}
+	return nil
+}
+
+func newWait(w run.Wait) *wait {
+	spec, ok := trigger.Parse(w.Classpath, w.Kwargs)
+	if !ok {
+		return &wait{Wait: w}
+	}
+	w.Kwargs = nil // what counts of them is in spec
+	return &wait{Wait: w, spec: spec}
+}
+
+// enterWait makes an entry known to whoever waits for it.
+func (s *Scheduler) enterWait(st *state, lr *liveRun, w *wait) {
+	st.waits.add(w)
+	switch w.spec.(type) {
+	case trigger.File, *trigger.Runs:
+		st.watch = append(st.watch, w)
+	}
+}
+
+// tellWatcher tells the watcher of the waits that are its business, once they are durable.
+func (s *Scheduler) tellWatcher() {
+	if fresh := s.st.watch; len(fresh) > 0 {
+		s.st.watch = nil
+		s.watcher.add(fresh)
+	}
+}
+
+// tellChanges tells the watcher which runs have changed that somebody waits for.
+func (s *Scheduler) tellChanges(b *batch) {
+	watched := s.st.waits.watched
+	for _, c := range b.runs {
+		if watched[c.lr.key.DAGID] > 0 && (c.create || c.dec.Run != nil || len(c.dec.Tasks) > 0) {
+			s.watcher.changed(c.lr.key.DAGID)
+		}
+	}
+}
+
+// waitOp is a change of a wait's row: put it, or with nil drop it.
+type waitOp struct {
+	key run.Key
+	put *run.Wait
+}
+
+func (o waitOp) write(tx *store.Tx) error {
+	if o.put != nil {
+		return tx.PutWait(*o.put)
+	}
+	return tx.DropWait(o.key)
+}
+
+// await enters what an instance that has just been deferred waits for.
+func (s *Scheduler) await(b *batch, lr *liveRun, k run.Key, r executor.Result) {
+	ti, ok := lr.run.Instance(k)
+	if !ok || !ti.State.IsSuspended() || ti.AttemptID != r.AttemptID || r.Defer == nil {
+		return
+	}
+	w := run.Wait{Key: k, ID: r.AttemptID, Classpath: r.Defer.Classpath, Kwargs: r.Defer.TriggerKwargs, CreatedAt: b.now}
+	if t := r.Defer.TriggerTime; t != nil {
+		at := b.now.Add(time.Duration(*t * float64(time.Second)))
+		w.TimeoutAt = &at
+	}
+	b.waits = append(b.waits, waitOp{k, &w})
+	s.enterWait(s.st, lr, newWait(w))
+}
+
+// unwait forgets the waits of instances that a decision let go on.
+func (b *batch) unwait(d plan.Decision) {
+	for i := range d.Tasks {
+		c := &d.Tasks[i]
+		if !c.Before.State.IsSuspended() || c.After.State.IsSuspended() {
+			continue
+		}
+		b.waits = append(b.waits, waitOp{key: c.Before.Key})
+		if w := b.s.st.waits.remove(c.Before.Key); w != nil {
+			b.s.leave(b, w)
+		}
+	}
+}
+
+// leave tells whoever waits for an entry that it is over.
+func (s *Scheduler) leave(b *batch, w *wait) {
+	switch w.spec.(type) {
+	case trigger.File, *trigger.Runs:
+		b.after = append(b.after, func() { s.watcher.drop(w.ID) })
+	}
+}
+
+// wakeWaits lets everything go on whose moment or timeout has come.
+func (s *Scheduler) wakeWaits(b *batch) {
+	ws := &s.st.waits
+	for len(ws.heap) > 0 && !ws.heap[0].at.After(b.now) {
+		w := ws.heap[0]
+		if s.st.runs[keyOf(w.Key)] == nil {
+			ws.remove(w.Key)
+			continue
+		}
+		m, timed := w.spec.(trigger.Moment)
+		switch {
+		case !timed || m.At.After(b.now):
+			s.resume(b, w, plan.Resumed{NextMethod: trigger.FailMethod, NextKwargs: trigger.Failure(trigger.TimedOut, "")})
+		case m.Ends:
+			s.endWait(b, w, plan.EndedByTrigger{State: run.Success})
+		default:
+			s.fire(b, w, m.Payload)
+		}
+		if len(ws.heap) > 0 && ws.heap[0] == w { // its instance is not deferred any more: the row is left over
+			ws.remove(w.Key)
+			b.waits = append(b.waits, waitOp{key: w.Key})
+		}
+	}
+}
+
+// fire resumes an instance with what its trigger fired.
+func (s *Scheduler) fire(b *batch, w *wait, payload json.RawMessage) {
+	lr := s.st.runs[keyOf(w.Key)]
+	if lr == nil {
+		return
+	}
+	ti, _ := lr.run.Instance(w.Key)
+	s.resume(b, w, plan.Resumed{NextKwargs: trigger.WithEvent(ti.NextKwargs, payload)})
+}
+
+// fail resumes an instance so that it fails, in its own process, where its author can catch it.
+func (s *Scheduler) fail(b *batch, w *wait, text, traceback string) {
+	s.resume(b, w, plan.Resumed{NextMethod: trigger.FailMethod, NextKwargs: trigger.Failure(text, traceback)})
+}
+
+func (s *Scheduler) resume(b *batch, w *wait, ev plan.Resumed) {
+	if lr := s.st.runs[keyOf(w.Key)]; lr != nil {
+		ev.Key = w.Key
+		b.decide(lr, ev)
+	}
+}
+
+func (s *Scheduler) endWait(b *batch, w *wait, ev plan.EndedByTrigger) {
+	if lr := s.st.runs[keyOf(w.Key)]; lr != nil {
+		ev.Key = w.Key
+		b.decide(lr, ev)
+	}
+}
+
+// fired reports, from any goroutine, that a wait of the watcher's is over.
+func (s *Scheduler) fired(k run.Key, waitID string, payload json.RawMessage) {
+	s.box.put(message{actor: actorScheduler, fold: func(b *batch) error {
+		if w := s.st.waits.byKey[k]; w != nil && w.ID == waitID {
+			s.fire(b, w, payload)
+		}
+		return nil
+	}})
+}
+
+// whyDeferred says in words what a deferred instance waits for; "" when nothing is known.
+func (st *state) whyDeferred(k run.Key) string {
+	w := st.waits.byKey[k]
+	if w == nil {
+		return ""
+	}
+	text := "deferred, waiting for " + w.what()
+	if w.TimeoutAt != nil {
+		text += ", at most until " + w.TimeoutAt.Format(time.RFC3339)
+	}
+	if w.note != "" {
+		text += ": " + w.note
+	}
+	return text
+}
+
+func (w *wait) what() string {
+	switch t := w.spec.(type) {
+	case trigger.Moment:
+		return t.At.Format(time.RFC3339)
+	case trigger.File:
+		return "the file " + t.Pattern
+	case *trigger.Runs:
+		what := "DAG runs of " + t.DAGID
+		if t.OfTasks() {
+			what = fmt.Sprintf("tasks of %s (%s)", t.DAGID, cmp.Or(t.GroupID, fmt.Sprint(t.TaskIDs)))
+		}
+		return what
+	}
+	return "the trigger " + path.Base(w.Classpath)
+}
+
+// DeferredWait is what a deferred instance waits for, for people.
+type DeferredWait struct {
+	run.Wait
+	Words string
+}
+
+// WaitOf returns what a deferred instance waits for; false when it does not.
+func (s *Scheduler) WaitOf(ctx context.Context, k run.Key) (DeferredWait, bool, error) {
+	var out DeferredWait
+	found := false
+	err := s.call(ctx, message{actor: actorScheduler, read: true, fold: func(*batch) error {
+		if w := s.st.waits.byKey[k]; w != nil {
+			out, found = DeferredWait{Wait: w.Wait, Words: s.st.whyDeferred(k)}, true
+		}
+		return nil
+	}})
+	if err != nil {
+		return DeferredWait{}, false, err
+	}
+	return out, found, nil
+}
