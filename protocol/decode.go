@@ -94,7 +94,8 @@ func message(name string) any {
 		"GetVariable", "PutVariable", "DeleteVariable", "GetConnection",
 		"TriggerDagRun", "GetDagRunState", "GetDagRun", "GetPreviousDagRun", "GetPrevSuccessfulDagRun",
 		"GetTICount", "GetTaskStates", "GetDRCount", "GetDag",
-		"GetAssetByName", "GetAssetByUri", "GetAssetEventByAsset", "GetAssetEventByAssetAlias":
+		"GetAssetByName", "GetAssetByUri", "GetAssetEventByAsset", "GetAssetEventByAssetAlias",
+		"AwaitRuns", "GetTriggers", "TriggerFired", "TriggerFailed", "TriggerBlocks":
 		return new(Request)
 	}
 	return nil

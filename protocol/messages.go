@@ -169,7 +169,7 @@ type Shutdown struct {
 // StartupDetails tells a task process what to run (notification, the first message).
 type StartupDetails struct {
 	Type       string       `json:"type"` // "StartupDetails"
-	Kind       string       `json:"kind"` // KindTask or KindCallback
+	Kind       string       `json:"kind"` // KindTask, KindCallback or KindTriggerer
 	TI         TaskRef      `json:"ti"`
 	DagRelPath string       `json:"dag_rel_path"`
 	Bundle     BundleInfo   `json:"bundle_info"`
@@ -192,8 +192,9 @@ type StartupDetails struct {
 
 // What a task process is for.
 const (
-	KindTask     = "task"
-	KindCallback = "callback"
+	KindTask      = "task"
+	KindCallback  = "callback"
+	KindTriggerer = "triggerer"
 )
 
 // TaskRef names the task instance and the attempt.
@@ -434,6 +435,11 @@ type CallbacksDone struct {
 //	GetAssetByUri        uri                                           → AssetResult
 //	GetAssetEventByAsset name uri after before ascending limit         → {"type":"AssetEventsResult","asset_events":[…]}
 //	GetAssetEventByAssetAlias alias_name after before ascending limit  → AssetEventsResult
+//	AwaitRuns            classpath trigger_kwargs seconds              → {"type":"RunsAwaited","fired":b,"payload":…}
+//	GetTriggers          token                                         → TriggererWork, as soon as there is some
+//	TriggerFired         wait_id payload, or state and xcoms           → OKResponse
+//	TriggerFailed        wait_id error traceback                       → OKResponse
+//	TriggerBlocks        wait_id text alone                            → OKResponse
 //
 // GetXCom with a missing value answers XComResult with value null and "found": false.
 type Request struct {
@@ -475,9 +481,51 @@ type Request struct {
 	Ascending *bool      `json:"ascending,omitempty"` // absent: true
 	Limit     int        `json:"limit,omitempty"`
 
+	// Of triggers. GetTaskStates takes task_group_id, too.
+	TaskGroupID   string          `json:"task_group_id,omitempty"`
+	Classpath     string          `json:"classpath,omitempty"`
+	TriggerKwargs json.RawMessage `json:"trigger_kwargs,omitempty"`
+	Seconds       float64         `json:"seconds,omitempty"`
+	Token         string          `json:"token,omitempty"`
+	WaitID        string          `json:"wait_id,omitempty"`
+	Payload       json.RawMessage `json:"payload,omitempty"`
+	XComs         []XComValue     `json:"xcoms,omitempty"`
+	Error         string          `json:"error,omitempty"`
+	Traceback     string          `json:"traceback,omitempty"`
+	Text          string          `json:"text,omitempty"`
+	Alone         bool            `json:"alone,omitempty"`
+
 	// RequestID is set by the worker, the same each time it sends the request: after the server was away a request may
 	// arrive twice.
 	RequestID string `json:"request_id,omitempty"`
+}
+
+// TriggererWork answers GetTriggers: what a triggerer is to run, or with Full false what has changed since token.
+type TriggererWork struct {
+	Type   string          `json:"type"`  // "TriggererWork"
+	Token  string          `json:"token"` // for the next question
+	Full   bool            `json:"full,omitempty"`
+	Add    []TriggerOrder  `json:"add,omitempty"`
+	Cancel []TriggerCancel `json:"cancel,omitempty"`
+	Stop   bool            `json:"stop,omitempty"` // nothing is left to run
+}
+
+// TriggerOrder is one trigger to run.
+type TriggerOrder struct {
+	ID        string          `json:"id"` // of the wait
+	DAGID     string          `json:"dag_id"`
+	RunID     string          `json:"run_id"`
+	TaskID    string          `json:"task_id"`
+	MapIndex  int             `json:"map_index"`
+	Classpath string          `json:"classpath"`
+	Kwargs    json.RawMessage `json:"kwargs"`
+	File      string          `json:"file"` // the DAG's, below the bundle
+}
+
+// TriggerCancel is a trigger to stop. Killed is set when a person has cleared or marked its task.
+type TriggerCancel struct {
+	ID     string `json:"id"`
+	Killed bool   `json:"killed,omitempty"`
 }
 
 // XComResult answers GetXCom.

@@ -28,6 +28,7 @@ func (s *Scheduler) advance(b *batch) {
 		more = s.admit(b) || more
 	}
 	s.startCallbacks(b)
+	s.startTriggerers(b)
 	s.flushStarted(b)
 	b.seal()
 }
@@ -62,6 +63,7 @@ func (s *Scheduler) onTime(b *batch) error {
 			}
 		}
 		s.relaunch(b)
+		s.checkTriggerers(b)
 	}
 	return nil
 }

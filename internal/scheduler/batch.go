@@ -259,7 +259,7 @@ func (b *batch) finish() {
 	if len(b.owedIDs) > 0 {
 		b.s.kick()
 	}
-	b.s.tellWatcher()
+	b.s.tellWaiters()
 	b.s.tellChanges(b)
 	for _, c := range b.runs {
 		if ended(c.lr.run.Row().State) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"ostro.dev/ostro/internal/executor/scripted"
 	"ostro.dev/ostro/internal/scheduler"
 	"ostro.dev/ostro/internal/store"
-	"ostro.dev/ostro/protocol"
 )
 
 func TestClearingARunningTaskKillsItAndRunsItAgain(t *testing.T) {
@@ -225,17 +223,5 @@ func TestAResultThatCannotBeStoredFailsItsTaskInsteadOfHangingIt(t *testing.T) {
 	}
 	if as := w.attempts(r, "t00"); len(as) != 1 || as[0].EndedAt == nil {
 		t.Errorf("attempts: %+v", as)
-	}
-}
-
-func TestATaskThatDefersItselfFailsWithWordsInsteadOfWaitingForEver(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, scripted.ByTask(map[string]scripted.Behaviour{
-		"t00": {Result: &executor.Result{State: run.Deferred, Reported: true, Defer: &protocol.DeferTask{Classpath: "a.b.Trigger"}}},
-	}), chain("defers", 1))
-	r := w.ended(w.trigger("defers"))
-	as := w.attempts(r, "t00")
-	if r.State != run.RunFailed || len(as) != 1 || !strings.Contains(as[0].Reason, "a.b.Trigger") {
-		t.Errorf("%s %+v", r.State, as)
 	}
 }

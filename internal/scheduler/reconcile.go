@@ -86,7 +86,7 @@ func (s *Scheduler) reconcile(b *batch, name, instance string, known []executor.
 
 // repeatKill orders the end of an attempt again that the run has given up: the order may have been lost.
 func (s *Scheduler) repeatKill(b *batch, a *openAttempt) {
-	if a.callback != 0 {
+	if a.aside() {
 		return
 	}
 	lr := s.st.runs[keyOf(a.row.Key)]

@@ -26,6 +26,7 @@ type Store interface {
 	LiveRuns(ctx context.Context) ([]store.LiveRun, error)
 	OpenAttempts(ctx context.Context) ([]run.Attempt, error)
 	Waits(ctx context.Context) ([]run.Wait, error)
+	Triggerers(ctx context.Context) ([]store.Triggerer, error)
 	OwedCallbacks(ctx context.Context) ([]store.OwedCallback, error)
 	DAGVersion(ctx context.Context, dagID string, number int) (*dag.DAG, store.DAGVersionInfo, error)
 	DAGs(ctx context.Context, f store.DAGFilter) ([]store.DAGInfo, int, error)
@@ -134,7 +135,7 @@ func New(cfg Config, st Store, execs []executor.Executor, logger *slog.Logger) *
 		cfg: cfg, store: st, log: logger, box: newMailbox(), execs: map[string]*dispatcher{},
 		instances: map[string]string{}, ready: make(chan struct{}), done: make(chan struct{}),
 	}
-	s.watcher = newWatcher(st, logger, func(k run.Key, id string, payload []byte) { s.fired(k, id, payload) })
+	s.watcher = newWatcher(st, logger, s.fired)
 	for _, ex := range execs {
 		s.execs[ex.Name()] = newDispatcher(ex, logger)
 	}

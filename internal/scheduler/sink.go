@@ -8,9 +8,7 @@ import (
 
 	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/core/run"
-	"ostro.dev/ostro/internal/core/trigger"
 	"ostro.dev/ostro/internal/executor"
-	"ostro.dev/ostro/protocol"
 )
 
 // Started, Finished and Connected are the reporting half of executor.Sink; the task API answers the other half, Call.
@@ -54,7 +52,7 @@ func (s *Scheduler) foldStarted(e executor.Started) {
 		return // its end is committed already
 	}
 	a.seen = true
-	if a.callback != 0 || a.row.State == run.Running {
+	if a.aside() || a.row.State == run.Running {
 		return
 	}
 	st.pending[e.AttemptID] = e
@@ -98,36 +96,32 @@ func (s *Scheduler) foldFinished(b *batch, r executor.Result) error {
 		return nil
 	}
 	delete(st.pending, r.AttemptID)
-	if (r.State == run.Deferred || r.State == run.AwaitingInput) && (a.callback != 0 || r.Defer == nil || !waitsHere(r.Defer)) {
+	if (r.State == run.Deferred || r.State == run.AwaitingInput) && (a.aside() || r.Defer == nil) {
 		r = cannotWait(r)
 	}
-	if a.callback != 0 {
-		s.callbackFinished(b, a, r)
-	} else {
-		s.attemptFinished(b, a, r)
-	}
+	s.ended(b, a, r)
 	delete(st.attempts, r.AttemptID)
 	b.after = append(b.after, func() { s.acknowledge(a.row.Executor, r.AttemptID) })
 	return nil
 }
 
-// waitsHere tells whether the server waits for a trigger by itself.
-func waitsHere(d *protocol.DeferTask) bool {
-	_, ok := trigger.Parse(d.Classpath, d.TriggerKwargs)
-	return ok
+// cannotWait turns a deferral that names no trigger into a failure: it would wait for ever.
+func cannotWait(r executor.Result) executor.Result {
+	r.State, r.Final, r.Defer = run.Failed, true, nil
+	r.Reason = "the process deferred itself, and not by a trigger of a task"
+	return r
 }
 
-// cannotWait turns a deferral into a failure that says what to do: nothing here runs triggers, and an instance that waits
-// for one would wait for ever.
-func cannotWait(r executor.Result) executor.Result {
-	what := "a person's input"
-	if r.Defer != nil {
-		what = "the trigger " + r.Defer.Classpath
+// ended folds the end of an attempt, whatever it was for.
+func (s *Scheduler) ended(b *batch, a *openAttempt, r executor.Result) {
+	switch {
+	case a.callback != 0:
+		s.callbackFinished(b, a, r)
+	case a.group != nil:
+		s.triggererFinished(b, a, r)
+	default:
+		s.attemptFinished(b, a, r)
 	}
-	r.State, r.Final, r.Defer = run.Failed, true, nil
-	r.Reason = "the task deferred itself to wait for " + what + ", and this server runs no triggers: set deferrable=False, " +
-		"or use a sensor with mode=\"reschedule\""
-	return r
 }
 
 // attemptFinished folds the end of a task's attempt.
@@ -176,11 +170,7 @@ func (s *Scheduler) lose(b *batch, a *openAttempt, reason string) {
 		r.StartedAt = &e.At
 		delete(s.st.pending, a.row.ID)
 	}
-	if a.callback != 0 {
-		s.callbackFinished(b, a, r)
-	} else {
-		s.attemptFinished(b, a, r)
-	}
+	s.ended(b, a, r)
 	delete(s.st.attempts, a.row.ID)
 }
 

@@ -33,7 +33,9 @@ type state struct {
 	assets  assetBoard
 
 	waits waits
-	watch []*wait // waits for files and runs that the watcher is to be told of
+	// Waits that the watcher and the triggerers are to be told of.
+	watch, python []*wait
+	groups        map[groupKey]*triggerGroup
 
 	wakes     wakeHeap
 	runsWake  time.Time // when a queued run's run_after is reached
@@ -64,11 +66,16 @@ type openAttempt struct {
 	token string
 	// callback is the id of the owed callback this is a try of; 0 for a task.
 	callback int64
+	// group is what it runs, if it is a triggerer.
+	group *triggerGroup
 	// order is what the executor is told; nil when another process launched it.
 	order *executor.Attempt
 	// seen: an executor has said that it has the attempt.
 	seen bool
 }
+
+// aside tells whether it is not an attempt of a task.
+func (a *openAttempt) aside() bool { return a.callback != 0 || a.group != nil }
 
 type owedCallback struct {
 	store.OwedCallback
@@ -91,7 +98,7 @@ func newState() *state {
 		runs: map[plan.RunKey]*liveRun{}, dags: map[string]*dagState{}, indexes: map[versionKey]*indexed{},
 		attempts: map[string]*openAttempt{}, callbacks: map[int64]*owedCallback{}, pools: map[string]plan.Pool{},
 		running: map[plan.RunGroup]int{}, queued: map[plan.RunKey]*liveRun{}, active: map[string]int{},
-		pastDirty: map[plan.RunKey]bool{}, pending: map[string]executor.Started{}, runsDirty: true, fresh: true, waits: newWaits(),
+		pastDirty: map[plan.RunKey]bool{}, pending: map[string]executor.Started{}, runsDirty: true, fresh: true, waits: newWaits(), groups: map[groupKey]*triggerGroup{},
 	}
 }
 
@@ -101,9 +108,11 @@ func (s *Scheduler) rebuild(ctx context.Context) error {
 	for {
 		st, err := s.load(ctx)
 		if err == nil {
+			former := s.st
 			s.st = st
 			s.watcher.reset()
-			s.tellWatcher()
+			s.tellWaiters()
+			former.wakeTriggerers()
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -161,6 +170,9 @@ func (s *Scheduler) load(ctx context.Context) (*state, error) {
 		st.attempts[a.ID] = o
 	}
 	if err := s.loadWaits(ctx, st); err != nil {
+		return nil, err
+	}
+	if err := s.loadTriggerers(ctx, st); err != nil {
 		return nil, err
 	}
 	return st, s.loadCallbacks(ctx, st)

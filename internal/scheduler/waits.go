@@ -28,17 +28,18 @@ type wait struct {
 	at    time.Time    // the next of moment and timeout; zero: none
 	index int          // in the heap; -1: not there
 	note  string       // what there is to say of its trigger
+
+	group *triggerGroup // that runs it; nil: not Python's
+	file  string        // the DAG's, where its class may be
 }
 
 // waits holds all entries.
 type waits struct {
 	byKey map[run.Key]*wait
 	heap  waitHeap
-	// watched counts, by DAG, the waits for states of its runs.
-	watched map[string]int
 }
 
-func newWaits() waits { return waits{byKey: map[run.Key]*wait{}, watched: map[string]int{}} }
+func newWaits() waits { return waits{byKey: map[run.Key]*wait{}} }
 
 func (ws *waits) add(w *wait) {
 	ws.byKey[w.Key] = w
@@ -46,9 +47,6 @@ func (ws *waits) add(w *wait) {
 	w.at = w.due()
 	if !w.at.IsZero() {
 		heap.Push(&ws.heap, w)
-	}
-	if r, ok := w.spec.(*trigger.Runs); ok {
-		ws.watched[r.DAGID]++
 	}
 }
 
@@ -61,11 +59,6 @@ func (ws *waits) remove(k run.Key) *wait {
 	delete(ws.byKey, k)
 	if w.index >= 0 {
 		heap.Remove(&ws.heap, w.index)
-	}
-	if r, ok := w.spec.(*trigger.Runs); ok {
-		if ws.watched[r.DAGID]--; ws.watched[r.DAGID] == 0 {
-			delete(ws.watched, r.DAGID)
-		}
 	}
 	return w
 }
@@ -134,22 +127,40 @@ func (s *Scheduler) enterWait(st *state, lr *liveRun, w *wait) {
 	switch w.spec.(type) {
 	case trigger.File, *trigger.Runs:
 		st.watch = append(st.watch, w)
+	case nil:
+		if w.Classpath != "" {
+			w.file = lr.run.Index().DAG.File
+			w.group = s.groupOf(st, lr, w)
+			st.python = append(st.python, w)
+		}
 	}
 }
 
-// tellWatcher tells the watcher of the waits that are its business, once they are durable.
-func (s *Scheduler) tellWatcher() {
-	if fresh := s.st.watch; len(fresh) > 0 {
-		s.st.watch = nil
+// tellWaiters tells the watcher and the triggerers of the waits that are their business, once they are durable.
+func (s *Scheduler) tellWaiters() {
+	st := s.st
+	if fresh := st.watch; len(fresh) > 0 {
+		st.watch = nil
 		s.watcher.add(fresh)
+	}
+	if fresh := st.python; len(fresh) > 0 {
+		st.python = nil
+		for _, w := range fresh {
+			if st.waits.byKey[w.Key] == w {
+				w.group.enter(w)
+			}
+		}
+		s.kick() // a triggerer may have to be started
 	}
 }
 
 // tellChanges tells the watcher which runs have changed that somebody waits for.
 func (s *Scheduler) tellChanges(b *batch) {
-	watched := s.st.waits.watched
+	if !s.watcher.watchesRuns() {
+		return
+	}
 	for _, c := range b.runs {
-		if watched[c.lr.key.DAGID] > 0 && (c.create || c.dec.Run != nil || len(c.dec.Tasks) > 0) {
+		if c.create || c.dec.Run != nil || len(c.dec.Tasks) > 0 {
 			s.watcher.changed(c.lr.key.DAGID)
 		}
 	}
@@ -201,7 +212,12 @@ func (b *batch) unwait(d plan.Decision) {
 func (s *Scheduler) leave(b *batch, w *wait) {
 	switch w.spec.(type) {
 	case trigger.File, *trigger.Runs:
-		b.after = append(b.after, func() { s.watcher.drop(w.ID) })
+		b.after = append(b.after, func() { s.watcher.drop(w) })
+	case nil:
+		if g := w.group; g != nil {
+			killed := b.actor != actorScheduler
+			b.after = append(b.after, func() { g.leave(w, killed) })
+		}
 	}
 }
 
@@ -279,8 +295,13 @@ func (st *state) whyDeferred(k run.Key) string {
 	if w.TimeoutAt != nil {
 		text += ", at most until " + w.TimeoutAt.Format(time.RFC3339)
 	}
-	if w.note != "" {
+	switch g := w.group; {
+	case w.note != "":
 		text += ": " + w.note
+	case g != nil && g.attempt == "" && g.problem != "":
+		text += ": its triggerer has ended and is about to be started again: " + g.problem
+	case g != nil && g.attempt == "":
+		text += ": its triggerer is about to be started"
 	}
 	return text
 }

@@ -3,11 +3,13 @@ package scheduler
 import (
 	"container/heap"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ostro.dev/ostro/internal/core/dag"
@@ -21,7 +23,7 @@ import (
 type watcher struct {
 	store Store
 	log   *slog.Logger
-	fired func(k run.Key, waitID string, payload []byte)
+	fired func(k run.Key, waitID string, payload json.RawMessage)
 	// looks are the files being looked at; a file system that does not answer holds up only these.
 	looks chan struct{}
 
@@ -31,6 +33,7 @@ type watcher struct {
 	runs  map[string]map[string]watched // by DAG, by wait
 	dirty map[string]bool               // DAGs with changes
 	fresh []watched                     // never looked at
+	count atomic.Int64                  // waits in runs
 	wake  chan struct{}
 }
 
@@ -38,6 +41,7 @@ type watched struct {
 	key  run.Key
 	id   string
 	runs *trigger.Runs
+	done chan<- json.RawMessage // where the payload goes; nil: to the scheduler
 }
 
 type fileWatch struct {
@@ -47,7 +51,7 @@ type fileWatch struct {
 	next time.Time
 }
 
-func newWatcher(st Store, log *slog.Logger, fired func(run.Key, string, []byte)) *watcher {
+func newWatcher(st Store, log *slog.Logger, fired func(run.Key, string, json.RawMessage)) *watcher {
 	return &watcher{
 		store: st, log: log, fired: fired, looks: make(chan struct{}, 16), files: map[string]*fileWatch{},
 		runs: map[string]map[string]watched{}, dirty: map[string]bool{}, wake: make(chan struct{}, 1),
@@ -59,7 +63,16 @@ func (w *watcher) reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.files, w.queue = map[string]*fileWatch{}, nil
-	w.runs, w.dirty, w.fresh = map[string]map[string]watched{}, map[string]bool{}, nil
+	w.dirty, w.fresh = map[string]bool{}, nil
+	for dagID, of := range w.runs { // tasks that wait by themselves go on waiting
+		for id, x := range of {
+			if x.done == nil {
+				w.forget(dagID, id)
+			} else {
+				w.fresh = append(w.fresh, x)
+			}
+		}
+	}
 }
 
 func (w *watcher) add(waits []*wait) {
@@ -71,26 +84,66 @@ func (w *watcher) add(waits []*wait) {
 			w.files[one.ID] = f
 			heap.Push(&w.queue, f)
 		case *trigger.Runs:
-			if w.runs[t.DAGID] == nil {
-				w.runs[t.DAGID] = map[string]watched{}
-			}
-			x := watched{one.Key, one.ID, t}
-			w.runs[t.DAGID][one.ID] = x
-			w.fresh = append(w.fresh, x)
+			w.enter(watched{key: one.Key, id: one.ID, runs: t})
 		}
 	}
 	w.mu.Unlock()
 	w.kick()
 }
 
-func (w *watcher) drop(id string) {
+// enter adds a wait for runs, with the lock held.
+func (w *watcher) enter(x watched) {
+	dagID := x.runs.DAGID
+	if w.runs[dagID] == nil {
+		w.runs[dagID] = map[string]watched{}
+	}
+	w.runs[dagID][x.id] = x
+	w.fresh = append(w.fresh, x)
+	w.count.Add(1)
+}
+
+// forget takes a wait for runs out, with the lock held.
+func (w *watcher) forget(dagID, id string) {
+	of := w.runs[dagID]
+	if _, there := of[id]; !there {
+		return
+	}
+	w.count.Add(-1)
+	if delete(of, id); len(of) == 0 {
+		delete(w.runs, dagID)
+	}
+}
+
+func (w *watcher) drop(one *wait) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.files, id)
-	for dagID, of := range w.runs {
-		if delete(of, id); len(of) == 0 {
-			delete(w.runs, dagID)
-		}
+	delete(w.files, one.ID)
+	if r, ok := one.spec.(*trigger.Runs); ok {
+		w.forget(r.DAGID, one.ID)
+	}
+}
+
+// watchesRuns tells whether anybody waits for runs.
+func (w *watcher) watchesRuns() bool { return w.count.Load() > 0 }
+
+// await waits until a trigger for runs fires, or ctx ends.
+func (w *watcher) await(ctx context.Context, r *trigger.Runs) (json.RawMessage, bool) {
+	done := make(chan json.RawMessage, 1)
+	x := watched{id: newID(), runs: r, done: done}
+	w.mu.Lock()
+	w.enter(x)
+	w.mu.Unlock()
+	w.kick()
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.forget(r.DAGID, x.id)
+	}()
+	select {
+	case payload := <-done:
+		return payload, true
+	case <-ctx.Done():
+		return nil, false
 	}
 }
 
@@ -107,6 +160,18 @@ func (w *watcher) kick() {
 	case w.wake <- struct{}{}:
 	default:
 	}
+}
+
+// AwaitRuns waits, for a task that keeps its process, until a trigger for the states of other runs fires; false when ctx
+// ended first.
+func (s *Scheduler) AwaitRuns(ctx context.Context, classpath string, kwargs json.RawMessage) (json.RawMessage, bool, error) {
+	spec, _ := trigger.Parse(classpath, kwargs)
+	r, ok := spec.(*trigger.Runs)
+	if !ok {
+		return nil, false, fmt.Errorf("%s does not wait for runs: %w", classpath, ErrInvalid)
+	}
+	payload, fired := s.watcher.await(ctx, r)
+	return payload, fired, nil
 }
 
 // run waits until ctx ends.
@@ -156,8 +221,16 @@ func (w *watcher) look(ctx context.Context, x watched) {
 		}
 		return
 	}
-	if payload, ok := x.runs.Fire(seen); ok {
+	payload, ok := x.runs.Fire(seen)
+	switch {
+	case !ok:
+	case x.done == nil:
 		w.fired(x.key, x.id, payload)
+	default:
+		select {
+		case x.done <- payload:
+		default:
+		}
 	}
 }
 

@@ -160,6 +160,7 @@ func (c *call) getTaskStates() (any, error) {
 		return nil, err
 	}
 	states, n := map[string]map[string]*string{}, 0
+	tasks := map[string][]named{} // by run; filled where a group was named
 	err = c.store.TaskStates(c.ctx, f, func(k run.Key, s run.TaskState) error {
 		if n++; n > maxStates {
 			return fault(protocol.CodeInvalid, "more than %d task instances of %s: name run_ids, logical_dates or task_ids", maxStates, k.DAGID)
@@ -171,12 +172,18 @@ func (c *call) getTaskStates() (any, error) {
 		if k.MapIndex >= 0 {
 			name = fmt.Sprintf("%s_%d", name, k.MapIndex)
 		}
+		if c.req.TaskGroupID != "" {
+			tasks[k.RunID] = append(tasks[k.RunID], named{name, k.TaskID})
+		}
 		states[k.RunID][name] = nil
 		if text := string(s); text != "" {
 			states[k.RunID][name] = &text
 		}
 		return nil
 	})
+	if err == nil {
+		err = c.keepGroup(states, tasks)
+	}
 	return struct {
 		Type   string                        `json:"type"`
 		States map[string]map[string]*string `json:"task_states"`

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"time"
 
+	"ostro.dev/ostro/internal/core/dag"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/scheduler"
 	"ostro.dev/ostro/internal/store"
@@ -32,6 +33,7 @@ type Store interface {
 	DAG(ctx context.Context, dagID string) (store.DAGInfo, error)
 	Run(ctx context.Context, dagID, runID string) (run.DAGRun, error)
 	Runs(ctx context.Context, f store.RunFilter) ([]run.DAGRun, int, error)
+	DAGVersion(ctx context.Context, dagID string, number int) (*dag.DAG, store.DAGVersionInfo, error)
 	TaskInstances(ctx context.Context, f store.TIFilter) ([]run.TaskInstance, int, error)
 	TaskStates(ctx context.Context, f store.TIFilter, visit func(run.Key, run.TaskState) error) error
 	Assets(ctx context.Context, f store.AssetFilter) ([]store.Asset, int, error)
@@ -42,6 +44,9 @@ type Store interface {
 type Scheduler interface {
 	Trigger(ctx context.Context, actor string, r scheduler.TriggerRequest) (run.DAGRun, error)
 	Pushed(attemptID, key string, mapLength int)
+	AwaitRuns(ctx context.Context, classpath string, kwargs json.RawMessage) (json.RawMessage, bool, error)
+	TriggererWork(ctx context.Context, attemptID, token string) (protocol.TriggererWork, error)
+	TriggerReported(ctx context.Context, attemptID string, r scheduler.TriggerReport) error
 	CallbackAttempt(attemptID, token string) (run.Attempt, bool)
 }
 
@@ -74,9 +79,11 @@ var handlers = map[string]func(*call) (any, error){
 	"TriggerDagRun": (*call).triggerDagRun, "GetDagRunState": (*call).getDagRunState, "GetDagRun": (*call).getDagRun,
 	"GetPreviousDagRun": (*call).getPreviousDagRun, "GetPrevSuccessfulDagRun": (*call).getPrevSuccessfulDagRun,
 	"GetTICount": (*call).getTICount, "GetTaskStates": (*call).getTaskStates, "GetDRCount": (*call).getDRCount,
-	"GetDag":         (*call).getDag,
 	"GetAssetByName": (*call).getAsset, "GetAssetByUri": (*call).getAsset,
 	"GetAssetEventByAsset": (*call).getAssetEvents, "GetAssetEventByAssetAlias": (*call).getAssetEvents,
+	"GetDag": (*call).getDag, "AwaitRuns": (*call).awaitRuns,
+	"GetTriggers": (*call).getTriggers, "TriggerFired": (*call).triggerFired, "TriggerFailed": (*call).triggerFailed,
+	"TriggerBlocks": (*call).triggerBlocks,
 }
 
 // Call answers one request. Errors are *protocol.Error, fit to be shown to the task.

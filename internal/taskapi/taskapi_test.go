@@ -23,6 +23,7 @@ import (
 
 // fakeScheduler creates runs straight in the store.
 type fakeScheduler struct {
+	taskapi.Scheduler
 	db      *store.DB
 	pushed  map[string]int
 	keys    map[string]bool

@@ -453,7 +453,9 @@ class BaseOperator(DependencyMixin, metaclass=BaseOperatorMeta):
         kwargs = dict(next_kwargs or {})
         if next_method == "__fail__":
             if kwargs.get("error") == "Trigger timeout":
-                raise TaskDeferralTimeout("the trigger timed out")
+                raise TaskDeferralTimeout("Trigger timeout: what the task waited for did not come in time")
+            if kwargs.get("traceback"):
+                self.log.error("Trigger failed:\n%s", kwargs["traceback"])
             raise TaskDeferralError(kwargs.get("error", "the trigger failed"))
         return getattr(self, next_method)(context, **kwargs)
 

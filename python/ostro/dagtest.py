@@ -24,6 +24,7 @@ class Instance:
     def __init__(self, task, index=-1):
         self.task, self.index = task, index
         self.state, self.seconds, self.tries, self.reason = None, 0.0, 0, ""
+        self.following = None  # after a deferral: the method to go on with and its arguments
 
     @property
     def name(self):
@@ -175,7 +176,15 @@ class LocalRun:
             one.tries -= 1
             return True
         elif kind == "DeferTask":
-            one.state, one.reason = "failed", "deferral needs a running server"
+            from .triggerer import fire
+
+            self._say("  deferred, waiting for %s" % ending["classpath"])
+            one.following = fire(ending)
+            if one.following[0] is None:  # the trigger has ended the task
+                one.state = one.following[1]
+                return False
+            one.tries -= 1
+            return True
         else:
             if self.retrying and one.tries <= one.task.retries:
                 self._say("  try %d failed (%s); trying again at once" % (one.tries, one.reason))
@@ -189,6 +198,7 @@ class LocalRun:
                 "try_number": max(one.tries, 1), "pool": one.task.pool, "queue": one.task.queue}
 
     def _startup(self, one):
+        (method, kwargs), one.following = one.following or (None, None), None
         when = dates.wire(self.logical_date)
         run = {"dag_id": self.dag.dag_id, "run_id": self.run_id, "run_type": "manual", "state": "running",
                "logical_date": when, "data_interval_start": when, "data_interval_end": when, "run_after": when,
@@ -198,6 +208,7 @@ class LocalRun:
                 "start_date": dates.wire(datetime.datetime.now(dates.utc)), "pods": self.pods,
                 "ti_context": {"dag_run": run, "max_tries": one.task.retries,
                                "should_retry": one.tries <= one.task.retries, "task_reschedule_count": 0,
+                               **({"next_method": method, "next_kwargs": kwargs} if method else {}),
                                **({"expanded_ti_count": 1} if mapping else {})}}
 
     def _dag_callback(self):

@@ -118,6 +118,13 @@ def _flush():
             pass
 
 
+class _Named:
+    """A trigger that is known by its class's path only."""
+
+    def __init__(self, classpath, kwargs):
+        self.serialize = lambda: (classpath, kwargs)
+
+
 class _Attempt:
     """One attempt from its context to its last callback."""
 
@@ -159,6 +166,8 @@ class _Attempt:
             return self._timed(lambda: self.task.resume_execution(following, kwargs, context))
         self._render()
         task = self.task
+        if task.start_from_trigger and task.start_trigger_args is not None:
+            raise self._start_from_trigger(task.start_trigger_args)
         errors = callbacks.run("on_execute_callback", task.on_execute_callback, context)
         if errors:
             live.send({"type": "AddNotice", "text": "; ".join(errors)})
@@ -170,6 +179,15 @@ class _Attempt:
             task._post_execute_hook(context, result)
         task.post_execute(context, result)
         return result
+
+    def _start_from_trigger(self, args):
+        """Return the deferral a task begins with in place of ``execute``."""
+        kwargs = dict(args.trigger_kwargs or {})
+        for name in self.task.template_fields:
+            if name in kwargs:
+                kwargs[name] = self.task.render_template(kwargs[name], self.context)
+        return TaskDeferred(trigger=_Named(args.trigger_cls, kwargs), method_name=args.next_method,
+                            kwargs=args.next_kwargs, timeout=args.timeout)
 
     def _instance(self, context):
         """Return the operator that runs: of a mapped task, the instance with its arguments resolved."""
@@ -291,7 +309,7 @@ class _Attempt:
         fields = {"classpath": classpath, "trigger_kwargs": encode(kwargs, "the trigger's arguments"),
                   "next_method": fault.method_name, "next_kwargs": encode(fault.kwargs or {}, "next_kwargs")}
         if fault.timeout is not None:
-            fields["trigger_timeout"] = fault.timeout.total_seconds()
+            fields["trigger_timeout"] = getattr(fault.timeout, "total_seconds", lambda: float(fault.timeout))()
         return "DeferTask", fields, None
 
     def _failure(self, fault):

@@ -246,35 +246,6 @@ class BaseSecretsBackend:
     """Kept for its name: secrets come from the environment and the server."""
 
 
-class BaseTrigger:
-    """A trigger a task waits for when it is deferred."""
-
-    def __init__(self, **kwargs):
-        pass
-
-    def serialize(self):
-        raise NotImplementedError("triggers must implement serialize()")
-
-    async def run(self):
-        raise NotImplementedError("triggers must implement run()")
-        yield
-
-    async def cleanup(self):
-        """Runs when the trigger ends."""
-
-
-class TriggerEvent:
-    """What a trigger fires."""
-
-    def __init__(self, payload):
-        self.payload = payload
-
-    def __eq__(self, other):
-        return isinstance(other, TriggerEvent) and self.payload == other.payload
-
-    __hash__ = None
-
-
 class File:
     """A file as a lineage entity."""
 

@@ -13,6 +13,9 @@ from .exceptions import (
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
+    CommsError,
+    TaskDeferralError,
+    TaskDeferralTimeout,
 )
 from .operators.python import PythonOperator
 from .operators.simple import EmptyOperator
@@ -37,6 +40,15 @@ def _seconds(value, name):
     if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0:
         raise AirflowException("%s must be a number of seconds or a timedelta, not negative: %r" % (name, value))
     return value
+
+
+def _deferrable(given):
+    """Say whether a sensor defers: as told, or else as ``default_deferrable`` of section ``operators`` says."""
+    if given is None:
+        from .configuration import conf
+
+        return conf.getboolean("operators", "default_deferrable", fallback=False)
+    return bool(given)
 
 
 class BaseSensorOperator(BaseOperator, SkipMixin):
@@ -82,8 +94,25 @@ class BaseSensorOperator(BaseOperator, SkipMixin):
             pause = self._pause(tries)
             if self.reschedule:
                 raise AirflowRescheduleException(dates.now() + datetime.timedelta(seconds=pause))
-            time.sleep(pause)
+            self.wait_between_pokes(pause, context)
             tries += 1
+
+    def resume_execution(self, next_method, next_kwargs, context):
+        """Go on after a deferral; a timeout of the trigger is the sensor's own."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout as fault:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(str(fault)) from fault
+            raise AirflowSensorTimeout(*fault.args) from fault
+        except (AirflowException, TaskDeferralError) as fault:
+            if (self.soft_fail or self.never_fail) and not isinstance(fault, AirflowSkipException):
+                raise AirflowSkipException(str(fault)) from fault
+            raise
+
+    def wait_between_pokes(self, seconds, context):
+        """Wait until the next poke; sooner where something else says that it is worth a look."""
+        time.sleep(seconds)
 
     def _poke(self, context):
         try:
@@ -190,33 +219,69 @@ class BashSensor(BaseSensorOperator):
             self._child.kill_tree()
 
 
+def _delta(value):
+    return value if isinstance(value, datetime.timedelta) else datetime.timedelta(minutes=int(value))
+
+
 class TimeDeltaSensor(BaseSensorOperator):
     """Waits until ``delta`` after the end of the data interval."""
 
     template_fields = ("delta",)
     shown_module = _SHOWN + "time_delta"
 
-    def __init__(self, *, delta, deferrable=False, **kwargs):
+    def __init__(self, *, delta, deferrable=None, end_from_trigger=False, **kwargs):
         super().__init__(**kwargs)
-        self.delta, self.deferrable = delta, deferrable
+        self.delta, self.deferrable, self.end_from_trigger = delta, _deferrable(deferrable), end_from_trigger
+
+    def _target(self, context):
+        return (context.get("data_interval_end") or context["dag_run"].run_after) + _delta(self.delta)
 
     def poke(self, context):
-        base = context.get("data_interval_end") or context["dag_run"].run_after
-        return dates.now() > base + self.delta
+        return dates.now() > self._target(context)
+
+    def execute(self, context):
+        target = self._target(context)
+        if not self.deferrable:
+            return super().execute(context)
+        if dates.now() > target:
+            return True
+        from .triggers import DateTimeTrigger
+
+        self.defer(trigger=DateTimeTrigger(moment=target, end_from_trigger=self.end_from_trigger),
+                   method_name="execute_complete", timeout=datetime.timedelta(seconds=self.timeout))
+
+    def execute_complete(self, context, event=None):
+        """The time has come."""
+
+
+class TimeDeltaSensorAsync(TimeDeltaSensor):
+    """TimeDeltaSensor that always defers."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**dict(kwargs, deferrable=True))
 
 
 class WaitSensor(BaseSensorOperator):
     """Waits a while from its own start."""
 
+    template_fields = ("time_to_wait",)
     shown_module = _SHOWN + "time_delta"
 
-    def __init__(self, time_to_wait, deferrable=False, **kwargs):
+    def __init__(self, time_to_wait, deferrable=None, **kwargs):
         super().__init__(**kwargs)
-        self.time_to_wait = (time_to_wait if isinstance(time_to_wait, datetime.timedelta)
-                             else datetime.timedelta(minutes=time_to_wait))
+        self.time_to_wait, self.deferrable = time_to_wait, _deferrable(deferrable)
 
-    def poke(self, context):
-        return dates.now() > context["ti"].get_first_reschedule_date(context) + self.time_to_wait
+    def execute(self, context):
+        wait = _delta(self.time_to_wait)
+        if not self.deferrable:
+            time.sleep(int(wait.total_seconds()))
+            return
+        from .triggers import TimeDeltaTrigger
+
+        self.defer(trigger=TimeDeltaTrigger(wait, end_from_trigger=True), method_name="execute_complete")
+
+    def execute_complete(self, context, event=None):
+        """The time is over."""
 
 
 class TimeSensor(BaseSensorOperator):
@@ -224,13 +289,38 @@ class TimeSensor(BaseSensorOperator):
 
     shown_module = _SHOWN + "time"
 
-    def __init__(self, *, target_time, deferrable=False, **kwargs):
+    def __init__(self, *, target_time, deferrable=None, start_from_trigger=False, end_from_trigger=False,
+                 trigger_kwargs=None, **kwargs):
         super().__init__(**kwargs)
-        self.target_time = target_time
+        self.target_time, self.deferrable = target_time, _deferrable(deferrable)
+        self.start_from_trigger, self.end_from_trigger = start_from_trigger, end_from_trigger
+
+    @property
+    def target_datetime(self):
+        zone = self.dag.timezone
+        today = dates.now(zone)
+        return dates.plain(datetime.datetime.combine(today.date(), self.target_time, tzinfo=zone))
 
     def poke(self, context):
-        now = dates.now(self.dag.timezone)
-        return now.timetz().replace(tzinfo=None) > self.target_time
+        return dates.now() > self.target_datetime
+
+    def execute(self, context):
+        if not self.deferrable:
+            return super().execute(context)
+        from .triggers import DateTimeTrigger
+
+        self.defer(trigger=DateTimeTrigger(moment=self.target_datetime, end_from_trigger=self.end_from_trigger),
+                   method_name="execute_complete")
+
+    def execute_complete(self, context, event=None):
+        """The time has come."""
+
+
+class TimeSensorAsync(TimeSensor):
+    """TimeSensor that always defers."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**dict(kwargs, deferrable=True))
 
 
 class DateTimeSensor(BaseSensorOperator):
@@ -243,19 +333,42 @@ class DateTimeSensor(BaseSensorOperator):
         super().__init__(**kwargs)
         self.target_time = target_time.isoformat() if isinstance(target_time, datetime.datetime) else str(target_time)
 
+    @property
+    def moment(self):
+        return dates.parse(self.target_time)
+
     def poke(self, context):
-        return dates.now() > dates.parse(self.target_time)
+        return dates.now() > self.moment
+
+
+class DateTimeSensorAsync(DateTimeSensor):
+    """DateTimeSensor that always defers."""
+
+    def __init__(self, *, start_from_trigger=False, end_from_trigger=False, trigger_kwargs=None, **kwargs):
+        super().__init__(**kwargs)
+        self.start_from_trigger, self.end_from_trigger = start_from_trigger, end_from_trigger
+
+    def execute(self, context):
+        from .triggers import DateTimeTrigger
+
+        self.defer(trigger=DateTimeTrigger(moment=self.moment, end_from_trigger=self.end_from_trigger),
+                   method_name="execute_complete")
+
+    def execute_complete(self, context, event=None):
+        """The time has come."""
 
 
 class FileSensor(BaseSensorOperator):
     """Waits until a file, or a folder with a file in it, is there; globs work."""
 
-    template_fields = ("filepath",)
+    template_fields = ("filepath", "fs_conn_id")
     shown_module = _SHOWN + "filesystem"
 
-    def __init__(self, *, filepath, fs_conn_id="fs_default", recursive=False, deferrable=False, **kwargs):
+    def __init__(self, *, filepath, fs_conn_id="fs_default", recursive=False, deferrable=None, start_from_trigger=False,
+                 trigger_kwargs=None, **kwargs):
         super().__init__(**kwargs)
         self.filepath, self.fs_conn_id, self.recursive = filepath, fs_conn_id, recursive
+        self.deferrable, self.start_from_trigger = _deferrable(deferrable), start_from_trigger
 
     @property
     def path(self):
@@ -282,6 +395,23 @@ class FileSensor(BaseSensorOperator):
                     return True
         return False
 
+    def execute(self, context):
+        if not self.deferrable:
+            return super().execute(context)
+        if self.poke(context):
+            return None
+        from .triggers import FileTrigger
+
+        # Elsewhere another folder is the current one.
+        self.defer(trigger=FileTrigger(filepath=os.path.abspath(self.path), recursive=self.recursive,
+                                       poke_interval=self.poke_interval),
+                   method_name="execute_complete", timeout=datetime.timedelta(seconds=self.timeout))
+
+    def execute_complete(self, context, event=None):
+        if not event:
+            raise AirflowException("%s task failed as %s not found." % (self.task_id, self.filepath))
+        self.log.info("%s completed successfully as %s found.", self.task_id, self.filepath)
+
 
 class ExternalTaskSensor(BaseSensorOperator):
     """Waits for a task, a group or the whole run of another DAG, for the same logical date or a shifted one."""
@@ -291,7 +421,9 @@ class ExternalTaskSensor(BaseSensorOperator):
 
     def __init__(self, *, external_dag_id, external_task_id=None, external_task_ids=None, external_task_group_id=None,
                  allowed_states=None, skipped_states=None, failed_states=None, execution_delta=None,
-                 execution_date_fn=None, check_existence=False, poll_interval=2.0, deferrable=False, **kwargs):
+                 execution_date_fn=None, check_existence=False, poll_interval=None, deferrable=None, **kwargs):
+        if poll_interval is not None:
+            kwargs.setdefault("poke_interval", poll_interval)
         super().__init__(**kwargs)
         if external_task_id is not None and external_task_ids is not None:
             raise ValueError("only one of `external_task_id` or `external_task_ids` may be given to ExternalTaskSensor")
@@ -309,7 +441,11 @@ class ExternalTaskSensor(BaseSensorOperator):
         if overlap:
             raise AirflowException("duplicate values in allowed, failed and skipped states: %s" % ", ".join(overlap))
         self.execution_delta, self.execution_date_fn = execution_delta, execution_date_fn
-        self.check_existence, self.poll_interval, self.deferrable = check_existence, poll_interval, deferrable
+        self.check_existence, self.deferrable = check_existence, _deferrable(deferrable)
+
+    @property
+    def poll_interval(self):
+        return self.poke_interval
 
     @staticmethod
     def external_ids(one, several):
@@ -327,28 +463,86 @@ class ExternalTaskSensor(BaseSensorOperator):
         return [logical]
 
     def _count(self, moments, states):
+        """Return in how many runs the states are reached; for tasks, the share of each run counts."""
         ask = {"dag_id": self.external_dag_id, "logical_dates": [dates.wire(one) for one in moments], "states": states}
         if self.external_task_ids:
             answer = live.request(dict(ask, type="GetTICount", task_ids=list(self.external_task_ids)))
             return answer["count"] / len(self.external_task_ids)
+        if self.external_task_group_id is not None:
+            del ask["states"]
+            ask.update(type="GetTaskStates", task_group_id=self.external_task_group_id)
+            runs = live.request(ask).get("task_states") or {}
+            return sum(1 for found in runs.values() if found and all(one in states for one in found.values()))
         return live.request(dict(ask, type="GetDRCount"))["count"]
 
-    def poke(self, context):
+    def _any(self, moments, states):
+        if self.external_task_group_id is None:
+            return self._count(moments, states) > 0
+        runs = live.request({"type": "GetTaskStates", "dag_id": self.external_dag_id,
+                             "task_group_id": self.external_task_group_id,
+                             "logical_dates": [dates.wire(one) for one in moments]}).get("task_states") or {}
+        return any(one in states for found in runs.values() for one in found.values())
+
+    def _what(self):
         if self.external_task_group_id is not None:
-            raise AirflowFailException("external_task_group_id= of task %r cannot be waited for here: the tasks of the "
-                                       "group must be named by external_task_ids=" % self.task_id)
-        moments = self._dates(context)
+            return "DAG %s, task group %s" % (self.external_dag_id, self.external_task_group_id)
+        return "DAG %s%s" % (self.external_dag_id, "".join(", task " + one for one in self.external_task_ids or ()))
+
+    def poke(self, context):
+        moments, what = self._dates(context), self._what()
         if self.check_existence:
             live.request({"type": "GetDag", "dag_id": self.external_dag_id})
-        what = "DAG %s%s" % (self.external_dag_id, "".join(", task " + one for one in self.external_task_ids or ()))
-        if self.failed_states and self._count(moments, self.failed_states) > 0:
-            if self.soft_fail:
-                raise AirflowSkipException("%s failed. Skipping due to soft_fail." % what)
-            raise AirflowException("the external %s failed" % what)
-        if self.skipped_states and self._count(moments, self.skipped_states) > 0:
+        if self.failed_states and self._any(moments, self.failed_states):
+            self._failed(what)
+        if self.skipped_states and self._any(moments, self.skipped_states):
             raise AirflowSkipException("the external %s reached a state in the states-to-skip-on list" % what)
         self.log.info("Poking for %s on %s ...", what, ", ".join(map(str, moments)))
         return self._count(moments, self.allowed_states) >= len(moments)
+
+    def _failed(self, what):
+        if self.soft_fail:
+            raise AirflowSkipException("%s failed. Skipping due to soft_fail." % what)
+        raise AirflowException("the external %s failed" % what)
+
+    def _trigger(self, context):
+        from .triggers import WorkflowTrigger
+
+        return WorkflowTrigger(
+            external_dag_id=self.external_dag_id, external_task_ids=self.external_task_ids,
+            external_task_group_id=self.external_task_group_id, logical_dates=self._dates(context),
+            allowed_states=self.allowed_states, failed_states=self.failed_states, skipped_states=self.skipped_states,
+            poke_interval=self.poke_interval, soft_fail=self.soft_fail)
+
+    def execute(self, context):
+        if not self.deferrable:
+            return super().execute(context)
+        if self.check_existence:
+            live.request({"type": "GetDag", "dag_id": self.external_dag_id})
+        self.defer(trigger=self._trigger(context), method_name="execute_complete",
+                   timeout=datetime.timedelta(seconds=self.timeout) if self.timeout else None)
+
+    def execute_complete(self, context, event=None):
+        status = event.get("status") if isinstance(event, dict) else None
+        if status == "success":
+            self.log.info("External %s has executed successfully.", self._what())
+        elif status == "skipped":
+            raise AirflowSkipException("the external %s reached a state in the states-to-skip-on list" % self._what())
+        elif status == "failed":
+            self._failed(self._what())
+        else:
+            raise AirflowException("Error occurred while trying to retrieve task status. Please, check the name of "
+                                   "executed task and Dag.")
+
+    def wait_between_pokes(self, seconds, context):
+        """Wait until the states change; the server says so."""
+        from .triggers import await_runs
+
+        try:
+            await_runs(self._trigger(context), seconds)
+        except CommsError as fault:
+            if fault.code != "NOT_SUPPORTED":
+                raise
+            time.sleep(seconds)
 
 
 def _words(states):

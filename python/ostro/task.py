@@ -29,6 +29,7 @@ LEFTOVER_GRACE = 0.5
 
 EXIT_TERMINATED = 128 + signal.SIGTERM
 KIND_CALLBACK = "callback"
+KIND_TRIGGERER = "triggerer"
 
 
 _NEEDED = ("ostro.exceptions", "ostro.runner", "ostro.template", "ostro.rehearsal", "copy")
@@ -283,6 +284,10 @@ def _spawned(process):
     environment = forkstate.Environment(os.environ)
     environment.restore()
     startup = process.start()
+    if startup.get("kind") == KIND_TRIGGERER:
+        from ostro import triggerer
+
+        return triggerer.run(startup, process.comms)
     prepare()
     dags, failure = _load(startup, process.comms)
     process._files = forkstate.OpenFiles()

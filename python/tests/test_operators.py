@@ -191,7 +191,7 @@ def test_triggering_waits_and_fails_with_the_run():
             return {"type": "DagRunStateResult", "state": "failed"}
 
     assert trigger(Comms(), wait_for_completion=True).terminal["reason"] == (
-        "AirflowException: other failed with failed states failed")
+        "AirflowException: other failed with failed states ['failed'] for run_ids ['manual__1']")
 
 
 def test_triggering_what_exists_or_what_cannot_be():

@@ -67,7 +67,7 @@ class TriggerDagRunOperator(BaseOperator):
     def __init__(self, *, trigger_dag_id, trigger_run_id=None, conf=None, logical_date=NOTSET, execution_date=NOTSET,
                  reset_dag_run=False, wait_for_completion=False, poke_interval=60, allowed_states=None,
                  failed_states=None, skip_when_already_exists=False, fail_when_dag_is_paused=False, note=None,
-                 deferrable=False, **kwargs):
+                 deferrable=None, **kwargs):
         super().__init__(**kwargs)
         self.trigger_dag_id, self.trigger_run_id, self.conf = trigger_dag_id, trigger_run_id, conf
         self.logical_date = execution_date if logical_date is NOTSET else logical_date
@@ -79,7 +79,9 @@ class TriggerDagRunOperator(BaseOperator):
         self.failed_states = [str(getattr(one, "value", one)) for one in
                               (["failed"] if failed_states is None else failed_states)]
         self.skip_when_already_exists, self.fail_when_dag_is_paused = skip_when_already_exists, fail_when_dag_is_paused
-        self.note, self.deferrable = note, deferrable
+        from ..sensors import _deferrable
+
+        self.note, self.deferrable = note, _deferrable(deferrable)
 
     def execute(self, context):
         from ..xcom import check_json
@@ -104,7 +106,31 @@ class TriggerDagRunOperator(BaseOperator):
         context["ti"].add_xcom("trigger_run_id", run_id)
         self.log.info("Triggered DAG %s, run %s", self.trigger_dag_id, run_id)
         if self.wait_for_completion:
+            if self.deferrable:
+                self.defer(trigger=self._end_of(run_id), method_name="execute_complete")
             self._wait(run_id)
+
+    def _end_of(self, run_id):
+        from ..triggers import DagStateTrigger
+
+        return DagStateTrigger(dag_id=self.trigger_dag_id, states=self.allowed_states + self.failed_states,
+                               run_ids=[run_id], poll_interval=self.poke_interval)
+
+    def execute_complete(self, context, event):
+        """The run has ended: see how."""
+        _, data = event
+        for run_id in data["run_ids"]:
+            self._judge(run_id, data.get(run_id))
+
+    def _judge(self, run_id, state):
+        """Say whether the run has ended well; raise when it has not."""
+        if state in self.failed_states:
+            raise AirflowException("%s failed with failed states %s for run_ids %s" % (
+                self.trigger_dag_id, self.failed_states, [run_id]))
+        if state in self.allowed_states:
+            self.log.info("%s finished with allowed state %s for run_id %s", self.trigger_dag_id, state, run_id)
+            return True
+        return False
 
     def _trigger(self, ask, context):
         try:
@@ -118,14 +144,18 @@ class TriggerDagRunOperator(BaseOperator):
             raise
 
     def _wait(self, run_id):
+        """Keep this process until the run has ended; the server says when."""
+        from ..triggers import await_runs
+
         while True:
             self.log.info("Waiting for %s on %s to become allowed state %s ...", self.trigger_dag_id, run_id,
                           self.allowed_states)
             answer = live.request({"type": "GetDagRunState", "dag_id": self.trigger_dag_id, "run_id": run_id})
-            state = answer.get("state")
-            if state in self.failed_states:
-                raise AirflowException("%s failed with failed states %s" % (self.trigger_dag_id, state))
-            if state in self.allowed_states:
-                self.log.info("%s finished with allowed state %s", self.trigger_dag_id, state)
+            if self._judge(run_id, answer.get("state")):
                 return
-            time.sleep(self.poke_interval)
+            try:
+                await_runs(self._end_of(run_id), self.poke_interval)
+            except CommsError as fault:
+                if fault.code != "NOT_SUPPORTED":
+                    raise
+                time.sleep(self.poke_interval)
