@@ -4,6 +4,7 @@ import asyncio
 import datetime
 
 import pytest
+
 from airflow import DAG
 from airflow.exceptions import AirflowSensorTimeout, AirflowSkipException
 from airflow.models import BaseOperator
