@@ -382,15 +382,15 @@ func (h *Host) Done() <-chan struct{} { return h.done }
 
 // TakeOutput returns the output and forgets it. What the host printed before the answer it gave last is in it.
 func (h *Host) TakeOutput() string {
-	for deadline := time.Now().Add(100 * time.Millisecond); time.Now().Before(deadline) && unreadIn(h.out) > 0; {
+	for deadline := time.Now().Add(100 * time.Millisecond); time.Now().Before(deadline) && Buffered(h.out) > 0; {
 		time.Sleep(time.Millisecond)
 	}
 	return h.output.take()
 }
 
-// unreadIn returns how many bytes wait in a pipe, 0 when it is closed.
-func unreadIn(f *os.File) (n int) {
-	raw, err := f.SyscallConn()
+// Buffered returns how many bytes wait in a pipe or socket to be read, 0 when it is closed.
+func Buffered(c syscall.Conn) (n int) {
+	raw, err := c.SyscallConn()
 	if err != nil {
 		return 0
 	}

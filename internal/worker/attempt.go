@@ -27,6 +27,8 @@ const (
 	timeoutSlack = 5 * time.Second
 	// drainLimit is how long pipes may stay open after a task's process and everything below it are gone.
 	drainLimit = time.Second
+	// emptyLimit is how long what is in such pipes may take to be read while the disk takes it.
+	emptyLimit = 5 * time.Second
 	// A fork that neither says anything nor uses the processor for this long hangs on something it inherited.
 	hangLimit = 10 * time.Second
 	// hangMost is for one that says nothing but is busy.
@@ -376,7 +378,7 @@ func (a *attempt) supervise(p *process, ch *channels) ending {
 	select {
 	case <-drained:
 	case <-time.After(drainLimit):
-		a.cutOff(ch)
+		a.cutOff(ch, drained)
 		<-drained
 	}
 	end.killed = a.killOrder()
@@ -410,8 +412,9 @@ func (s spy) Read(p []byte) (int, error) {
 }
 
 // cutOff ends pipes that outlive the task: a process outside its tree holds them. Such a process is killed if it is one
-// of this worker's, else it is left alone and its output is not the task's any more.
-func (a *attempt) cutOff(ch *channels) {
+// of this worker's, else it is left alone and its output is not the task's any more. What is in the pipes by then is
+// read first, however long the log has to wait for a full disk.
+func (a *attempt) cutOff(ch *channels, drained <-chan struct{}) {
 	for _, f := range []*os.File{ch.out, ch.err} {
 		for _, pid := range daghost.HoldersOf(f) {
 			if daghost.IsMarked(pid, a.w.o.Home) && !a.w.isHost(pid) {
@@ -420,10 +423,32 @@ func (a *attempt) cutOff(ch *channels) {
 			}
 		}
 	}
+	a.awaitEmpty(ch, drained)
 	at := time.Now().Add(100 * time.Millisecond)
 	_ = ch.out.SetReadDeadline(at)
 	_ = ch.err.SetReadDeadline(at)
 	_ = ch.task.SetDeadline(at) // an answer may wait for its reader, too
+}
+
+// awaitEmpty waits until everything in the pipes has been read, but not for a process that keeps filling them.
+func (a *attempt) awaitEmpty(ch *channels, drained <-chan struct{}) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(emptyLimit); ; {
+		if daghost.Buffered(ch.task)+daghost.Buffered(ch.out)+daghost.Buffered(ch.err) == 0 {
+			return
+		}
+		if time.Now().After(deadline) && !a.log.Waiting() {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-drained:
+			return
+		case <-a.w.disk.Done(): // the worker gives up
+			return
+		}
+	}
 }
 
 // wait returns when the process and everything below it are gone.
@@ -443,18 +468,12 @@ func (a *attempt) wait(p *process) ending {
 	for {
 		select {
 		case x := <-p.exited:
-			end.exit, end.forced, end.leftover = &x, k.forced, x.Orphans
-			if p.host != nil && !a.spoke.Load() && end.exit.Status != 0 && a.killOrder() == nil {
-				end.hung = a.diedEarly(x)
-			}
-			if k.hung != "" {
-				end.hung = k.hung
-			}
+			a.ended(&end, p, &k, x)
 			return end
 		case <-p.gone:
 			select {
 			case x := <-p.exited: // its last word
-				end.exit, end.forced = &x, k.forced
+				a.ended(&end, p, &k, x)
 				return end
 			default:
 			}
@@ -481,6 +500,14 @@ func (a *attempt) wait(p *process) ending {
 		case <-k.watch.C():
 			k.checkHost()
 		}
+	}
+}
+
+// ended takes the end of the process as it was reported.
+func (a *attempt) ended(end *ending, p *process, k *killing, x protocol.Exited) {
+	end.exit, end.forced, end.leftover, end.hung = &x, k.forced, x.Orphans, k.hung
+	if p.host != nil && end.hung == "" && !a.spoke.Load() && x.Status != 0 && a.killOrder() == nil {
+		end.hung = a.diedEarly(x)
 	}
 }
 

@@ -227,6 +227,16 @@ func (l *logFile) write(p []byte) (int, error) {
 	return l.f.Write(p)
 }
 
+// Waiting reports whether the log is being written, perhaps held up by the disk.
+func (l *logFile) Waiting() bool {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.busy
+}
+
 // Lost is how many lines the disk did not take; it is final after Close.
 func (l *logFile) Lost() int {
 	if l == nil {

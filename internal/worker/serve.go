@@ -62,6 +62,10 @@ func (w *Worker) wakeAsking() {
 	w.serverChanged = make(chan struct{})
 }
 
+// errNotAttached refuses what comes over a connection that is not the server's.
+var errNotAttached = &protocol.Error{Code: protocol.CodePermission,
+	Message: "this connection is not attached; a newer server may have taken over"}
+
 // handle handles one message of a server. Those that take long are answered from a goroutine.
 func (w *Worker) handle(ctx context.Context, peer *workerapi.Peer, in workerapi.Inbound) {
 	if in.Type == "Attach" {
@@ -72,14 +76,14 @@ func (w *Worker) handle(ctx context.Context, peer *workerapi.Peer, in workerapi.
 	attached := w.server == peer
 	w.mu.Unlock()
 	if !attached {
-		in.Fail(&protocol.Error{Code: protocol.CodePermission, Message: "this connection is not attached; a newer server may have taken over"})
+		in.Fail(errNotAttached)
 		return
 	}
 	ok := protocol.OKResponse{Type: "OKResponse", OK: true}
 	switch in.Type {
 	case "Launch":
 		decode(in, func(m workerapi.Launch) error {
-			err := w.launch(m.Attempts)
+			err := w.launch(peer, m.Attempts)
 			if err == nil {
 				in.Reply(ok)
 			}

@@ -161,11 +161,11 @@ func (s *spool) settle() {
 	s.aged, s.syncing = nil, nil
 	s.mu.Unlock()
 	for _, id := range aged {
-		syncPath(s.path(id))
+		s.sync(s.path(id))
 	}
 	for id, data := range unsaved {
 		if err := s.save(id, data); err == nil {
-			syncPath(s.path(id))
+			s.sync(s.path(id))
 			s.mu.Lock()
 			delete(s.unsaved, id)
 			if _, wanted := s.results[id]; !wanted {
@@ -174,7 +174,7 @@ func (s *spool) settle() {
 			s.mu.Unlock()
 		}
 	}
-	syncPath(s.dir)
+	s.sync(s.dir)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.unsaved) > 0 && s.syncing == nil && !s.closed {
@@ -182,13 +182,16 @@ func (s *spool) settle() {
 	}
 }
 
-func syncPath(path string) {
+// sync makes a file or the folder durable.
+func (s *spool) sync(path string) {
 	f, err := os.Open(path)
 	if err != nil {
 		return // acknowledged and removed
 	}
-	_ = f.Sync()
-	f.Close()
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		s.logger.Error("a spooled result may not outlive a power failure", "path", path, "err", err)
+	}
 }
 
 // Has reports whether the result of an attempt waits.

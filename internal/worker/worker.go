@@ -288,10 +288,14 @@ func (w *Worker) isHost(pid int) bool {
 	return false
 }
 
-// launch starts attempts that were never seen before.
-func (w *Worker) launch(orders []executor.Attempt) error {
+// launch starts attempts that were never seen before. The order must come from the server that is attached now, not when
+// it was read: a newer one has been told what runs here, and replaces what it was not told of.
+func (w *Worker) launch(from *workerapi.Peer, orders []executor.Attempt) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.server != from {
+		return errNotAttached
+	}
 	if w.stopping {
 		return &protocol.Error{Code: protocol.CodeUnavailable, Message: errStopping.Error()}
 	}

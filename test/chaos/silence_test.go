@@ -1,7 +1,9 @@
 package chaos
 
 import (
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -112,4 +114,64 @@ func TestAHostThatIsStoppedKeepsNoRunOpen(t *testing.T) {
 	in.endsInOneTry()
 	in.trigger("patient", "again")
 	in.eventually("another run ends", 60*time.Second, func() bool { return in.state("patient", "again") == "success" })
+}
+
+// fullDAG has a task that prints until nobody takes any more, so that a pipe is full when it ends.
+const fullDAG = `
+import os, time
+from datetime import datetime
+from airflow.decorators import dag, task
+
+@dag(schedule=None, start_date=datetime(2024, 1, 1), catchup=False)
+def full():
+    @task
+    def fills():
+        while not os.path.exists("GATE"):
+            time.sleep(0.02)
+        os.set_blocking(1, False)
+        n, idle = 0, 0
+        while idle < 100:
+            try:
+                os.write(1, ("line %099d\n" % n).encode())
+                n, idle = n + 1, 0
+            except BlockingIOError:
+                idle += 1
+                time.sleep(0.01)
+        with open("GATE.printed", "w") as f:
+            f.write(str(n))
+    fills()
+full()
+`
+
+func TestWhatWaitsInThePipeOfATaskThatEndsOnAFullDiskIsNotLost(t *testing.T) {
+	t.Parallel() // it mostly waits
+	home, gate := smallDisk(t, "40m"), filepath.Join(t.TempDir(), "gate")
+	in := prepare(t, home, configuration, map[string]string{"full.py": strings.ReplaceAll(fullDAG, "GATE", gate)})
+	in.startServer()
+	in.trigger("full", "r")
+	in.eventually("the task runs", 30*time.Second, func() bool { return len(in.processes("ostro task full.fills")) == 1 })
+	fill(t, home)
+	openGate(t, gate)
+	in.eventually("the task has printed all it could and ended", 30*time.Second, func() bool {
+		fill(t, home)
+		_, err := os.Stat(gate + ".printed")
+		return err == nil && len(in.processes("ostro task full.fills")) == 0
+	})
+	elapse(3 * time.Second) // longer than the worker waits for a pipe that a stranger holds open
+	makeRoom(t, home)
+	in.eventually("the run ends", 60*time.Second, func() bool { return in.state("full", "r") == "success" })
+	printed, err := os.ReadFile(gate + ".printed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, m := range logMessages(t, in.onlyLog("full", "r", "fills", 1)) {
+		if strings.HasPrefix(m, "line ") {
+			n++
+		}
+	}
+	if strconv.Itoa(n) != string(printed) {
+		t.Errorf("%d lines are in the log, the task printed %s", n, printed)
+	}
+	t.Logf("%d lines", n)
 }
