@@ -73,14 +73,12 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, backing.close())
 	}
-	faker := gofakes3.New(backing,
-		gofakes3.WithV4Auth(map[string]string{keys.id: keys.secret}),
-		gofakes3.WithAutoBucket(true),
-		gofakes3.WithoutVersioning(),
-		gofakes3.WithLogger(bridge{o.Logger}))
+	options := []gofakes3.Option{gofakes3.WithAutoBucket(true), gofakes3.WithoutVersioning(), gofakes3.WithLogger(bridge{o.Logger})}
+	open := gofakes3.New(backing, options...).Server()
+	signed := gofakes3.New(backing, append(options, gofakes3.WithV4Auth(map[string]string{keys.id: keys.secret}))...).Server()
 	s := &Server{
 		url: "http://" + listener.Addr().String(), region: o.Region, keys: keys, store: backing, served: make(chan error, 1),
-		http: &http.Server{Handler: withLength(faker.Server()), ReadHeaderTimeout: 10 * time.Second,
+		http: &http.Server{Handler: withLength(withOldLinks(keys, open, signed)), ReadHeaderTimeout: 10 * time.Second,
 			ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn)},
 	}
 	go func() { s.served <- s.http.Serve(listener) }()

@@ -28,8 +28,8 @@ import (
 type store struct {
 	root *os.Root
 	// mu makes "create the folders, then move the file in" and "remove the file, then its empty folders" exclude each
-	// other. Reading and writing contents happens outside of it.
-	mu   sync.Mutex
+	// other, and keeps a file and its description together for who reads both. Contents are read and written outside of it.
+	mu   sync.RWMutex
 	temp atomic.Int64
 }
 
@@ -197,13 +197,13 @@ func (s *store) ListBucket(ctx context.Context, bucket string, prefix *gofakes3.
 			list.AddPrefix(common)
 			continue
 		}
-		info, d, err := s.describe(bucket, key)
+		d, err := s.describe(bucket, key)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // deleted in between
 		} else if err != nil {
 			return nil, err
 		}
-		list.Add(&gofakes3.Content{Key: key, LastModified: gofakes3.NewContentTime(info.ModTime()), ETag: `"` + d.Hash + `"`, Size: info.Size()})
+		list.Add(&gofakes3.Content{Key: key, LastModified: gofakes3.NewContentTime(d.ModTime), ETag: `"` + d.Hash + `"`, Size: d.Size})
 	}
 	list.NextMarker = ""
 	return list, nil
@@ -227,7 +227,14 @@ func (s *store) keys(ctx context.Context, bucket, prefix string) ([]string, erro
 		if err != nil || ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
 		}
-		if key := strings.TrimPrefix(name, folder+"/"); entry.Type().IsRegular() && strings.HasPrefix(key, prefix) {
+		key := strings.TrimPrefix(name, folder+"/")
+		if entry.IsDir() { // an object if it was stored as one
+			key += "/"
+			if _, err := s.root.Stat(metaPath(bucket, key)); err != nil {
+				return nil
+			}
+		}
+		if (entry.IsDir() || entry.Type().IsRegular()) && strings.HasPrefix(key, prefix) {
 			keys = append(keys, key)
 		}
 		return nil
@@ -239,39 +246,60 @@ func (s *store) keys(ctx context.Context, bucket, prefix string) ([]string, erro
 	return keys, nil
 }
 
-// describe reads what is known of an object. A file that a person put there or changed gets a hash of size and time.
-func (s *store) describe(bucket, key string) (fs.FileInfo, description, error) {
+// describe reads what is known of an object.
+func (s *store) describe(bucket, key string) (description, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.describeLocked(bucket, key)
+}
+
+// describeLocked is describe for who holds mu. A file that a person put there or changed gets a hash of size and time. A
+// folder is an object if it was stored as one.
+func (s *store) describeLocked(bucket, key string) (description, error) {
 	name, err := objectPath(bucket, key)
 	if err != nil {
-		return nil, description{}, err
+		return description{}, err
 	}
 	info, err := s.root.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) || isNotDir(err) || (err == nil && info.IsDir() != strings.HasSuffix(key, "/")) {
-		return nil, description{}, fmt.Errorf("%s: %w", key, fs.ErrNotExist)
+		return description{}, fmt.Errorf("%s: %w", key, fs.ErrNotExist)
 	}
 	if err != nil {
-		return nil, description{}, fmt.Errorf("look at %s/%s: %w", bucket, key, err)
+		return description{}, fmt.Errorf("look at %s/%s: %w", bucket, key, err)
 	}
 	var d description
 	if text, err := s.root.ReadFile(metaPath(bucket, key)); err == nil && json.Unmarshal(text, &d) == nil &&
-		d.Size == info.Size() && d.ModTime.Equal(info.ModTime()) {
-		return info, d, nil
+		(info.IsDir() || d.Size == info.Size() && d.ModTime.Equal(info.ModTime())) {
+		return d, nil
+	}
+	if info.IsDir() {
+		return description{}, fmt.Errorf("%s: %w", key, fs.ErrNotExist)
 	}
 	sum := md5.Sum(fmt.Appendf(nil, "%d %d", info.Size(), info.ModTime().UnixNano()))
-	return info, description{Size: info.Size(), ModTime: info.ModTime(), Hash: hex.EncodeToString(sum[:])}, nil
+	return description{Size: info.Size(), ModTime: info.ModTime(), Hash: hex.EncodeToString(sum[:])}, nil
 }
 
 func (s *store) HeadObject(ctx context.Context, bucket, key string) (*gofakes3.Object, error) {
 	if err := s.mustExist(ctx, bucket); err != nil {
 		return nil, err
 	}
-	info, d, err := s.describe(bucket, key)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, gofakes3.KeyNotFound(key)
-	}
+	d, err := s.describe(bucket, key)
 	if err != nil {
-		return nil, err
+		return nil, notFound(key, err)
 	}
+	return d.object(bucket, key)
+}
+
+// notFound is what S3 calls an object that does not exist.
+func notFound(key string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return gofakes3.KeyNotFound(key)
+	}
+	return err
+}
+
+// object is the described object, without its contents.
+func (d description) object(bucket, key string) (*gofakes3.Object, error) {
 	hash, err := hex.DecodeString(d.Hash)
 	if err != nil {
 		return nil, fmt.Errorf("look at %s/%s: %w", bucket, key, err)
@@ -280,29 +308,21 @@ func (s *store) HeadObject(ctx context.Context, bucket, key string) (*gofakes3.O
 	for name, value := range d.Headers {
 		headers[name] = value
 	}
-	headers["Last-Modified"] = info.ModTime().UTC().Format(http.TimeFormat)
-	size := info.Size()
-	if info.IsDir() {
-		size = 0
-	}
-	return &gofakes3.Object{Name: key, Metadata: headers, Size: size, Hash: hash, PartSizes: d.Parts, Contents: io.NopCloser(bytes.NewReader(nil))}, nil
+	headers["Last-Modified"] = d.ModTime.UTC().Format(http.TimeFormat)
+	return &gofakes3.Object{Name: key, Metadata: headers, Size: d.Size, Hash: hash, PartSizes: d.Parts, Contents: io.NopCloser(bytes.NewReader(nil))}, nil
 }
 
 func (s *store) GetObject(ctx context.Context, bucket, key string, wanted *gofakes3.ObjectRangeRequest) (*gofakes3.Object, error) {
-	object, err := s.HeadObject(ctx, bucket, key)
-	if err != nil || strings.HasSuffix(key, "/") {
-		return object, err
-	}
-	name, err := objectPath(bucket, key)
-	if err != nil {
+	if err := s.mustExist(ctx, bucket); err != nil {
 		return nil, err
 	}
-	file, err := s.root.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, gofakes3.KeyNotFound(key)
-	}
+	d, file, err := s.open(bucket, key)
 	if err != nil {
-		return nil, fmt.Errorf("read %s/%s: %w", bucket, key, err)
+		return nil, notFound(key, err)
+	}
+	object, err := d.object(bucket, key)
+	if err != nil || strings.HasSuffix(key, "/") {
+		return object, errors.Join(err, file.Close())
 	}
 	section := io.NewSectionReader(file, 0, object.Size)
 	if object.Range, err = wanted.Range(object.Size); err != nil {
@@ -317,6 +337,25 @@ func (s *store) GetObject(ctx context.Context, bucket, key string, wanted *gofak
 		io.Closer
 	}{section, file}
 	return object, nil
+}
+
+// open opens an object's file and reads the description that belongs to it.
+func (s *store) open(bucket, key string) (description, *os.File, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	d, err := s.describeLocked(bucket, key)
+	if err != nil {
+		return d, nil, err
+	}
+	name, err := objectPath(bucket, key)
+	if err != nil {
+		return d, nil, err
+	}
+	file, err := s.root.Open(name)
+	if err != nil {
+		return d, nil, fmt.Errorf("read %s/%s: %w", bucket, key, err)
+	}
+	return d, file, nil
 }
 
 func (s *store) PutObject(ctx context.Context, bucket, key string, headers map[string]string, input io.Reader, size int64) (gofakes3.PutObjectResult, error) {
@@ -336,7 +375,12 @@ func (s *store) PutObject(ctx context.Context, bucket, key string, headers map[s
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return none, s.makeFolders(bucket, key, name)
+		if err := s.makeFolders(bucket, key, name); err != nil {
+			return none, err
+		}
+		empty := md5.Sum(nil)
+		temp := path.Join(tempDir, fmt.Sprint(s.temp.Add(1)))
+		return none, s.writeDescription(bucket, key, temp, description{ModTime: time.Now(), Hash: hex.EncodeToString(empty[:]), Headers: headers})
 	}
 	temp, hash, written, err := s.receive(input)
 	if err != nil {
@@ -398,15 +442,26 @@ func (s *store) install(bucket, key, temp string, d description) error {
 		return fmt.Errorf("store %s/%s: %w", bucket, key, err)
 	}
 	d.Size, d.ModTime = info.Size(), info.ModTime()
+	// The description comes first: without its file it does not count, while a file without it would lose its headers.
+	if err := s.writeDescription(bucket, key, temp+".json", d); err != nil {
+		return err
+	}
+	if err := s.root.Rename(temp, name); err != nil {
+		return fmt.Errorf("store %s/%s: %w", bucket, key, err)
+	}
+	return nil
+}
+
+// writeDescription puts a description into its place, by way of a temporary file.
+func (s *store) writeDescription(bucket, key, temp string, d description) error {
 	text, err := json.Marshal(d)
 	if err != nil {
 		return fmt.Errorf("store %s/%s: %w", bucket, key, err)
 	}
-	// The description comes first: without its file it does not count, while a file without it would lose its headers.
 	meta := metaPath(bucket, key)
-	err = errors.Join(s.root.MkdirAll(path.Dir(meta), 0o700), s.root.WriteFile(temp+".json", text, 0o600))
+	err = errors.Join(s.root.MkdirAll(path.Dir(meta), 0o700), s.root.WriteFile(temp, text, 0o600))
 	if err == nil {
-		err = errors.Join(s.root.Rename(temp+".json", meta), s.root.Rename(temp, name))
+		err = s.root.Rename(temp, meta)
 	}
 	if err != nil {
 		return fmt.Errorf("store %s/%s: %w", bucket, key, err)
@@ -438,11 +493,11 @@ func (s *store) CopyObject(ctx context.Context, fromBucket, fromKey, toBucket, t
 	if _, err := s.PutObject(ctx, toBucket, toKey, headers, object.Contents, object.Size); err != nil {
 		return result, err
 	}
-	info, d, err := s.describe(toBucket, toKey)
+	d, err := s.describe(toBucket, toKey)
 	if err != nil {
 		return result, fmt.Errorf("copy to %s/%s: %w", toBucket, toKey, err)
 	}
-	return gofakes3.CopyObjectResult{ETag: `"` + d.Hash + `"`, LastModified: gofakes3.NewContentTime(info.ModTime())}, nil
+	return gofakes3.CopyObjectResult{ETag: `"` + d.Hash + `"`, LastModified: gofakes3.NewContentTime(d.ModTime)}, nil
 }
 
 func (s *store) DeleteObject(ctx context.Context, bucket, key string) (gofakes3.ObjectDeleteResult, error) {
@@ -464,12 +519,15 @@ func (s *store) DeleteObject(ctx context.Context, bucket, key string) (gofakes3.
 		if err := s.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return result, fmt.Errorf("delete %s/%s: %w", bucket, key, err)
 		}
-		if err := s.root.Remove(metaPath(bucket, key)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return result, fmt.Errorf("delete %s/%s: %w", bucket, key, err)
-		}
 		name = path.Dir(name)
 	}
-	for ; name != path.Join(dataDir, bucket); name = path.Dir(name) {
+	if err := s.root.Remove(metaPath(bucket, key)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return result, fmt.Errorf("delete %s/%s: %w", bucket, key, err)
+	}
+	for folder := path.Join(dataDir, bucket); name != folder; name = path.Dir(name) {
+		if _, err := s.root.Stat(metaPath(bucket, strings.TrimPrefix(name, folder+"/")+"/")); err == nil {
+			break // it is an object itself
+		}
 		if s.root.Remove(name) != nil { // not empty
 			break
 		}

@@ -1,8 +1,10 @@
 """Real S3 clients against the development endpoint; the environment holds the endpoint and its keys."""
 
+import hashlib
 import io
 import os
 import sys
+import threading
 import urllib.error
 import urllib.request
 
@@ -76,7 +78,7 @@ def listing(s3):
 
 
 def large(s3):
-    body = os.urandom(1 << 20) * 19
+    body = os.urandom(1 << 20) * 50
     config = TransferConfig(multipart_threshold=8 << 20, multipart_chunksize=8 << 20, max_concurrency=4)
     s3.upload_fileobj(io.BytesIO(body), "bucket", "models/large.bin", Config=config)
     out = io.BytesIO()
@@ -109,22 +111,88 @@ def keys():
     unsigned = boto3.client("s3", config=botocore.config.Config(signature_version=botocore.UNSIGNED))
     refused(lambda: unsigned.get_object(Bucket="bucket", Key="file"), "AccessDenied")
     refused(lambda: unsigned.list_buckets(), "AccessDenied")
-    v4 = client()
-    url = v4.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "file"}, ExpiresIn=60)
-    if "X-Amz-Signature" not in url:  # boto3 presigns the old way unless told otherwise
+    for version in (None, "s3", "s3v4"):  # boto3 presigns the old way unless told otherwise
+        presigned(boto3.client("s3", config=botocore.config.Config(signature_version=version) if version else None))
+
+
+def presigned(s3):
+    def link(call, expires=60, **params):
+        return s3.generate_presigned_url(call, Params={"Bucket": "bucket", **params}, ExpiresIn=expires)
+
+    def forbidden(url, **request):
         try:
-            urllib.request.urlopen(url)
-            raise AssertionError("an old signature was taken")
+            urllib.request.urlopen(urllib.request.Request(url, **request))
         except urllib.error.HTTPError as error:
-            assert error.code in (400, 403), error.code
-        v4 = boto3.client("s3", config=botocore.config.Config(signature_version="s3v4"))
-        url = v4.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "file"}, ExpiresIn=60)
+            assert error.code == 403, error.code
+            return
+        raise AssertionError(url + " was not refused")
+
+    url = link("get_object", Key="file", ResponseContentType="text/x")
     assert urllib.request.urlopen(url).read() == b"x"
-    try:
-        urllib.request.urlopen(url.replace("file", "empty", 1))
-        raise AssertionError("a presigned URL opens another object")
-    except urllib.error.HTTPError as error:
-        assert error.code == 403, error.code
+    forbidden(url.replace("file", "empty", 1))
+    forbidden(url, method="DELETE")
+    forbidden(url.replace(os.environ["AWS_ACCESS_KEY_ID"], "AKIAWRONG"))
+    forbidden(link("get_object", expires=-1, Key="file"))
+    wrong = boto3.client("s3", aws_secret_access_key="wrong", aws_access_key_id=os.environ["AWS_ACCESS_KEY_ID"],
+                         config=s3.meta.config)
+    forbidden(wrong.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "file"}))
+    key = "put/ä b+c&d=?.txt"
+    urllib.request.urlopen(urllib.request.Request(link("put_object", Key=key), data=b"sent", method="PUT",
+                                                  headers={"Content-Type": ""}))
+    assert urllib.request.urlopen(link("get_object", Key=key)).read() == b"sent"
+    client().delete_object(Bucket="bucket", Key=key)
+
+
+ODD = ["a b", "a+b", "a%20b", "%2F", "+", "ä/ö", "日本", "a&b=c?d#e", "semi;colon", "quote'\"x", "back\\slash", "new\nline",
+       "tab\tx", "~t!*()", "{x}", "<xml>&", "a" * 250, "emoji😀", "dot.", ".hidden", "x=1/y=2/part-0.parquet", "a:b|c", " lead",
+       "trail ", "folder/", "folder/file"]
+
+
+def odd_keys(s3):
+    for key in ODD:
+        s3.put_object(Bucket="odd", Key="k/" + key, Body=b"" if key.endswith("/") else key.encode())
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket="odd", Prefix="k/", PaginationConfig={"PageSize": 7})
+    listed = [item["Key"] for page in pages for item in page["Contents"]]
+    assert listed == sorted(("k/" + key for key in ODD), key=str.encode), listed
+    for key in ODD:
+        body = s3.get_object(Bucket="odd", Key="k/" + key)["Body"].read()
+        assert body == (b"" if key.endswith("/") else key.encode()), key
+    s3.delete_object(Bucket="odd", Key="k/folder/file")
+    assert s3.head_object(Bucket="odd", Key="k/folder/")["ContentLength"] == 0
+    refused(lambda: s3.head_object(Bucket="odd", Key="k/"), "404")
+    boto3.resource("s3").Bucket("odd").objects.all().delete()
+    s3.delete_bucket(Bucket="odd")
+
+
+def together(s3):
+    """Many writers at once, and readers who must see one object or another, whole and with its own ETag."""
+    first, second, faults = b"a" * (3 << 20), b"b" * (2 << 20), []
+
+    def writer(number):
+        mine = client()
+        for turn in range(8):
+            mine.put_object(Bucket="bucket", Key="contended", Body=second if turn % 2 else first)
+            mine.put_object(Bucket="bucket", Key="many/%d/%d" % (number, turn), Body=b"x")
+
+    def reader():
+        mine = client()
+        for _ in range(20):
+            got = mine.get_object(Bucket="bucket", Key="contended")
+            body = got["Body"].read()
+            if body not in (first, second) or got["ETag"].strip('"') != hashlib.md5(body).hexdigest():
+                faults.append((len(body), got["ETag"]))
+
+    s3.put_object(Bucket="bucket", Key="contended", Body=first)
+    threads = [threading.Thread(target=writer, args=(n,)) for n in range(3)] + [threading.Thread(target=reader)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults, faults
+    found = boto3.resource("s3").Bucket("bucket").objects.filter(Prefix="many/")
+    assert len(list(found)) == 24
+    found.delete()
+    assert not list(found)
 
 
 def frames():
@@ -142,7 +210,7 @@ def frames():
 
 def survived(s3):
     assert s3.get_object(Bucket="bucket", Key="features/2024-01-01/a.txt")["Metadata"] == {"who": "me"}
-    assert s3.head_object(Bucket="bucket", Key="models/large.bin")["ContentLength"] == 19 << 20
+    assert s3.head_object(Bucket="bucket", Key="models/large.bin")["ContentLength"] == 50 << 20
     assert s3.get_object(Bucket="bucket", Key="by-hand.txt")["Body"].read() == b"put there by a person"
 
 
@@ -156,5 +224,7 @@ if __name__ == "__main__":
         large(s3)
         escapes(s3)
         keys()
+        odd_keys(s3)
+        together(s3)
         frames()
     print("ok")
