@@ -72,7 +72,8 @@ images:
 YAML
 
 step "Starting ostro standalone on port $port"
-"$ostro" standalone --home "$home" --port "$port" > "$home/server.out" 2>&1 &
+# In a session of its own, so that Ctrl-C reaches this script alone: two signals would be one too many for a clean stop.
+setsid "$ostro" standalone --home "$home" --port "$port" > "$home/server.out" 2>&1 &
 server=$!
 stop_server() {
   if kill -0 "$server" 2>/dev/null; then kill -TERM "$server"; wait "$server" || true; fi

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -47,8 +48,8 @@ func TestMakeDemoWithAGateTooHighShowsTheFailureAndNextStepsThatWork(t *testing.
 	progress := section(t, said, "fraud_detection_training: prepare, train, gate, promote")
 	refused := `F1=0\.\d{3} < 0\.999`
 	for _, try := range []string{
-		`^quality_gate up_for_retry after .*: try 1 failed \(ValueError: Model quality too low: ` + refused + `\), the next is due in 2s`,
-		`^quality_gate up_for_retry \(try 2\) after .*: try 2 failed \(ValueError: Model quality too low: ` + refused + `\), the next is due in 2s`,
+		`^quality_gate up_for_retry after .*: try 1 failed \(ValueError: Model quality too low: ` + refused + `\), the next is due`,
+		`^quality_gate up_for_retry \(try 2\) after .*: try 2 failed \(ValueError: Model quality too low: ` + refused + `\), the next is due`,
 		`^quality_gate failed \(try 3\) after .*: ValueError: Model quality too low: ` + refused,
 		`^promote_to_staging upstream_failed: an upstream task failed$`,
 	} {
@@ -68,6 +69,42 @@ func TestMakeDemoWithAGateTooHighShowsTheFailureAndNextStepsThatWork(t *testing.
 	d.nothingRuns()
 	d.takeNextSteps(section(t, said, "What to do next"))
 	d.nothingRuns()
+}
+
+func TestCtrlCWhileTheDemoTrainsStopsEverything(t *testing.T) {
+	t.Parallel()
+	d := newDemo(t)
+	cmd := d.command("make", "--no-print-directory", "demo")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	seen := until(out, `(?s)\n▸ fraud_detection_training: .*\ntrain_model running\n`)
+	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil { // the whole foreground, as a terminal does
+		t.Error(err)
+	}
+	rest, _ := io.ReadAll(out) // to its end, which is when nobody writes any more
+	if err := cmd.Wait(); err == nil || !strings.Contains(string(rest), "\nOstro stopped: 1 task ended, ") {
+		t.Errorf("make ended with %v:\n%s%s", err, seen, rest)
+	}
+	d.nothingRuns()
+}
+
+// until reads up to what a pattern matches, or to the end.
+func until(from io.Reader, pattern string) string {
+	wanted := regexp.MustCompile(pattern)
+	seen, buffer := "", make([]byte, 4096)
+	for !wanted.MatchString(seen) {
+		n, err := from.Read(buffer)
+		seen += string(buffer[:n])
+		if err != nil {
+			break
+		}
+	}
+	return seen
 }
 
 // takeNextSteps does what the demo says one could do next, in its order, up to watching the training that begins again.
@@ -92,14 +129,8 @@ func (d *demo) takeNextSteps(text string) {
 	if err := watch.Start(); err != nil {
 		d.t.Fatal(err)
 	}
-	seen, buffer := "", make([]byte, 4096)
-	for err == nil && !strings.Contains(seen, "\ntrain_model running (try 2)\n") {
-		var n int
-		n, err = out.Read(buffer)
-		seen += string(buffer[:n])
-	}
-	if err != nil {
-		d.t.Errorf("watching showed no second training: %v\n%s", err, seen)
+	if seen := until(out, `\ntrain_model running \(try 2\)\n`); !strings.Contains(seen, "\ntrain_model running (try 2)\n") {
+		d.t.Errorf("watching showed no second training:\n%s", seen)
 	}
 	_ = watch.Process.Signal(syscall.SIGINT) // it ends by itself within its time limit if this fails
 	_ = watch.Wait()                         // interrupted
