@@ -230,11 +230,8 @@ func (s *store) keys(ctx context.Context, bucket, prefix string) ([]string, erro
 		key := strings.TrimPrefix(name, folder+"/")
 		if entry.IsDir() { // an object if it was stored as one
 			key += "/"
-			if _, err := s.root.Stat(metaPath(bucket, key)); err != nil {
-				return nil
-			}
 		}
-		if (entry.IsDir() || entry.Type().IsRegular()) && strings.HasPrefix(key, prefix) {
+		if strings.HasPrefix(key, prefix) && (entry.Type().IsRegular() || entry.IsDir() && s.described(bucket, key)) {
 			keys = append(keys, key)
 		}
 		return nil
@@ -244,6 +241,12 @@ func (s *store) keys(ctx context.Context, bucket, prefix string) ([]string, erro
 	}
 	slices.Sort(keys)
 	return keys, nil
+}
+
+// described tells whether there is a description of a key.
+func (s *store) described(bucket, key string) bool {
+	_, err := s.root.Stat(metaPath(bucket, key))
+	return err == nil
 }
 
 // describe reads what is known of an object.
@@ -525,7 +528,7 @@ func (s *store) DeleteObject(ctx context.Context, bucket, key string) (gofakes3.
 		return result, fmt.Errorf("delete %s/%s: %w", bucket, key, err)
 	}
 	for folder := path.Join(dataDir, bucket); name != folder; name = path.Dir(name) {
-		if _, err := s.root.Stat(metaPath(bucket, strings.TrimPrefix(name, folder+"/")+"/")); err == nil {
+		if s.described(bucket, strings.TrimPrefix(name, folder+"/")+"/") {
 			break // it is an object itself
 		}
 		if s.root.Remove(name) != nil { // not empty
