@@ -118,6 +118,9 @@ func New(cfg config.Config, logger *slog.Logger, opts Options) (_ *App, err erro
 	if err := a.openStore(); err != nil {
 		return nil, err
 	}
+	if err := a.lead(); err != nil {
+		return nil, err
+	}
 	if err := a.wire(); err != nil {
 		return nil, err
 	}
@@ -132,7 +135,7 @@ func (a *App) openStore() error {
 	}
 	const place = "control.db"
 	a.store, err = store.Open(context.Background(), store.Options{
-		Path: a.home.path("control.db"), BlobDir: a.home.path("blobs"),
+		URL: a.cfg.Database, Path: a.home.path("control.db"), BlobDir: a.home.path("blobs"),
 		Seal: func(b []byte) ([]byte, error) {
 			text, err := box.Seal(place, b)
 			return []byte(text), err
@@ -254,6 +257,7 @@ func (a *App) Report() StopReport { return a.report }
 // Run serves until ctx ends, then stops everything in order. An error is one that made it stop early, or not well.
 func (a *App) Run(ctx context.Context) error {
 	run := &running{app: a, failed: make(chan error, 8)}
+	run.start("lease", &run.lease, a.keepLead)
 	run.start("scheduler", &run.scheduler, a.sched.Run)
 	select {
 	case <-a.sched.Ready():
@@ -315,6 +319,7 @@ type part struct {
 type running struct {
 	app                               *App
 	failed                            chan error
+	lease                             part
 	scheduler, executor, bundle, http part
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"ostro.dev/ostro/internal/app"
 	"ostro.dev/ostro/internal/config"
+	"ostro.dev/ostro/internal/store/storetest/pgserver"
 	"ostro.dev/ostro/internal/worker"
 )
 
@@ -41,7 +42,35 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(pgserver.Main(m))
+}
+
+// onPostgreSQL makes the tests of this program keep their state in PostgreSQL.
+const onPostgreSQL = "OSTRO_TEST_POSTGRESQL"
+
+// TestTheServerDoesTheSameOnPostgreSQL runs this package's tests again, in a process of its own, on PostgreSQL.
+func TestTheServerDoesTheSameOnPostgreSQL(t *testing.T) {
+	if os.Getenv(onPostgreSQL) != "" {
+		return // this is that process
+	}
+	pgserver.Database(t) // says so when it is not installed
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What is about PostgreSQL anyway need not run twice.
+	// What is about PostgreSQL anyway need not run twice.
+	args := []string{"-test.count=1", "-test.skip=RidesOut|OneDatabase|WakesUp|DeadServers|Released"}
+	if testing.Verbose() {
+		args = append(args, "-test.v")
+	}
+	cmd := exec.CommandContext(t.Context(), exe, args...)
+	cmd.Env = append(os.Environ(), onPostgreSQL+"=1", "OSTRO_TEST_KILLS=12")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	} else if testing.Verbose() {
+		t.Logf("%s", out)
+	}
 }
 
 // serve runs a server that only a signal ends, and writes its URL to HOME/url when it is ready.
@@ -92,6 +121,9 @@ func newConfig(t *testing.T) config.Config {
 	cfg.Tasks.KillGrace = 2 * time.Second
 	if err := os.MkdirAll(cfg.DAGs, 0o755); err != nil {
 		t.Fatal(err)
+	}
+	if os.Getenv(onPostgreSQL) != "" {
+		cfg.Database = pgserver.Database(t)
 	}
 	return cfg
 }

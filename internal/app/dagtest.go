@@ -13,7 +13,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -79,7 +81,7 @@ func TestDAG(ctx context.Context, cfg config.Config, logger *slog.Logger, t DagT
 	cmd.WaitDelay = cfg.Tasks.KillGrace
 	env := maps.Clone(worker.Env)
 	env["PYTHONPATH"], env["PYTHONUNBUFFERED"], env["OSTRO_DAGTEST_SETTINGS"] = runtime, "1", string(text)
-	cmd.Env = config.Environ()
+	cmd.Env = slices.DeleteFunc(config.Environ(), func(v string) bool { return strings.HasPrefix(v, "OSTRO_DATABASE") })
 	for name, value := range env {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
@@ -117,14 +119,14 @@ func (a *App) testArguments(t DagTest) []string {
 
 // readSecrets reads the home's variables and connections. A home without a database has none.
 func (a *App) readSecrets(ctx context.Context, into *testSettings) (err error) {
-	if _, err := os.Stat(a.home.path("control.db")); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(a.home.path("control.db")); a.cfg.Database == "" && errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	box, err := secret.OpenBox(a.home.path("secret.key"))
 	if err != nil {
 		return err
 	}
-	db, err := store.Open(ctx, store.Options{Path: a.home.path("control.db"), BlobDir: a.home.path("blobs"),
+	db, err := store.Open(ctx, store.Options{URL: a.cfg.Database, Path: a.home.path("control.db"), BlobDir: a.home.path("blobs"),
 		Seal: func([]byte) ([]byte, error) { return nil, errors.New("a test run writes no secrets") },
 		Open: func(b []byte) ([]byte, error) { return box.Open("control.db", string(b)) }})
 	if err != nil {

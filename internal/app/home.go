@@ -129,6 +129,23 @@ func (h home) token() (string, error) {
 	return "", fmt.Errorf("read the token: %s comes and goes", path)
 }
 
+// id is what the home is known by in a database that several homes may use, one after the other. It is made once.
+func (h home) id() (string, error) {
+	path := h.path("home.id")
+	b, err := os.ReadFile(path)
+	if err == nil && len(bytes.TrimSpace(b)) > 0 {
+		return string(bytes.TrimSpace(b)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read the home's id: %w", err)
+	}
+	id := rand.Text()
+	if err := os.WriteFile(path, []byte(id+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("write the home's id: %w", err)
+	}
+	return id, nil
+}
+
 // listen takes the port, or says who has it.
 func listen(host string, port int) (net.Listener, error) {
 	var lc net.ListenConfig

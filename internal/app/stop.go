@@ -43,6 +43,7 @@ func (r *running) stop() error {
 	}
 	r.executor.end()
 	r.scheduler.end()
+	r.lease.end()
 	errs = append(errs, a.Close())
 	a.log.Info(a.report.String())
 	return errors.Join(errs...)

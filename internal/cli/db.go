@@ -18,13 +18,13 @@ import (
 
 func (c *command) db() *cobra.Command {
 	return c.parent("db", "Migrate, check, clean and back up the database", "  ostro db check\n  ostro db backup /backups/ostro.db",
-		c.dbMigrate(), c.dbCheck(), c.dbClean(), c.dbBackup())
+		c.dbMigrate(), c.dbCheck(), c.dbClean(), c.dbBackup(), c.dbRelease())
 }
 
 // controlDB is where the home keeps its database.
 func (c *command) controlDB() (store.Options, error) {
 	cfg, err := c.loadConfig(config.LoadOptions{})
-	return store.Options{Path: filepath.Join(cfg.Home, "control.db"), BlobDir: filepath.Join(cfg.Home, "blobs")}, err
+	return store.Options{URL: cfg.Database, Path: filepath.Join(cfg.Home, "control.db"), BlobDir: filepath.Join(cfg.Home, "blobs")}, err
 }
 
 // withDB opens the home's database, which must exist, and closes it.
@@ -33,7 +33,7 @@ func (c *command) withDB(ctx context.Context, f func(*store.DB) error) (err erro
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(o.Path); err != nil {
+	if _, err := os.Stat(o.Path); err != nil && o.URL == "" {
 		return &problem{code: exitNotFound, err: fmt.Errorf("there is no database at %s", o.Path), hint: "name its home with --home"}
 	}
 	db, err := store.Open(ctx, o)
@@ -44,8 +44,20 @@ func (c *command) withDB(ctx context.Context, f func(*store.DB) error) (err erro
 	return f(db)
 }
 
+// place names the database for people.
+func place(o store.Options) string {
+	if o.URL != "" {
+		return config.Masked(o.URL)
+	}
+	return o.Path
+}
+
 func dbProblem(err error) error {
 	switch {
+	case errors.Is(err, store.ErrBackup), errors.Is(err, store.ErrInvalid):
+		return &problem{code: exitUsage, err: err}
+	case errors.Is(err, store.ErrNotFound):
+		return &problem{code: exitNotFound, err: err}
 	case errors.Is(err, store.ErrConflict):
 		return &problem{code: exitConflict, err: err}
 	case errors.Is(err, store.ErrCorrupt):
@@ -70,12 +82,12 @@ func (c *command) dbMigrate() *cobra.Command {
 			if err != nil {
 				return dbProblem(err)
 			}
-			return c.show(map[string]any{"path": o.Path, "from": from, "to": to}, func() {
+			return c.show(map[string]any{"path": place(o), "from": from, "to": to}, func() {
 				if from == to {
-					fmt.Fprintf(c.Out, "%s is up to date: schema %d\n", o.Path, to)
+					fmt.Fprintf(c.Out, "%s is up to date: schema %d\n", place(o), to)
 					return
 				}
-				fmt.Fprintf(c.Out, "Migrated %s from schema %d to %d\n", o.Path, from, to)
+				fmt.Fprintf(c.Out, "Migrated %s from schema %d to %d\n", place(o), from, to)
 			})
 		}}
 }
@@ -149,7 +161,7 @@ func parseAge(s string) (time.Duration, error) {
 
 func (c *command) dbBackup() *cobra.Command {
 	return &cobra.Command{Use: "backup FILE", Short: "Write a consistent copy of the database, also while the server runs",
-		Long:    "Write a consistent copy of the database to FILE, and its large values to FILE.blobs. To restore, stop Ostro and put\nthem in the places of control.db and blobs/ in the home folder.",
+		Long:    "Write a consistent copy of the database to FILE, and its large values to FILE.blobs. To restore, stop Ostro and put\nthem in the places of control.db and blobs/ in the home folder.\n\nA PostgreSQL database is copied with pg_dump instead: the command says how. Copy HOME/blobs and HOME/secret.key as well.",
 		Example: "  ostro db backup /backups/ostro-2024-01-31.db", Args: args(1, 1),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			return c.withDB(cmd.Context(), func(db *store.DB) error {
@@ -157,6 +169,31 @@ func (c *command) dbBackup() *cobra.Command {
 					return dbProblem(err)
 				}
 				return c.show(map[string]string{"path": a[0]}, func() { fmt.Fprintln(c.Out, "Backed up to "+a[0]) })
+			})
+		}}
+}
+
+func (c *command) dbRelease() *cobra.Command {
+	return &cobra.Command{Use: "release", Short: "Let another home lead a PostgreSQL database whose last leader is gone for good",
+		Long: `Let another home lead a PostgreSQL database whose last leader is gone for good.
+
+A server does not take over tasks that another home's worker may still be running. When the machine of that home is surely
+off, and stays off, this gives its tasks up: the next server counts them as lost and runs them again. While the leader is
+alive it is refused.`,
+		Example: "  ostro db release", Args: args(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.withDB(cmd.Context(), func(db *store.DB) error {
+				was, err := db.Release(cmd.Context())
+				if err != nil {
+					return dbProblem(err)
+				}
+				n, err := db.AtWork(cmd.Context())
+				if err != nil {
+					return dbProblem(err)
+				}
+				return c.show(map[string]any{"server": was.Server, "given_up": n}, func() {
+					fmt.Fprintf(c.Out, "Any server may lead now. Given up: %d task(s) or callback(s) of %s\n", n, was.Server)
+				})
 			})
 		}}
 }

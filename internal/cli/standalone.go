@@ -53,7 +53,7 @@ func (c *command) serve(ctx context.Context, cfg config.Config) error {
 	version, revision := buildVersion()
 	a, err := app.New(cfg, c.logger(cfg.LogLevel), app.Options{Version: version, Revision: revision}) //nolint:contextcheck // what New made is closed also when ctx has ended
 	switch {
-	case errors.Is(err, app.ErrHomeInUse), errors.Is(err, app.ErrPortInUse):
+	case errors.Is(err, app.ErrHomeInUse), errors.Is(err, app.ErrPortInUse), errors.Is(err, app.ErrLed):
 		return &problem{code: exitConflict, err: err}
 	case err != nil:
 		return homeProblem(err)
@@ -76,6 +76,9 @@ func (c *command) serve(ctx context.Context, cfg config.Config) error {
 		err = errors.Join(err, fmt.Errorf("remove %s: %w", file, rm))
 	}
 	fmt.Fprintln(c.Out, "Ostro "+a.Report().String()+".")
+	if errors.Is(err, app.ErrFenced) {
+		return &problem{code: exitConflict, err: err, hint: "this server had not renewed its lead in time; its tasks were ended"}
+	}
 	return err
 }
 

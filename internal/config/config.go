@@ -36,6 +36,10 @@ type Config struct {
 
 	LogLevel string `yaml:"log_level"`
 
+	// Database is where DAGs, runs and events are kept: postgresql://…, or "" for SQLite in Home. OSTRO_DATABASE_URL sets it
+	// too. It may hold a password: show it with Masked.
+	Database string `yaml:"database"`
+
 	Scheduler struct {
 		Parallelism          int           `yaml:"parallelism"`              // slots of the local executor, default 32
 		MaxActiveTasksPerDAG int           `yaml:"max_active_tasks_per_dag"` // 16
@@ -173,6 +177,9 @@ func (c Config) Validate() error {
 	}
 	oneOf("compat", c.Compat, "airflow3", "airflow2")
 	oneOf("log_level", c.LogLevel, "debug", "info", "warn", "error")
+	if c.Database != "" && !strings.HasPrefix(c.Database, "postgresql://") && !strings.HasPrefix(c.Database, "postgres://") {
+		bad("database", "is no address of a PostgreSQL database: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE (leave it out for SQLite)")
+	}
 	oneOf("pods", c.Pods, "", "process")
 	oneOf("resources", c.Resources, "advisory", "strict")
 	oneOf("tasks.isolation", c.Tasks.Isolation, "fork", "spawn")

@@ -3,14 +3,27 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// Dump writes the configuration as YAML that Load reads again, with the origin of each value as a comment.
+// Masked is an address without its password.
+func Masked(address string) string {
+	return parameters.ReplaceAllString(login.ReplaceAllString(address, "://$1:***@"), "$1=***")
+}
+
+var (
+	login      = regexp.MustCompile(`://([^:@/]*):.*@`)
+	parameters = regexp.MustCompile(`\b((?:ssl)?password)=[^&]*`)
+)
+
+// Dump writes the configuration as YAML that Load reads again, with the origin of each value as a comment. Passwords are
+// masked.
 func (c Config) Dump() ([]byte, error) {
+	c.Database = Masked(c.Database)
 	root := &yaml.Node{Kind: yaml.MappingNode, HeadComment: "home: " + c.Home + "\nfile: " + c.File}
 	sections := map[string]*yaml.Node{"": root}
 	for _, f := range fields() {

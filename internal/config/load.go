@@ -244,12 +244,16 @@ var notSettings = []string{
 	"OSTRO_ATTEMPT_ID", "OSTRO_DAG_ID", "OSTRO_RUN_ID", "OSTRO_TASK_ID", "OSTRO_MAP_INDEX", "OSTRO_TRY_NUMBER",
 }
 
+// databaseURL is the name by which deployments know OSTRO_DATABASE; where both are set, this one counts.
+const databaseURL = "OSTRO_DATABASE_URL"
+
 // readEnv overlays OSTRO_… variables. A variable that is no key is an error when it looks like one that was misspelt.
 func (c *Config) readEnv(env map[string]string) error {
 	byName := map[string]field{}
 	for _, f := range fields() {
 		byName[EnvName(f.key)] = f
 	}
+	byName[databaseURL] = byName[EnvName("database")]
 	names := slices.Sorted(maps.Keys(byName))
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(env)) {

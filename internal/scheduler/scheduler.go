@@ -99,6 +99,7 @@ type Scheduler struct {
 	lastFull  time.Time
 	idlers    []func()
 	troubled  time.Time // since when nothing can be committed
+	fenced    error     // another server leads: nothing may be done any more
 
 	turned  atomic.Int64           // when the loop last turned, in nanoseconds since 1970
 	problem atomic.Pointer[string] // why nothing can be committed now
@@ -182,7 +183,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	}
 	s.apply(ctx, []message{{actor: actorScheduler, fold: s.recover}})
 	s.readyOnce.Do(func() { close(s.ready) })
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && s.fenced == nil {
 		s.turned.Store(time.Now().UnixNano())
 		msgs := s.box.take()
 		if len(msgs) == 0 {
@@ -194,7 +195,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		}
 		s.process(ctx, append(msgs, message{actor: actorScheduler, fold: s.onTime}))
 	}
-	return nil
+	return s.fenced
 }
 
 // sleep waits for the mailbox or until the time is over; false when ctx ended.
@@ -212,7 +213,7 @@ func (s *Scheduler) sleep(ctx context.Context, d time.Duration) bool {
 
 // process folds messages in order. Neighbours with one actor share a commit.
 func (s *Scheduler) process(ctx context.Context, msgs []message) {
-	for len(msgs) > 0 && ctx.Err() == nil {
+	for len(msgs) > 0 && ctx.Err() == nil && s.fenced == nil {
 		n := 1
 		for !msgs[0].alone && n < len(msgs) && msgs[n].actor == msgs[0].actor && !msgs[n].alone {
 			n++
@@ -242,6 +243,13 @@ func (s *Scheduler) apply(ctx context.Context, msgs []message) {
 			b.finish()
 			for i, m := range msgs {
 				m.answer(refused[i])
+			}
+			return
+		}
+		if errors.Is(err, store.ErrFenced) {
+			s.fenced = err
+			for _, m := range msgs {
+				m.answer(errors.Join(ErrStopped, err))
 			}
 			return
 		}
@@ -323,7 +331,7 @@ func (s *Scheduler) commit(ctx context.Context, b *batch, commands bool) error {
 			text := "the database cannot be written: " + err.Error()
 			s.problem.Store(&text)
 			s.log.Error("the database cannot be written; nothing is lost, scheduling waits and tries again",
-				"error", err, "hint", "free disk space, or see whether another program holds the file: ostro db check")
+				"error", err, "hint", "the error says what is wrong; ostro db check looks at the database")
 		}
 		impatient := time.Since(s.troubled) > commandPatience
 		if commands && impatient {

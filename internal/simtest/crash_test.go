@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ import (
 	"ostro.dev/ostro/internal/executor/scripted"
 	"ostro.dev/ostro/internal/scheduler"
 	"ostro.dev/ostro/internal/store"
+	"ostro.dev/ostro/internal/store/storetest/pgserver"
 	"ostro.dev/ostro/protocol"
 )
 
@@ -170,12 +172,20 @@ func TestEveryRunEndsRightWhateverCrashesInBetween(t *testing.T) {
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
-			simulate(t, seed)
+			simulate(t, seed, store.Options{Path: filepath.Join(t.TempDir(), "control.db")})
+		})
+	}
+	for seed := range uint64(seeds / 4) {
+		t.Run(fmt.Sprintf("PostgreSQL, seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			simulate(t, seed, store.Options{URL: pgserver.Database(t), BlobDir: t.TempDir()})
 		})
 	}
 }
 
-func simulate(t *testing.T, seed uint64) {
+func TestMain(m *testing.M) { os.Exit(pgserver.Main(m)) }
+
+func simulate(t *testing.T, seed uint64, o store.Options) {
 	s := &sim{
 		t: t, rng: rand.New(rand.NewPCG(seed, 1)), faultR: rand.New(rand.NewPCG(seed, 2)), ex: scripted.New("local", script),
 		faultIn: 10, crash: make(chan struct{}, 1), log: slog.New(slog.DiscardHandler),
@@ -183,7 +193,8 @@ func simulate(t *testing.T, seed uint64) {
 	if testing.Verbose() {
 		s.log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	db, err := store.Open(t.Context(), store.Options{Path: filepath.Join(t.TempDir(), "control.db"), Fault: s.fault})
+	o.Fault = s.fault
+	db, err := store.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

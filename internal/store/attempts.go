@@ -43,7 +43,7 @@ func (tx *Tx) CreateAttempt(a run.Attempt, tokenHash []byte) error {
 	if queued.IsZero() {
 		queued = tx.Now
 	}
-	if _, err := tx.s.exec(insertAttempt, ti, a.ID, a.TryNumber, a.Instance, a.Executor, micros(queued), hash); err != nil {
+	if err := tx.s.send(insertAttempt, nil, ti, a.ID, a.TryNumber, a.Instance, a.Executor, micros(queued), hash); err != nil {
 		return fmt.Errorf("create attempt %s of %s: %w", a.ID, keyText(a.Key), err)
 	}
 	return tx.emit(pk, Event{Kind: "attempt.queued", DAGID: a.DAGID, RunID: a.RunID, TaskID: a.TaskID, MapIndex: a.MapIndex,
@@ -57,11 +57,11 @@ func (tx *Tx) StartAttempt(a run.Attempt) error {
 	if started == nil {
 		started = &tx.Now
 	}
-	n, err := tx.s.exec(startAttempt, micros(*started), a.PID, a.Hostname, a.Isolation, a.IsolationReason, a.ID)
-	if err != nil {
-		return fmt.Errorf("start attempt %s: %w", a.ID, err)
-	}
-	if n == 0 {
+	e := Event{Kind: "attempt.started", From: string(run.Queued), To: string(run.Running), Actor: tx.Actor}
+	err := tx.s.send(startAttempt, func(changed int64) error {
+		if changed > 0 {
+			return tx.emitAttempt(a, e)
+		}
 		switch _, _, state, err := tx.storedAttempt(a.ID); {
 		case err != nil:
 			return fmt.Errorf("start attempt %s: %w", a.ID, err)
@@ -70,8 +70,11 @@ func (tx *Tx) StartAttempt(a run.Attempt) error {
 		default:
 			return fmt.Errorf("start attempt %s: it has ended (%s): %w", a.ID, state, ErrConflict)
 		}
+	}, micros(*started), a.PID, a.Hostname, a.Isolation, a.IsolationReason, a.ID)
+	if err != nil {
+		return fmt.Errorf("start attempt %s: %w", a.ID, err)
 	}
-	return tx.emitAttempt(a, Event{Kind: "attempt.started", From: string(run.Queued), To: string(run.Running)})
+	return nil
 }
 
 // EndAttempt records the end, and revokes the token. A second call for the same attempt returns ErrConflict. What a
@@ -89,17 +92,18 @@ func (tx *Tx) EndAttempt(a run.Attempt) error {
 	if ended == nil {
 		ended = &tx.Now
 	}
-	n, err := tx.s.exec(endAttempt, string(a.State), optMicros(a.StartedAt), micros(*ended), a.PID, a.Hostname,
-		optInt(a.ExitCode), a.Signal, a.Reason, truth(a.Infra), a.Isolation, a.IsolationReason, notices, a.MaxRSS,
-		a.CPUTime.Microseconds(), optText(a.Rendered), a.ID)
-	if err != nil {
-		return fmt.Errorf("end attempt %s: %w", a.ID, err)
-	}
-	if n == 0 {
+	err := tx.s.send(endAttempt, func(changed int64) error {
+		if changed > 0 {
+			return nil
+		}
 		_, _, state, err := tx.storedAttempt(a.ID)
 		if err == nil {
 			err = fmt.Errorf("it has ended (%s): %w", state, ErrConflict)
 		}
+		return fmt.Errorf("end attempt %s: %w", a.ID, err)
+	}, string(a.State), optMicros(a.StartedAt), micros(*ended), a.PID, a.Hostname, optInt(a.ExitCode), a.Signal, a.Reason,
+		truth(a.Infra), a.Isolation, a.IsolationReason, notices, a.MaxRSS, a.CPUTime.Microseconds(), optText(a.Rendered), a.ID)
+	if err != nil {
 		return fmt.Errorf("end attempt %s: %w", a.ID, err)
 	}
 	return tx.emitAttempt(a, Event{Kind: "attempt.ended", To: string(a.State), Detail: endDetail(a)})

@@ -18,30 +18,35 @@ import (
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/store"
 	"ostro.dev/ostro/internal/store/storetest"
+	"ostro.dev/ostro/internal/store/storetest/pgserver"
 )
 
-// crashDir makes the test binary the child of the crash test: it commits to the database in this folder until killed.
-const crashDir = "OSTRO_STORE_CRASH_DIR"
+// crashDir makes the test binary the child of the crash test: it commits to the database in this folder, or to that at
+// crashURL, until killed.
+const (
+	crashDir = "OSTRO_STORE_CRASH_DIR"
+	crashURL = "OSTRO_STORE_CRASH_URL"
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDir); dir != "" {
-		if err := commitUntilKilled(dir); err != nil {
+		if err := commitUntilKilled(crashOptions(dir, os.Getenv(crashURL))); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 	}
-	os.Exit(m.Run())
+	os.Exit(pgserver.Main(m))
 }
 
-func crashOptions(dir string) store.Options {
-	return store.Options{Path: filepath.Join(dir, "control.db"), BlobThreshold: 100}
+func crashOptions(dir, url string) store.Options {
+	return store.Options{Path: filepath.Join(dir, "control.db"), BlobDir: filepath.Join(dir, "blobs"), BlobThreshold: 100, URL: url}
 }
 
 // commitUntilKilled has four writers that each append an event, store an XCom (every fourth one large) and move their
 // task instance, in one transaction; what was acknowledged is printed.
-func commitUntilKilled(dir string) error {
+func commitUntilKilled(o store.Options) error {
 	ctx := context.Background()
-	db, err := store.Open(ctx, crashOptions(dir))
+	db, err := store.Open(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -95,12 +100,27 @@ func crashValue(w, n int) json.RawMessage {
 }
 
 func TestEveryAcknowledgedWriteSurvivesSIGKILL(t *testing.T) {
+	t.Run("SQLite", func(t *testing.T) { crash(t, 30, "", func() {}) })
+	t.Run("PostgreSQL", func(t *testing.T) { crash(t, 10, pgserver.Database(t), func() {}) })
+	t.Run("PostgreSQL killed as well", func(t *testing.T) {
+		server := pgserver.New(t)
+		crash(t, 4, server.Database(t), func() {
+			server.Kill()
+			server.Start(t)
+		})
+	})
+}
+
+// crash kills a child again and again, and after each time wants everything it has acknowledged.
+func crash(t *testing.T, rounds int, url string, then func()) {
 	dir := t.TempDir()
-	prepareCrash(t, dir)
+	o := crashOptions(dir, url)
+	prepareCrash(t, o)
 	total := 0
-	for round := range 30 {
-		acknowledged := killAtRandom(t, dir)
-		db, err := store.Open(t.Context(), crashOptions(dir))
+	for round := range rounds {
+		acknowledged := killAtRandom(t, dir, url)
+		then()
+		db, err := store.Open(t.Context(), o)
 		if err != nil {
 			t.Fatalf("round %d: open after the kill: %v", round, err)
 		}
@@ -119,9 +139,9 @@ func TestEveryAcknowledgedWriteSurvivesSIGKILL(t *testing.T) {
 	t.Logf("%d writes checked", total)
 }
 
-func prepareCrash(t *testing.T, dir string) {
+func prepareCrash(t *testing.T, o store.Options) {
 	t.Helper()
-	db, err := store.Open(t.Context(), crashOptions(dir))
+	db, err := store.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,14 +162,14 @@ func prepareCrash(t *testing.T, dir string) {
 
 // killAtRandom runs a child, kills it after a random number of acknowledgements and a random moment, and returns the
 // last acknowledged number of each writer.
-func killAtRandom(t *testing.T, dir string) (last [4]int) {
+func killAtRandom(t *testing.T, dir, url string) (last [4]int) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), self)
-	cmd.Env = append(os.Environ(), crashDir+"="+dir)
+	cmd.Env = append(os.Environ(), crashDir+"="+dir, crashURL+"="+url)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-
-	"ostro.dev/ostro/internal/store/sqlite"
 )
 
 // database is what the control and the tracking database have in common: an engine, a writer and prepared reads.
@@ -22,18 +20,14 @@ type database struct {
 	reads []*sql.Stmt
 }
 
-func openDatabase(ctx context.Context, o Options, schema sqlite.Schema, texts []string) (*database, error) {
-	eng, err := sqlite.Open(ctx, sqliteOptions(o, schema))
+func openDatabase(ctx context.Context, o Options, schema schema, texts []string) (*database, error) {
+	eng, err := openEngine(ctx, o, schema)
 	if err != nil {
 		return nil, explain(err)
 	}
 	d := &database{eng: eng, texts: texts, reads: make([]*sql.Stmt, len(texts)), used: counters(len(texts))}
 	d.w = newWriter(eng, texts, o.Fault, d.used)
 	return d, nil
-}
-
-func sqliteOptions(o Options, schema sqlite.Schema) sqlite.Options {
-	return sqlite.Options{Path: o.Path, Schema: schema, BusyTimeout: o.BusyTimeout, MaxPages: o.MaxPages}
 }
 
 // Close waits for the writer and closes.
@@ -66,13 +60,20 @@ func (d *database) read(ctx context.Context, id statement) (*sql.Stmt, error) {
 	return st, nil
 }
 
+func (d *database) clean(args []any) []any {
+	for i, a := range args {
+		args[i] = d.eng.Clean(a)
+	}
+	return args
+}
+
 // get reads one row; ErrNotFound when there is none.
 func (d *database) get(ctx context.Context, id statement, args []any, dest ...any) error {
 	st, err := d.read(ctx, id)
 	if err != nil {
 		return err
 	}
-	err = st.QueryRowContext(ctx, args...).Scan(dest...)
+	err = st.QueryRowContext(ctx, d.clean(args)...).Scan(dest...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrNotFound
 	}
@@ -85,7 +86,7 @@ func (d *database) each(ctx context.Context, id statement, args []any, scan func
 	if err != nil {
 		return err
 	}
-	rows, err := st.QueryContext(ctx, args...)
+	rows, err := st.QueryContext(ctx, d.clean(args)...)
 	if err != nil {
 		return explain(err)
 	}
@@ -98,7 +99,7 @@ func (d *database) eachIn(ctx context.Context, tx *sql.Tx, id statement, args []
 	if err != nil {
 		return err
 	}
-	rows, err := tx.StmtContext(ctx, st).QueryContext(ctx, args...)
+	rows, err := tx.StmtContext(ctx, st).QueryContext(ctx, d.clean(args)...)
 	if err != nil {
 		return explain(err)
 	}
@@ -107,7 +108,7 @@ func (d *database) eachIn(ctx context.Context, tx *sql.Tx, id statement, args []
 
 // query runs a text made for one call.
 func (d *database) query(ctx context.Context, text string, args []any, scan func(scanner) error) error {
-	rows, err := d.eng.Readers().QueryContext(ctx, d.eng.Rebind(text), args...)
+	rows, err := d.eng.Readers().QueryContext(ctx, d.eng.Rebind(text), d.clean(args)...)
 	if err != nil {
 		return explain(err)
 	}
@@ -122,7 +123,7 @@ func (d *database) snapshot(ctx context.Context, f func(*sql.Tx) error, uses ...
 			return err
 		}
 	}
-	tx, err := d.eng.Readers().BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := d.eng.Readers().BeginTx(ctx, d.eng.Snapshot())
 	if err != nil {
 		return explain(err)
 	}

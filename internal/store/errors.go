@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"ostro.dev/ostro/internal/store/postgres"
 	"ostro.dev/ostro/internal/store/sqlite"
 )
 
@@ -21,41 +22,68 @@ var (
 	// ErrClosed: the database was closed.
 	ErrClosed = errors.New("database closed")
 	// ErrNewer: a newer version of Ostro has written the database.
-	ErrNewer = sqlite.ErrNewer
+	ErrNewer = errors.New("the database was written by a newer version of ostro")
+	// ErrFenced: another server leads now; this one must stop. Trying again does not help.
+	ErrFenced = postgres.ErrFenced
+	// ErrBackup: the copy is made by the database's own tools.
+	ErrBackup = errors.New("a PostgreSQL database is backed up with its own tools")
 )
+
+// meaning is what an error of any engine means for this package.
+type meaning struct {
+	engine bool  // it comes from the engine at all
+	kind   error // ErrConflict, ErrUnavailable or ErrCorrupt; nil when the error is none of the engine's, or breaks a rule
+	hint   string
+	fatal  bool // the whole transaction is worthless, not only the statement
+	keeps  bool // the connection is as good as before once the transaction is rolled back
+}
+
+func meaningOf(err error) meaning {
+	switch {
+	case err == nil:
+		return meaning{keeps: true}
+	case errors.Is(err, sqlite.ErrNewer), errors.Is(err, postgres.ErrNewer):
+		return meaning{engine: true, kind: ErrNewer, keeps: true}
+	case errors.Is(err, postgres.ErrFenced):
+		return meaning{engine: true, kind: ErrFenced, fatal: true, keeps: true}
+	}
+	switch f := postgres.Classify(err); f {
+	case postgres.FaultNone:
+	case postgres.FaultRule:
+		return meaning{engine: true, keeps: true}
+	case postgres.FaultUnique:
+		return meaning{engine: true, kind: ErrConflict, keeps: true}
+	case postgres.FaultCorrupt:
+		return meaning{engine: true, kind: ErrCorrupt, hint: f.Hint(), fatal: true}
+	default:
+		return meaning{engine: true, kind: ErrUnavailable, hint: f.Hint(), fatal: true, keeps: f == postgres.FaultBusy || f == postgres.FaultAgain}
+	}
+	switch f := sqlite.Classify(err); f {
+	case sqlite.FaultNone:
+		return meaning{keeps: true}
+	case sqlite.FaultRule:
+		return meaning{engine: true, keeps: true}
+	case sqlite.FaultUnique:
+		return meaning{engine: true, kind: ErrConflict, keeps: true}
+	case sqlite.FaultCorrupt:
+		return meaning{engine: true, kind: ErrCorrupt, hint: f.Hint(), fatal: true}
+	default:
+		return meaning{engine: true, kind: ErrUnavailable, hint: f.Hint(), fatal: true, keeps: f == sqlite.FaultBusy || f == sqlite.FaultFull}
+	}
+}
 
 // explain says in the package's own errors what an error of the engine means, with a hint for operators. Errors that
 // are none of the engine's pass through.
 func explain(err error) error {
-	if err == nil {
-		return nil
-	}
-	switch f := sqlite.Classify(err); f {
-	case sqlite.FaultNone, sqlite.FaultRule:
+	switch m := meaningOf(err); {
+	case m.kind == nil || errors.Is(err, m.kind):
 		return err
-	case sqlite.FaultUnique:
-		return fmt.Errorf("%w: %w", ErrConflict, err)
-	case sqlite.FaultCorrupt:
-		return fmt.Errorf("%w: %s: %w", ErrCorrupt, f.Hint(), err)
+	case m.hint == "":
+		return fmt.Errorf("%w: %w", m.kind, err)
 	default:
-		return fmt.Errorf("%w: %s: %w", ErrUnavailable, f.Hint(), err)
+		return fmt.Errorf("%w: %s: %w", m.kind, m.hint, err)
 	}
-}
-
-// fatal reports whether an error makes the whole transaction worthless, not only the statement.
-func fatal(err error) bool {
-	switch sqlite.Classify(err) {
-	case sqlite.FaultNone, sqlite.FaultRule, sqlite.FaultUnique:
-		return false
-	}
-	return true
 }
 
 // keepsConnection reports whether the connection is as good as before once the transaction is rolled back.
-func keepsConnection(err error) bool {
-	switch sqlite.Classify(err) {
-	case sqlite.FaultBusy, sqlite.FaultFull:
-		return true
-	}
-	return !fatal(err)
-}
+func keepsConnection(err error) bool { return meaningOf(err).keeps }

@@ -50,7 +50,7 @@ func (tx *Tx) emit(runKey int64, e Event) error {
 	if err != nil {
 		return fmt.Errorf("append event %s: %w", e.Kind, err)
 	}
-	if _, err := tx.s.exec(insertEvent, seq, micros(at), actor, e.Kind, e.DAGID, e.RunID, e.TaskID, e.MapIndex, e.AttemptID, e.From,
+	if err := tx.s.send(insertEvent, nil, seq, micros(at), actor, e.Kind, e.DAGID, e.RunID, e.TaskID, e.MapIndex, e.AttemptID, e.From,
 		e.To, optText(e.Detail), pk); err != nil {
 		return fmt.Errorf("append event %s: %w", e.Kind, err)
 	}

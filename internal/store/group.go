@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -192,7 +191,7 @@ func (w *writer) runTogether(first *request) {
 }
 
 func (w *writer) callInSavepoint(r *request) error {
-	if err := w.s.control(w.s.savepoint); err != nil {
+	if err := w.s.failed(w.s.link.Savepoint()); err != nil {
 		return err
 	}
 	err := w.call(r)
@@ -201,9 +200,9 @@ func (w *writer) callInSavepoint(r *request) error {
 	}
 	if err != nil {
 		w.s.forget()
-		return errors.Join(err, w.s.control(w.s.rollbackTo), w.s.control(w.s.release))
+		return errors.Join(err, w.s.failed(w.s.link.RollbackTo()))
 	}
-	return w.s.control(w.s.release)
+	return w.s.failed(w.s.link.Release())
 }
 
 // call runs one closure and turns a panic into an error, to be raised again in the caller's goroutine.
@@ -214,11 +213,18 @@ func (w *writer) call(r *request) (err error) {
 			err = fmt.Errorf("the closure panicked: %v", p)
 		}
 	}()
-	return r.f(w.s)
+	w.s.refused = nil
+	if err = r.f(w.s); err == nil {
+		err = w.s.flush()
+	}
+	if err == nil {
+		err = w.s.refused
+	}
+	return err
 }
 
 func (w *writer) begin() error {
-	w.s.fault, w.s.seq = nil, -1
+	w.s.fault = nil
 	if err := w.fault(FaultBegin); err != nil {
 		return err
 	}
@@ -227,10 +233,7 @@ func (w *writer) begin() error {
 			return w.s.failed(err)
 		}
 	}
-	if err := w.s.open(context.Background()); err != nil {
-		return w.s.failed(err)
-	}
-	return w.s.control(w.s.begin)
+	return w.s.failed(w.s.begin(context.Background()))
 }
 
 // finish commits and answers. After a fault of the engine nothing of the batch is kept and all are told so.
@@ -247,7 +250,7 @@ func (w *writer) finish() {
 		w.abandon(err)
 		return
 	}
-	if err := w.s.control(w.s.commit); err != nil {
+	if err := w.s.failed(w.s.link.Commit()); err != nil {
 		w.abandon(fmt.Errorf("commit: %w", err))
 		return
 	}
@@ -267,11 +270,10 @@ func (w *writer) finish() {
 // abandon rolls back and answers every closure of the batch: its own error, or else err.
 func (w *writer) abandon(err error) {
 	w.s.forget()
-	if w.s.conn != nil {
-		rollback := w.s.rollback
-		// SQLite may have rolled back by itself already, so an error here says nothing.
-		_, _ = rollback.ExecContext(context.Background())
-		if w.s.fault != nil && !keepsConnection(w.s.fault) {
+	if w.s.link != nil {
+		// SQLite may have rolled back by itself already, so an error here says nothing, unless the connection broke.
+		rerr := w.s.link.Rollback()
+		if w.s.fault != nil && !keepsConnection(w.s.fault) || !keepsConnection(rerr) {
 			_ = w.s.close()
 		}
 	}
@@ -358,10 +360,4 @@ func (r *request) take() bool { return r.taken.CompareAndSwap(false, true) }
 func (r *request) answer(err error) {
 	r.err = err
 	close(r.done)
-}
-
-// control runs one of the statements around closures.
-func (s *session) control(st *sql.Stmt) error {
-	_, err := st.ExecContext(context.Background())
-	return s.failed(err)
 }

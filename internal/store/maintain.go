@@ -10,13 +10,18 @@ import (
 	"path/filepath"
 	"time"
 
+	"ostro.dev/ostro/internal/store/postgres"
 	"ostro.dev/ostro/internal/store/sqlite"
 )
 
 // Migrate brings a control database up to date without keeping it open, and returns the schema before and after. Open
 // does so by itself.
 func Migrate(ctx context.Context, o Options) (from, to int64, err error) {
-	from, to, err = sqlite.Migrate(ctx, sqliteOptions(o, sqlite.Control))
+	if o.URL != "" {
+		from, to, err = postgres.Migrate(ctx, postgresOptions(o, controlSchema))
+	} else {
+		from, to, err = sqlite.Migrate(ctx, sqliteOptions(o, controlSchema))
+	}
 	return from, to, explain(err)
 }
 
@@ -50,7 +55,7 @@ func (db *DB) Meta(ctx context.Context, key string) (string, error) {
 
 // SetMeta keeps a small value under a name. It is no event.
 func (tx *Tx) SetMeta(key, value string) error {
-	if _, err := tx.s.exec(putMeta, key, value); err != nil {
+	if err := tx.s.send(putMeta, nil, key, value); err != nil {
 		return fmt.Errorf("write %q: %w", key, err)
 	}
 	return nil

@@ -17,26 +17,28 @@ import (
 // TestAnyMixOfClosuresGivesWhatTheGuardsAllow runs random closures, alone and in batches, against a model: each is applied
 // whole when all its guards hold and it does not fail, else not at all; and the events alone tell every state.
 func TestAnyMixOfClosuresGivesWhatTheGuardsAllow(t *testing.T) {
-	db := open(t)
-	publish(t, db)
-	runs := 0
-	rapid.Check(t, func(rt *rapid.T) {
-		runs++
-		m := newModel(t, db, fmt.Sprint("model", runs))
-		for range rapid.IntRange(1, 4).Draw(rt, "batches") {
-			var fs []func(*store.Tx) error
-			var wants []bool
-			for range rapid.IntRange(1, 5).Draw(rt, "closures") {
-				f, want := m.closure(rt)
-				fs, wants = append(fs, f), append(wants, want)
-			}
-			for i, err := range together(t, db, fs...) {
-				if (err == nil) != wants[i] {
-					rt.Fatalf("closure %d: got error %v, the model says success is %v", i, err, wants[i])
+	onEachEngine(t, func(t *testing.T, open opener) {
+		db := open(t)
+		publish(t, db)
+		runs := 0
+		rapid.Check(t, func(rt *rapid.T) {
+			runs++
+			m := newModel(t, db, fmt.Sprint("model", runs))
+			for range rapid.IntRange(1, 4).Draw(rt, "batches") {
+				var fs []func(*store.Tx) error
+				var wants []bool
+				for range rapid.IntRange(1, 5).Draw(rt, "closures") {
+					f, want := m.closure(rt)
+					fs, wants = append(fs, f), append(wants, want)
+				}
+				for i, err := range together(t, db, fs...) {
+					if (err == nil) != wants[i] {
+						rt.Fatalf("closure %d: got error %v, the model says success is %v", i, err, wants[i])
+					}
 				}
 			}
-		}
-		m.compare(rt)
+			m.compare(rt)
+		})
 	})
 }
 

@@ -69,15 +69,18 @@ func (tx *Tx) ChangeRun(c plan.RunChange) error {
 	if err != nil {
 		return fmt.Errorf("change: %w", err)
 	}
-	n, err := tx.s.exec(updateRun, string(r.State), optMicros(r.LogicalDate), optMicros(r.DataIntervalStart),
+	guarded := func(changed int64) error {
+		if changed == 0 {
+			return fmt.Errorf("change DAG run %s/%s: it is no longer at version %d: %w", c.Before.DAGID, c.Before.RunID,
+				c.Before.Version, ErrConflict)
+		}
+		return nil
+	}
+	err = tx.s.send(updateRun, guarded, string(r.State), optMicros(r.LogicalDate), optMicros(r.DataIntervalStart),
 		optMicros(r.DataIntervalEnd), micros(r.RunAfter), micros(r.QueuedAt), optMicros(r.StartDate), optMicros(r.EndDate),
 		conf(r.Conf), r.Note, r.TriggeredBy, r.DAGVersion, r.BundleVersion, r.ClearNumber, r.BackfillID, pk, c.Before.Version)
 	if err != nil {
 		return fmt.Errorf("change DAG run %s/%s: %w", r.DAGID, r.RunID, err)
-	}
-	if n == 0 {
-		return fmt.Errorf("change DAG run %s/%s: it is no longer at version %d: %w", c.Before.DAGID, c.Before.RunID,
-			c.Before.Version, ErrConflict)
 	}
 	e := Event{Kind: "run.state", DAGID: c.Before.DAGID, RunID: c.Before.RunID, MapIndex: -1, From: string(c.Before.State),
 		To: string(r.State)}

@@ -2,24 +2,22 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"sync/atomic"
 )
 
-// session is the writing connection with its prepared statements. Only the writer's goroutine uses it.
+// session is the writing connection with what the writer remembers of the database. Only the writer's goroutine uses it.
 type session struct {
 	eng   engine
 	texts []string
-	conn  *sql.Conn
-	stmts []*sql.Stmt
-	// control statements, prepared like the others
-	begin, commit, rollback, savepoint, release, rollbackTo *sql.Stmt
+	link  link // nil until it is needed, and after it broke
 
 	// fault is the first error of the engine in the open transaction; it dooms the transaction, also when a closure
 	// swallows it.
 	fault error
+	// refused is the first error of the running closure that dooms it, also when it swallows the error: a guard that did not
+	// hold, or a statement the engine refused. On PostgreSQL it may come to light at a later statement than its own.
+	refused error
 	// runs and tasks remember surrogate keys of DAG runs and task instances; forgotten at every rollback.
 	runs  map[runRef]int64
 	tasks map[taskRef]int64
@@ -40,96 +38,98 @@ type taskRef struct {
 
 const maxRefs = 20_000
 
+// begin starts a transaction, over a new connection if need be: one that has been idle may have broken meanwhile.
+func (s *session) begin(ctx context.Context) error {
+	fresh := s.link == nil
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	seq, err := s.link.Begin()
+	if err != nil && !fresh && !keepsConnection(err) {
+		_ = s.close()
+		if err := s.open(ctx); err != nil {
+			return err
+		}
+		seq, err = s.link.Begin()
+	}
+	s.seq = seq
+	return err
+}
+
 // open makes sure there is a connection.
 func (s *session) open(ctx context.Context) error {
-	if s.conn != nil {
+	if s.link != nil {
 		return nil
 	}
-	conn, err := s.eng.Writer(ctx)
+	link, err := s.eng.Writer(ctx, s.texts)
 	if err != nil {
 		return fmt.Errorf("open the writing connection: %w", err)
 	}
-	s.conn, s.stmts = conn, make([]*sql.Stmt, len(s.texts))
-	for text, stmt := range map[string]**sql.Stmt{
-		s.eng.Begin(): &s.begin, textCommit: &s.commit, textRollback: &s.rollback,
-		textSavepoint: &s.savepoint, textRelease: &s.release, textRollbackTo: &s.rollbackTo,
-	} {
-		if *stmt, err = conn.PrepareContext(ctx, text); err != nil {
-			return errors.Join(fmt.Errorf("prepare %s: %w", text, err), s.close())
-		}
-	}
+	s.link = link
 	return nil
 }
 
 // close gives the connection up; open makes a new one.
 func (s *session) close() error {
-	if s.conn == nil {
+	if s.link == nil {
 		return nil
 	}
-	var errs []error
-	for _, st := range append(s.stmts, s.begin, s.commit, s.rollback, s.savepoint, s.release, s.rollbackTo) {
-		if st != nil {
-			errs = append(errs, st.Close())
-		}
-	}
-	errs = append(errs, s.conn.Close())
-	s.conn, s.stmts = nil, nil
-	s.begin, s.commit, s.rollback, s.savepoint, s.release, s.rollbackTo = nil, nil, nil, nil, nil, nil
-	return errors.Join(errs...)
+	err := s.link.Close()
+	s.link = nil
+	return err
 }
 
-func (s *session) stmt(id statement) (*sql.Stmt, error) {
+func (s *session) count(id statement) {
 	s.work++
 	s.used[id].Add(1)
-	if st := s.stmts[id]; st != nil {
-		return st, nil
+}
+
+// send runs a statement whose failure is the closure's: done is told, perhaps only at the closure's end, how many rows it
+// changed. It costs no round trip of its own.
+func (s *session) send(id statement, done func(changed int64) error, args ...any) error {
+	s.count(id)
+	told := done
+	if done != nil {
+		told = func(changed int64) error {
+			err := done(changed)
+			if err != nil && s.refused == nil {
+				s.refused = err
+			}
+			return err
+		}
 	}
-	st, err := s.conn.PrepareContext(context.Background(), s.eng.Rebind(s.texts[id]))
-	if err != nil {
-		return nil, s.failed(fmt.Errorf("prepare statement: %w", err))
-	}
-	s.stmts[id] = st
-	return st, nil
+	return s.failed(s.link.Send(id, args, told))
 }
 
 // exec runs a statement and returns how many rows it changed.
-func (s *session) exec(id statement, args ...any) (int64, error) {
-	st, err := s.stmt(id)
-	if err != nil {
-		return 0, err
+func (s *session) exec(id statement, args ...any) (changed int64, err error) {
+	err = s.send(id, func(n int64) error { changed = n; return nil }, args...)
+	if err == nil {
+		err = s.flush()
 	}
-	res, err := st.ExecContext(context.Background(), args...)
-	if err != nil {
-		return 0, s.failed(err)
-	}
-	n, err := res.RowsAffected()
-	return n, err
+	return changed, err
 }
+
+// flush returns when all that was sent has run.
+func (s *session) flush() error { return s.failed(s.link.Flush()) }
 
 // get runs a statement and scans its one row; ErrNotFound when there is none.
 func (s *session) get(id statement, args []any, dest ...any) error {
-	st, err := s.stmt(id)
-	if err != nil {
-		return err
-	}
-	err = st.QueryRowContext(context.Background(), args...).Scan(dest...)
-	if errors.Is(err, sql.ErrNoRows) {
+	found := false
+	err := s.each(id, args, func(row scanner) error {
+		found = true
+		return row.Scan(dest...)
+	})
+	if err == nil && !found {
 		return ErrNotFound
 	}
-	return s.failed(err)
+	return err
 }
 
 // each runs a statement and calls scan for every row.
 func (s *session) each(id statement, args []any, scan func(scanner) error) error {
-	st, err := s.stmt(id)
-	if err != nil {
-		return err
-	}
-	rows, err := st.QueryContext(context.Background(), args...)
-	if err != nil {
-		return s.failed(err)
-	}
-	return s.failed(drain(rows, scan))
+	s.count(id)
+	return s.failed(s.link.Query(id, args, scan))
 }
 
 // failed notes an error of the engine and puts it in the package's words.
@@ -137,10 +137,15 @@ func (s *session) failed(err error) error {
 	if err == nil {
 		return nil
 	}
-	if fatal(err) && s.fault == nil {
+	m := meaningOf(err)
+	if m.fatal && s.fault == nil {
 		s.fault = err
 	}
-	return explain(err)
+	explained := explain(err)
+	if m.engine && s.refused == nil {
+		s.refused = explained
+	}
+	return explained
 }
 
 // forget drops what may no longer be so after a rollback.

@@ -28,6 +28,7 @@ const (
 	startAttempt
 	endAttempt
 	getAttemptState
+	countAtWork
 	getAttempt
 	getAttemptByToken
 	openAttempts
@@ -205,6 +206,9 @@ func controlStatements() []string {
 			token_hash = NULL WHERE attempt_id = ? AND ended_at IS NULL`,
 		getAttemptState: `SELECT a.state, d.dag_id, r.run_id, t.task_id, t.map_index, r.run_pk` + fromAttempts +
 			` WHERE a.attempt_id = ?`,
+		// What a worker may be at: open attempts, and callbacks that were begun.
+		countAtWork: `SELECT (SELECT count(*) FROM attempts WHERE ended_at IS NULL)
+			+ (SELECT count(*) FROM callbacks WHERE done_at IS NULL AND tries > 0)`,
 		getAttempt:        `SELECT ` + attemptColumns + fromAttempts + ` WHERE a.attempt_id = ?`,
 		getAttemptByToken: `SELECT ` + attemptColumns + fromAttempts + ` WHERE a.token_hash = ?`,
 		openAttempts:      `SELECT ` + attemptColumns + fromAttempts + ` WHERE a.ended_at IS NULL ORDER BY a.attempt_pk`,

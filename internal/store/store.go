@@ -14,15 +14,15 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"time"
-
-	"ostro.dev/ostro/internal/store/sqlite"
 )
 
 // Options open a database.
 type Options struct {
+	// URL of a PostgreSQL database (postgresql://…); empty: the SQLite file at Path.
+	URL string
 	// Path of the SQLite file.
 	Path string
-	// BlobDir holds XCom values too large for the database; empty: "blobs" beside the file.
+	// BlobDir holds XCom values too large for the database; empty: "blobs" beside the file. With URL it must be given.
 	BlobDir string
 	// BlobThreshold is the size in bytes above which an XCom value goes to BlobDir; 0 means 64 KiB.
 	BlobThreshold int
@@ -56,6 +56,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return nil, errors.New("open the control database: Seal and Open must be given together")
 	}
 	if o.BlobDir == "" {
+		if o.URL != "" {
+			return nil, errors.New("open the control database: no folder for large XCom values was given")
+		}
 		o.BlobDir = filepath.Join(filepath.Dir(o.Path), "blobs")
 	}
 	if o.BlobThreshold == 0 {
@@ -64,7 +67,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	d, err := openDatabase(ctx, o, sqlite.Control, controlStatements())
+	d, err := openDatabase(ctx, o, controlSchema, controlStatements())
 	if err != nil {
 		return nil, fmt.Errorf("open the control database: %w", err)
 	}

@@ -29,7 +29,7 @@ func scanTask(row scanner) (run.TaskInstance, error) {
 
 // insertTask inserts an instance and sets its version to 1.
 func (tx *Tx) insertTask(runKey int64, t *run.TaskInstance) error {
-	_, err := tx.s.exec(insertTask, runKey, t.TaskID, t.MapIndex, t.ID, string(t.State), t.TryNumber, t.MaxTries, t.InfraRetries,
+	err := tx.s.send(insertTask, nil, runKey, t.TaskID, t.MapIndex, t.ID, string(t.State), t.TryNumber, t.MaxTries, t.InfraRetries,
 		t.AttemptID, optMicros(t.ScheduledAt), optMicros(t.QueuedAt), optMicros(t.StartDate), optMicros(t.EndDate),
 		optMicros(t.NextAt), t.Reason, t.Note, t.RenderedMapIndex, t.RescheduleCount, t.NextMethod, optText(t.NextKwargs),
 		t.Hostname, t.PID)
@@ -63,36 +63,39 @@ func (tx *Tx) changeTask(c *plan.TaskChange) error {
 		}
 		return tx.emitTask(pk, c)
 	}
-	n, err := tx.writeTask(pk, c)
+	key, version := t.Key, c.Before.Version
+	err = tx.writeTask(pk, c, func(changed int64) error {
+		if changed == 0 { // the row is at another version, or gone
+			return fmt.Errorf("change task instance %s: it is no longer at version %d: %w", keyText(key), version, ErrConflict)
+		}
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("change task instance %s: %w", keyText(t.Key), err)
-	}
-	if n == 0 {
-		return fmt.Errorf("change task instance %s: it is no longer at version %d: %w", keyText(t.Key), c.Before.Version, ErrConflict)
 	}
 	t.Version = c.Before.Version + 1
 	return tx.emitTask(pk, c)
 }
 
-// writeTask updates the row under guard and returns how many rows had the version. Most changes only move an instance
+// writeTask updates the row under guard and tells done how many rows had the version. Most changes only move an instance
 // on; those write few columns.
-func (tx *Tx) writeTask(runKey int64, c *plan.TaskChange) (int64, error) {
+func (tx *Tx) writeTask(runKey int64, c *plan.TaskChange, done func(changed int64) error) error {
 	t := &c.After
 	pk, err := tx.s.taskKey(runKey, c.Before.TaskID, c.Before.MapIndex)
 	if errors.Is(err, ErrNotFound) {
-		return 0, nil
+		return done(0)
 	}
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if onlyMoves(&c.Before, t) {
-		return tx.s.exec(moveTask, string(t.State), t.TryNumber, t.AttemptID, optMicros(t.ScheduledAt), optMicros(t.QueuedAt),
+		return tx.s.send(moveTask, done, string(t.State), t.TryNumber, t.AttemptID, optMicros(t.ScheduledAt), optMicros(t.QueuedAt),
 			optMicros(t.StartDate), optMicros(t.EndDate), t.Reason, t.Hostname, t.PID, pk, c.Before.Version)
 	}
 	if t.MapIndex != c.Before.MapIndex { // a mapped task unfolds: its one row becomes the first element
 		delete(tx.s.tasks, taskRef{runKey, c.Before.TaskID, c.Before.MapIndex})
 	}
-	return tx.s.exec(updateTask, t.MapIndex, t.ID, string(t.State), t.TryNumber, t.MaxTries, t.InfraRetries, t.AttemptID,
+	return tx.s.send(updateTask, done, t.MapIndex, t.ID, string(t.State), t.TryNumber, t.MaxTries, t.InfraRetries, t.AttemptID,
 		optMicros(t.ScheduledAt), optMicros(t.QueuedAt), optMicros(t.StartDate), optMicros(t.EndDate), optMicros(t.NextAt),
 		t.Reason, t.Note, t.RenderedMapIndex, t.RescheduleCount, t.NextMethod, optText(t.NextKwargs), t.Hostname, t.PID,
 		pk, c.Before.Version)

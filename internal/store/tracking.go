@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"ostro.dev/ostro/internal/store/sqlite"
 )
 
 // The statements of the tracking database.
@@ -27,7 +25,7 @@ type TrackingDB struct{ *database }
 
 // OpenTracking opens and migrates the tracking database.
 func OpenTracking(ctx context.Context, o Options) (*TrackingDB, error) {
-	d, err := openDatabase(ctx, o, sqlite.Tracking, trackingStatements())
+	d, err := openDatabase(ctx, o, trackingSchema, trackingStatements())
 	if err != nil {
 		return nil, fmt.Errorf("open the tracking database: %w", err)
 	}

@@ -28,7 +28,7 @@ func (tx *Tx) PutXCom(k run.Key, key string, value json.RawMessage, mapLength in
 		}
 		inline, blob = nil, name
 	}
-	if _, err := tx.s.exec(putXCom, pk, k.TaskID, key, k.MapIndex, inline, blob, mapLength, len(value), micros(tx.Now)); err != nil {
+	if err := tx.s.send(putXCom, nil, pk, k.TaskID, key, k.MapIndex, inline, blob, mapLength, len(value), micros(tx.Now)); err != nil {
 		return fmt.Errorf("put XCom %q of %s: %w", key, keyText(k), err)
 	}
 	return tx.emit(pk, Event{Kind: "xcom.put", DAGID: k.DAGID, RunID: k.RunID, TaskID: k.TaskID, MapIndex: k.MapIndex,

@@ -13,7 +13,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ostro.dev/ostro/internal/store/storetest/pgserver"
 )
+
+func TestMain(m *testing.M) { os.Exit(pgserver.Main(m)) }
 
 func TestTheGuidesDoWhatTheySay(t *testing.T) {
 	root, err := filepath.Abs("../..")
@@ -44,6 +48,9 @@ func TestTheGuidesDoWhatTheySay(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := newReader(t, bin, environments)
+			if filepath.Base(guide) == "postgresql.md" {
+				r.environ = append(r.environ, "OSTRO_DATABASE_URL="+pgserver.Database(t))
+			}
 			for _, b := range blocks(t, string(text)) {
 				r.follow(b)
 			}

@@ -122,7 +122,13 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	req := &request{Request: r, w: w, params: params, query: r.URL.Query()}
 	err := route.handle(req)
-	if err == nil || errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+	if err == nil {
+		return
+	}
+	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+		if w.Header().Get("Content-Type") == "" { // no stream: the server stops, or the client is gone and will not see it
+			_ = answerError(w, scheduler.ErrStopped)
+		}
 		return
 	}
 	if cause := answerError(w, err); cause != nil {

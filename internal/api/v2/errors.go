@@ -91,6 +91,10 @@ func answerError(w http.ResponseWriter, err error) error {
 	case errors.Is(err, store.ErrInvalid), errors.Is(err, scheduler.ErrInvalid):
 		answer(w, http.StatusBadRequest, map[string]any{"detail": err.Error()})
 		return nil
+	case errors.Is(err, store.ErrFenced), errors.Is(err, scheduler.ErrStopped):
+		w.Header().Set("Retry-After", "1")
+		answer(w, http.StatusServiceUnavailable, map[string]any{"detail": "This server is stopping and does nothing any more; ask again"})
+		return nil
 	case errors.Is(err, store.ErrUnavailable):
 		w.Header().Set("Retry-After", "1")
 		answer(w, http.StatusServiceUnavailable, map[string]any{"detail": "The database cannot be written now; nothing was lost, try again"})

@@ -218,18 +218,30 @@ func testBackup(f *fixture) {
 	large := json.RawMessage(`"` + strings.Repeat("z", 100_000) + `"`)
 	f.update(func(tx *store.Tx) error { return tx.PutXCom(tis[0].Key, "k", large, -1) })
 	path := filepath.Join(f.t.TempDir(), "copy.db")
-	f.must(f.db.Backup(f.ctx, path))
-	f.isErr(store.ErrConflict, f.db.Backup(f.ctx, path))
+	err := f.db.Backup(f.ctx, path)
+	if errors.Is(err, store.ErrBackup) {
+		if !strings.Contains(err.Error(), "pg_dump ") {
+			f.t.Errorf("the engine does not say how to back it up: %v", err)
+		}
+	} else {
+		f.must(err)
+		f.checkCopy(path, tis[0].Key, len(large))
+	}
 	current, newest, err := f.db.SchemaVersion(f.ctx)
 	f.must(err)
 	f.same("schema", newest, current)
+}
 
+// checkCopy wants a sound copy at path that holds a large value.
+func (f *fixture) checkCopy(path string, k run.Key, size int) {
+	f.t.Helper()
+	f.isErr(store.ErrConflict, f.db.Backup(f.ctx, path))
 	clone, err := store.Open(f.ctx, store.Options{Path: path, BlobDir: path + ".blobs"})
 	f.must(err)
 	defer func() { f.must(clone.Close()) }()
-	x, err := clone.XCom(f.ctx, tis[0].Key, "k")
+	x, err := clone.XCom(f.ctx, k, "k")
 	f.must(err)
-	f.same("large value in the copy", len(large), len(x.Value))
+	f.same("large value in the copy", size, len(x.Value))
 	r, err := clone.Check(f.ctx)
 	f.must(err)
 	f.same("check of the copy", store.CheckReport{Blobs: 1}, r)

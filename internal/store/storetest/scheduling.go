@@ -131,6 +131,9 @@ func testAttempts(f *fixture) {
 	open, err := f.db.OpenAttempts(f.ctx)
 	f.must(err)
 	f.same("open attempts", []run.Attempt{a}, open)
+	n, err := f.db.AtWork(f.ctx)
+	f.must(err)
+	f.same("at work", 1, n)
 
 	a.State, a.StartedAt, a.PID, a.Hostname, a.Isolation, a.IsolationReason = run.Running, ptr(f.now), 11, "h", "spawn", "threads"
 	f.update(func(tx *store.Tx) error { return tx.StartAttempt(a) })
