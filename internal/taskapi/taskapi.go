@@ -152,7 +152,7 @@ func (s *Service) refusal(err error) error {
 	switch {
 	case errors.As(err, &known):
 		return known
-	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrClosed), errors.Is(err, scheduler.ErrStopped),
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrFenced), errors.Is(err, scheduler.ErrStopped),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		// The worker asks again, this server or the next.
 		return fault(protocol.CodeUnavailable, "the control plane cannot answer now; try again")
