@@ -104,8 +104,8 @@ func TestTheServerRidesOutADatabaseThatIsGone(t *testing.T) {
 	gone := time.After(outage)
 	openGate(t, gate)
 	for _, ask := range [][3]string{
-		{"GET", "/api/v2/dags/gated/dagRuns/r1", ""},
-		{"POST", "/api/v2/dags/gated/dagRuns", `{"dag_run_id": "r2", "logical_date": null}`},
+		{http.MethodGet, "/api/v2/dags/gated/dagRuns/r1", ""},
+		{http.MethodPost, "/api/v2/dags/gated/dagRuns", `{"dag_run_id": "r2", "logical_date": null}`},
 	} {
 		code, body := s.call(ask[0], ask[1], ask[2])
 		if code != http.StatusServiceUnavailable || !strings.Contains(body, "database") {
@@ -189,7 +189,7 @@ func TestALeaderThatWakesUpAfterAnotherTookOverChangesNothing(t *testing.T) {
 	// What is asked of it now waits in its socket until it wakes up.
 	asked := make(chan int, 1)
 	go func() {
-		req, err := http.NewRequestWithContext(t.Context(), "POST", p.url()+"/api/v2/dags/gated/dagRuns",
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url()+"/api/v2/dags/gated/dagRuns",
 			strings.NewReader(`{"dag_run_id": "late", "logical_date": null}`))
 		if err != nil {
 			asked <- 0
