@@ -124,6 +124,10 @@ func newConfig(t *testing.T) config.Config {
 	}
 	if os.Getenv(onPostgreSQL) != "" {
 		cfg.Database = pgserver.Database(t)
+		// For servers in processes of their own.
+		if err := os.WriteFile(cfg.File, fmt.Appendf(nil, "database: %q\n", cfg.Database), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return cfg
 }
