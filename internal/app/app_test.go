@@ -124,10 +124,6 @@ func newConfig(t *testing.T) config.Config {
 	}
 	if os.Getenv(onPostgreSQL) != "" {
 		cfg.Database = pgserver.Database(t)
-		// For servers in processes of their own.
-		if err := os.WriteFile(cfg.File, fmt.Appendf(nil, "database: %q\n", cfg.Database), 0o600); err != nil {
-			t.Fatal(err)
-		}
 	}
 	return cfg
 }
@@ -386,7 +382,7 @@ func TestATaskOutlivesThreeKilledServers(t *testing.T) {
 	cfg := newConfig(t)
 	marks := t.TempDir()
 	cfg.Tasks.Env = map[string]string{"MARKS": marks, "NAP": "6"}
-	yaml := fmt.Sprintf("tasks:\n  env: {MARKS: %q, NAP: \"6\"}\npython: %q\n", marks, cfg.Python)
+	yaml := fmt.Sprintf("database: %q\ntasks:\n  env: {MARKS: %q, NAP: \"6\"}\npython: %q\n", cfg.Database, marks, cfg.Python)
 	if err := os.WriteFile(filepath.Join(cfg.Home, "ostro.yaml"), []byte(yaml), 0o600); err != nil {
 		t.Fatal(err)
 	}
