@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,7 +66,6 @@ func New(o Options) (http.Handler, error) {
 	}
 	s := &server{o: o, api: v2.New(o.Options), token: sha256.Sum256([]byte(strings.TrimSpace(o.Token))), log: o.Log}
 	mux := http.NewServeMux()
-	mux.Handle(v2.Prefix+"/", s.api)
 	mux.HandleFunc("GET /live/dags/{dag_id}/dagRuns/{dag_run_id}", func(w http.ResponseWriter, r *http.Request) {
 		s.api.Live(w, r, r.PathValue("dag_id"), r.PathValue("dag_run_id"))
 	})
@@ -74,7 +74,7 @@ func New(o Options) (http.Handler, error) {
 		refuse(w, http.StatusNotFound, `{"error":"API route not found"}`)
 	})
 	// ServeMux would answer "//" and ".." with a redirect, which is no API's answer.
-	return s.limits(s.hosts(s.guard(plainPaths(mux)))), nil
+	return s.limits(s.hosts(s.guard(s.plainPaths(mux)))), nil
 }
 
 // NewServer is an http.Server around the handler, with deadlines for what a slow or broken client could hold up. ctx is
@@ -90,8 +90,18 @@ func refuse(w http.ResponseWriter, status int, body string) {
 	_, _ = w.Write([]byte(body)) // the client may be gone
 }
 
-func plainPaths(mux *http.ServeMux) http.Handler {
+// plainPaths refuses paths that ServeMux would clean. Those of the API it looks at as they were sent: a name there may
+// hold an escaped slash or dots, and the API takes a path apart before it unescapes it.
+func (s *server) plainPaths(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if sent := r.URL.EscapedPath(); strings.HasPrefix(sent, v2.Prefix+"/") {
+			if slices.ContainsFunc(strings.Split(sent, "/")[1:], func(part string) bool { return part == "." || part == ".." || part == "" }) {
+				refuse(w, http.StatusNotFound, `{"error":"API route not found"}`)
+				return
+			}
+			s.api.ServeHTTP(w, r)
+			return
+		}
 		for _, part := range strings.Split(r.URL.Path, "/")[1:] {
 			if part == "." || part == ".." || part == "" && r.URL.Path != "/" {
 				refuse(w, http.StatusNotFound, `{"error":"API route not found"}`)

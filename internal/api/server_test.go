@@ -46,6 +46,20 @@ func do(h http.Handler, method, path, host, authorization, body string) *httptes
 	return w
 }
 
+func TestANameWithDotsAndSlashesIsAName(t *testing.T) {
+	h := handler(t, nil)
+	for _, name := range []string{"..%2Fp", "a%20b", "%2E%2E", "a%2F%2Fb", "%C3%BC"} {
+		if w := do(h, "GET", "/api/v2/variables/"+name, "localhost", "Bearer tok", ""); w.Code != 404 || !strings.Contains(w.Body.String(), "The Variable with key") {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+	for _, path := range []string{"/api/v2/variables/../dags", "/api/v2/./dags", "/api/v2/variables//x", "/api/v2/"} {
+		if w := do(h, "GET", path, "localhost", "Bearer tok", ""); w.Code != 404 || !strings.Contains(w.Body.String(), "route not found") {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
 func TestOnlyTheTokenOpensTheAPI(t *testing.T) {
 	h := handler(t, nil)
 	for _, c := range []struct {

@@ -357,12 +357,14 @@ func (c *command) connectionsSet() *cobra.Command {
 				body[field] = value
 			}
 			if extra, ok := body["extra"].(string); ok && extra != "" {
-				var object map[string]any
-				if err := json.Unmarshal([]byte(extra), &object); err != nil || object == nil {
-					return usage("--extra is not a JSON object (%s): %s", jsonFault(extra, err), extra)
+				if err := checkObject("--extra", extra); err != nil {
+					return err
 				}
 			}
 			if cmd.Flags().Changed("port-number") {
+				if port < 0 || port > 65535 {
+					return usage("%d is not a port: they go from 0 to 65535", port)
+				}
 				body["port"] = port
 			}
 			cl, err := c.connect()
@@ -376,6 +378,15 @@ func (c *command) connectionsSet() *cobra.Command {
 	}
 	cmd.Flags().IntVar(&port, "port-number", 0, "the connection's port")
 	return cmd
+}
+
+// checkObject refuses the value of a flag that is not a JSON object, with the reason and its beginning.
+func checkObject(flag, text string) error {
+	var object map[string]any
+	if err := json.Unmarshal([]byte(text), &object); err != nil || object == nil {
+		return usage("%s is not a JSON object (%s): %s", flag, jsonFault(text, err), clip(oneLine(text), 60))
+	}
+	return nil
 }
 
 // jsonFault says what keeps a text from being a JSON object.

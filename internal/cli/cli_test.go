@@ -97,7 +97,7 @@ func TestMistakesAreUsageErrorsThatNameTheNearestSpelling(t *testing.T) {
 		{"dags list -o jsn", `unknown output format "jsn"; did you mean json?`},
 		{"dags trigger", "an argument is missing\n  usage: ostro dags trigger DAG_ID [flags]"},
 		{"runs watch a b c", "too many arguments"},
-		{"dags trigger x --conf [1]", "--conf is not a JSON object: [1]"},
+		{"dags trigger x --conf [1]", "--conf is not a JSON object (it is another JSON value): [1]"},
 		{"dags trigger x --logical-date yesterday", `"yesterday" is not a date`},
 		{"tasks state d t --set succes", "did you mean success?"},
 		{"pools set gpu many", `"many" is not a number of slots, nor unlimited`},
@@ -106,6 +106,9 @@ func TestMistakesAreUsageErrorsThatNameTheNearestSpelling(t *testing.T) {
 		{"dags list -o xml", "the formats are: table, json, yaml"},
 		{"connections set c --type http --extra {bad", "--extra is not a JSON object (invalid character 'b'"},
 		{"connections set c --type http --extra [1]", "--extra is not a JSON object (it is another JSON value)"},
+		{"dags trigger x --conf {bad", "--conf is not a JSON object (invalid character 'b'"},
+		{"tasks test x t --conf [1]", "--conf is not a JSON object"},
+		{"connections set c --type http --port-number 65536", "65536 is not a port"},
 		{"db clean --keep long", `"long" is not an age; write 30d or 12h`},
 		{"help nothing", `unknown help topic "nothing"`},
 	} {

@@ -152,9 +152,8 @@ func (c *command) dagsTrigger() *cobra.Command {
 		RunE: func(cmd *cobra.Command, a []string) error {
 			t := client.Trigger{RunID: runID, Note: note}
 			if conf != "" {
-				var object map[string]any
-				if err := json.Unmarshal([]byte(conf), &object); err != nil || object == nil {
-					return usage("--conf is not a JSON object: %s", conf)
+				if err := checkObject("--conf", conf); err != nil {
+					return err
 				}
 				t.Conf = json.RawMessage(conf)
 			}
@@ -223,6 +222,11 @@ func (c *command) dagsPause(use string, paused bool) *cobra.Command {
 			cl, err := c.connect()
 			if err != nil {
 				return err
+			}
+			for _, id := range a { // all names are right before the first is changed
+				if _, err := cl.DAGDetails(cmd.Context(), id); err != nil {
+					return unknownDAG(cmd.Context(), cl, id, err)
+				}
 			}
 			out := []wire.DAG{}
 			for _, id := range a {

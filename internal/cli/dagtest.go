@@ -41,6 +41,11 @@ func (c *command) testDAG(ctx context.Context, what string, t app.DagTest, o con
 	if err != nil {
 		return err
 	}
+	if t.Conf != "" {
+		if err := checkObject("--conf", t.Conf); err != nil {
+			return err
+		}
+	}
 	if t.File = what; !isFile(what) {
 		if t.File, err = findDAG(cfg.DAGs, what); err != nil {
 			return err

@@ -22,6 +22,11 @@ func TestAnExtraThatIsNoJSONObjectIsRefusedWithThePlace(t *testing.T) {
 	b.want("PATCH", "/connections", `{"actions":[{"action":"create","entities":[{"connection_id":"y","conn_type":"http","extra":"{bad"}]}]}`, 200, `{"create":{"success":[],"errors":[{"error":"[{\"type\":\"value_error\"…`)
 }
 
+func TestAVariableNeedsAKey(t *testing.T) {
+	b := newBench(t)
+	b.want("POST", "/variables", `{"key":"","value":"1"}`, 422, `{"detail":[{"type":"string_too_short","loc":["body","key"]…`)
+}
+
 func quote(s string) string { return `"` + strings.ReplaceAll(s, `"`, `\"`) + `"` }
 
 func TestASecretTooShortToBeMaskedIsSaid(t *testing.T) {

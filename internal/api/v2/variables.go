@@ -95,6 +95,9 @@ func (a *API) getVariable(r *request) error {
 // variableBody reads a variable. A value that is not a string is stored as its JSON text.
 func variableBody(f *fields) (store.Variable, error) {
 	v := store.Variable{Key: f.mustText("key", 250)}
+	if v.Key == "" && f.given("key") {
+		f.wrong("key", "string_too_short", "String should have at least 1 character", f.members["key"])
+	}
 	if f.must("value") {
 		raw := f.members["value"]
 		if json.Unmarshal(raw, &v.Value) != nil || string(raw) == "null" {
