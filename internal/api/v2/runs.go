@@ -46,27 +46,27 @@ func (v *view) wireRun(r run.DAGRun) (wire.DAGRun, error) {
 	return out, nil
 }
 
-// atLeast joins X_gte and X_gt, atMost X_lte and X_lt: times have microseconds, so "greater" is "at least one more".
-func (r *request) atLeast(name string) *time.Time {
-	if t := r.moment(name + "_gte"); t != nil {
-		return t
+// between reads the range of a date from NAME_gte or _gt to NAME_lte or _lt: times have microseconds, so "greater" is "at
+// least one more". moment reads one member of a query or a body.
+func between(name string, moment func(string) *time.Time) (from, to *time.Time) {
+	bound := func(with, without string, step time.Duration) *time.Time {
+		if t := moment(name + with); t != nil {
+			return t
+		}
+		if t := moment(name + without); t != nil {
+			next := t.Add(step)
+			return &next
+		}
+		return nil
 	}
-	if t := r.moment(name + "_gt"); t != nil {
-		later := t.Add(microsecond)
-		return &later
-	}
-	return nil
+	return bound("_gte", "_gt", microsecond), bound("_lte", "_lt", -microsecond)
 }
 
-func (r *request) atMost(name string) *time.Time {
-	if t := r.moment(name + "_lte"); t != nil {
-		return t
-	}
-	if t := r.moment(name + "_lt"); t != nil {
-		earlier := t.Add(-microsecond)
-		return &earlier
-	}
-	return nil
+// dates reads the ranges that runs are chosen by.
+func dates(f *store.RunFilter, moment func(string) *time.Time) {
+	f.LogicalDateGTE, f.LogicalDateLTE = between("logical_date", moment)
+	f.StartDateGTE, f.StartDateLTE = between("start_date", moment)
+	f.RunAfterGTE, f.RunAfterLTE = between("run_after", moment)
 }
 
 func (a *API) listRuns(r *request) error {
@@ -74,8 +74,8 @@ func (a *API) listRuns(r *request) error {
 		return err
 	}
 	f := store.RunFilter{DAGID: r.path("dag_id"), States: enums(r, "state", runStates), Types: enums(r, "run_type", runTypes),
-		LogicalDateGTE: r.atLeast("logical_date"), LogicalDateLTE: r.atMost("logical_date"), StartDateGTE: r.atLeast("start_date"),
-		StartDateLTE: r.atMost("start_date"), RunAfterGTE: r.atLeast("run_after"), RunAfterLTE: r.atMost("run_after"), RunIDPattern: r.text("run_id_pattern")}
+		RunIDPattern: r.text("run_id_pattern")}
+	dates(&f, r.moment)
 	if f.RunIDPattern == everyDAG {
 		f.RunIDPattern = ""
 	}
@@ -128,48 +128,58 @@ func (a *API) batchRuns(r *request) error {
 	if err != nil {
 		return err
 	}
-	f := store.RunFilter{States: nil}
-	limit, offset, order := body.integer("page_limit", 0), body.integer("page_offset", 0), body.text("order_by", 0)
+	var f store.RunFilter
+	page := readPage(body)
 	for _, s := range body.texts("states") {
 		f.States = append(f.States, run.State(s))
 	}
 	ids := body.texts("dag_ids")
-	f.LogicalDateGTE, f.LogicalDateLTE = body.between("logical_date")
-	f.StartDateGTE, f.StartDateLTE = body.between("start_date")
-	f.RunAfterGTE, f.RunAfterLTE = body.between("run_after")
+	dates(&f, body.moment)
 	if err := body.unserved("end_date_gte", "end_date_gt", "end_date_lte", "end_date_lt", "duration_gte", "duration_gt", "duration_lte", "duration_lt", "conf_contains"); err != nil {
 		return err
 	}
-	if len(ids) > 1 {
-		return &refusal{status: http.StatusNotImplemented, detail: "More than one element in dag_ids is not served"}
-	}
-	if len(ids) == 1 {
-		f.DAGID = ids[0]
+	if f.DAGID, err = onlyOne("dag_ids", ids); err != nil {
+		return err
 	}
 	if err := body.done(); err != nil {
 		return err
 	}
-	f.Limit, f.Offset = limitOf(limit), offsetOf(offset)
-	if order != nil {
-		if f.OrderBy, err = orderBy("DagRun", []string{*order}, runOrder); err != nil {
-			return err
-		}
+	f.Limit, f.Offset = page.limit, page.offset
+	if f.OrderBy, err = orderBy("DagRun", page.order, runOrder); err != nil {
+		return err
 	}
 	return a.answerRuns(r, f)
 }
 
-func limitOf(n *int) int {
-	if n == nil {
-		return maximumLimit
-	}
-	return min(*n, maximumLimit)
+// bodyPage is which part of a list a body asks for, and in which order.
+type bodyPage struct {
+	limit, offset int
+	order         []string
 }
 
-func offsetOf(n *int) int {
-	if n == nil {
-		return 0
+func readPage(body *fields) bodyPage {
+	p := bodyPage{limit: maximumLimit}
+	if n := body.integer("page_limit", 0); n != nil {
+		p.limit = min(*n, maximumLimit)
 	}
-	return *n
+	if n := body.integer("page_offset", 0); n != nil {
+		p.offset = *n
+	}
+	if order := body.text("order_by", 0); order != nil {
+		p.order = []string{*order}
+	}
+	return p
+}
+
+// onlyOne is the element of a list in a body that may have one; empty when it has none.
+func onlyOne(name string, list []string) (string, error) {
+	switch len(list) {
+	case 0:
+		return "", nil
+	case 1:
+		return list[0], nil
+	}
+	return "", &refusal{status: http.StatusNotImplemented, detail: "More than one element in " + name + " is not served"}
 }
 
 func onlyWildcard(r *request, names ...string) error {
@@ -179,23 +189,6 @@ func onlyWildcard(r *request, names ...string) error {
 		}
 	}
 	return r.bad()
-}
-
-// between reads NAME_gte/_gt and NAME_lte/_lt of a body.
-func (f *fields) between(name string) (from, to *time.Time) {
-	if from = f.moment(name + "_gte"); from == nil {
-		if t := f.moment(name + "_gt"); t != nil {
-			later := t.Add(microsecond)
-			from = &later
-		}
-	}
-	if to = f.moment(name + "_lte"); to == nil {
-		if t := f.moment(name + "_lt"); t != nil {
-			earlier := t.Add(-microsecond)
-			to = &earlier
-		}
-	}
-	return from, to
 }
 
 // unserved refuses members that Airflow has and that would change the answer here if they had an effect.
@@ -213,6 +206,11 @@ func (a *API) getRun(r *request) error {
 	if err != nil {
 		return err
 	}
+	return a.answerRun(r, one)
+}
+
+// answerRun answers with one run.
+func (a *API) answerRun(r *request, one run.DAGRun) error {
 	w, err := a.view(r.ctx()).wireRun(one)
 	if err != nil {
 		return err

@@ -113,11 +113,7 @@ func (a *API) patchRun(r *request) error {
 			return domain(err, "The DagRun "+r.path("dag_run_id"))
 		}
 	}
-	w, err := a.view(r.ctx()).wireRun(one)
-	if err != nil {
-		return err
-	}
-	return r.ok(w)
+	return a.answerRun(r, one)
 }
 
 // only refuses an update_mask with a field that cannot be changed.
@@ -159,9 +155,5 @@ func (a *API) clearRun(r *request) error {
 	if err != nil {
 		return err
 	}
-	w, err := a.view(r.ctx()).wireRun(one)
-	if err != nil {
-		return err
-	}
-	return r.ok(w)
+	return a.answerRun(r, one)
 }

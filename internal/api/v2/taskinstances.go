@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strconv"
 	"time"
@@ -252,6 +251,11 @@ func (a *API) answerTIs(r *request, f store.TIFilter) error {
 	if empty {
 		tis = nil
 	}
+	return a.answerInstances(r, tis, total)
+}
+
+// answerInstances answers with instances out of a total.
+func (a *API) answerInstances(r *request, tis []run.TaskInstance, total int) error {
 	out, err := a.view(r.ctx()).wireTIs(tis)
 	if err != nil {
 		return err
@@ -274,26 +278,20 @@ func (a *API) batchTIs(r *request) error {
 	}
 	f.States = stateFilter(f.States)
 	for name, into := range map[string]*string{"dag_ids": &f.DAGID, "dag_run_ids": &f.RunID, "task_ids": &f.TaskID} {
-		ids := body.texts(name)
-		if len(ids) > 1 {
-			return &refusal{status: http.StatusNotImplemented, detail: "More than one element in " + name + " is not served"}
-		}
-		if len(ids) == 1 {
-			*into = ids[0]
+		if *into, err = onlyOne(name, body.texts(name)); err != nil {
+			return err
 		}
 	}
-	limit, offset, order := body.integer("page_limit", 0), body.integer("page_offset", 0), body.text("order_by", 0)
+	page := readPage(body)
 	if err := body.unserved(append([]string{"executor", "queue"}, tisUnserved[:20]...)...); err != nil {
 		return err
 	}
 	if err := body.done(); err != nil {
 		return err
 	}
-	f.Limit, f.Offset = limitOf(limit), offsetOf(offset)
-	if order != nil {
-		if f.OrderBy, err = orderBy("TaskInstance", []string{*order}, tiOrder); err != nil {
-			return err
-		}
+	f.Limit, f.Offset = page.limit, page.offset
+	if f.OrderBy, err = orderBy("TaskInstance", page.order, tiOrder); err != nil {
+		return err
 	}
 	return a.answerTIs(r, f)
 }

@@ -101,11 +101,7 @@ func (a *API) patchTI(r *request) error {
 	if tis, _, err = a.addressed(r); err != nil { // as they are now; the answer lists the addressed ones only
 		return err
 	}
-	out, err := a.view(r.ctx()).wireTIs(tis)
-	if err != nil {
-		return err
-	}
-	return r.ok(wire.TaskInstances{TaskInstances: out, Total: len(out)})
+	return a.answerInstances(r, tis, len(tis))
 }
 
 func alreadyIn(tis []run.TaskInstance, s run.TaskState) error {
@@ -132,11 +128,7 @@ func (a *API) dryPatchTI(r *request) error {
 			return domain(err, "The Task Instance "+r.path("task_id"))
 		}
 	}
-	out, err := a.view(r.ctx()).wireTIs(tis)
-	if err != nil {
-		return err
-	}
-	return r.ok(wire.TaskInstances{TaskInstances: out, Total: len(out)})
+	return a.answerInstances(r, tis, len(tis))
 }
 
 // clearTIs is POST …/clearTaskInstances. As in Airflow it previews unless told otherwise, and takes failed ones only.
