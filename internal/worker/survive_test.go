@@ -439,8 +439,15 @@ func TestTheNewestServerWins(t *testing.T) {
 	old := f.connect()
 	f.server = nil
 	s := f.connect()
-	id := f.launch(f.attempt(``))
-	s.result(t, id)
+	a := f.attempt(``)
+	eventually(t, "the attempt starts", func() bool { // an order that the other one overtakes is lost, and given again
+		_ = s.Launch(t.Context(), a)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		_, started := s.started[a.ID]
+		return started || len(s.results[a.ID]) > 0
+	})
+	s.result(t, a.ID)
 	old.stop() // it connects again as long as it lives, and takes the worker back
 	eventually(t, "the worker is connected", func() bool { return s.Instance() != "" })
 }
