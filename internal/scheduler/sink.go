@@ -55,10 +55,21 @@ func (s *Scheduler) foldStarted(e executor.Started) {
 	if a.aside() || a.row.State == run.Running {
 		return
 	}
-	st.pending[e.AttemptID] = e
-	if st.pendingAt.IsZero() {
+	if len(st.pending) == 0 {
 		st.pendingAt = s.now().Add(s.cfg.StartedDelay)
 	}
+	st.pending[e.AttemptID] = e
+}
+
+// takePending takes an attempt out of those that wait to be recorded as running. The last one takes the wake-up along: a
+// time in the past that nobody clears would keep the loop turning.
+func (st *state) takePending(attemptID string) (executor.Started, bool) {
+	e, ok := st.pending[attemptID]
+	delete(st.pending, attemptID)
+	if len(st.pending) == 0 {
+		st.pendingAt = time.Time{}
+	}
+	return e, ok
 }
 
 // flushStarted records the processes that started. Batches that commit anyway take it along; by itself it waits for
@@ -95,7 +106,7 @@ func (s *Scheduler) foldFinished(b *batch, r executor.Result) error {
 		b.after = append(b.after, func() { s.acknowledge("", r.AttemptID) })
 		return nil
 	}
-	delete(st.pending, r.AttemptID)
+	st.takePending(r.AttemptID)
 	if (r.State == run.Deferred || r.State == run.AwaitingInput) && (a.aside() || r.Defer == nil) {
 		r = cannotWait(r)
 	}
@@ -166,9 +177,8 @@ func (s *Scheduler) failedByHand(k run.Key, kind string) bool {
 func (s *Scheduler) lose(b *batch, a *openAttempt, reason string) {
 	s.log.Warn("an attempt is lost", "attempt", a.row.ID, "dag", a.row.DAGID, "run", a.row.RunID, "task", a.row.TaskID, "reason", reason)
 	r := executor.Result{AttemptID: a.row.ID, State: run.Failed, Infra: true, Reason: reason, EndedAt: b.now, StartedAt: a.row.StartedAt}
-	if e, ok := s.st.pending[a.row.ID]; ok {
+	if e, ok := s.st.takePending(a.row.ID); ok {
 		r.StartedAt = &e.At
-		delete(s.st.pending, a.row.ID)
 	}
 	s.ended(b, a, r)
 	delete(s.st.attempts, a.row.ID)
