@@ -12,6 +12,8 @@ def as_list(given):
 
 def run(kind, callbacks, context):
     """Run callbacks of one kind; return those that raised, as "kind: Error: message"."""
+    if not callbacks:
+        return []
     import logging
 
     from .trace import one_line

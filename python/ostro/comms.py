@@ -33,6 +33,8 @@ EXIT_GONE = 75
 _SMALL_READ, _LARGE_READ = 1 << 14, 1 << 20  # a small buffer first: a fresh fork pays for every page it touches
 _HEADER = struct.Struct(">I")
 _dump = json.JSONEncoder(separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode
+_parse = json.JSONDecoder().decode
+_MSG_CMSG_CLOEXEC, _MSG_CTRUNC = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_CTRUNC)  # as enums they are slow
 _dump_ascii = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -96,7 +98,7 @@ class Decoder:
         data = bytes(memoryview(buffer)[4 : 4 + size])
         del buffer[: 4 + size]
         try:
-            frame = json.loads(data)
+            frame = _parse(str(data, "utf-8"))
         except ValueError as err:
             raise ProtocolError("frame is not JSON: %s" % err)
         if not isinstance(frame, dict):
@@ -123,7 +125,9 @@ class Comms:
         self._decoder = Decoder()
         self._send_lock = threading.Lock()
         self._last_id = 0
-        self._cond = threading.Condition()  # guards what follows; its lock is re-entrant, for signal handlers
+        self._lock = threading.RLock()  # guards what follows; re-entrant, for signal handlers
+        self._cond = threading.Condition(self._lock)
+        self._sleepers = 0  # threads that wait for another one to read
         self._waiting = set()
         self._answers = {}
         self._notes = []
@@ -177,7 +181,7 @@ class Comms:
     def _register(self):
         self._enter()
         try:
-            with self._cond:
+            with self._lock:
                 self._last_id += 1
                 self._waiting.add(self._last_id)
                 return self._last_id
@@ -206,7 +210,7 @@ class Comms:
             while True:
                 self._enter()
                 try:
-                    with self._cond:
+                    with self._lock:
                         frame = self._take(rid)
                         if frame is not None:
                             return frame
@@ -218,9 +222,13 @@ class Comms:
                 if leading:
                     self._read_some()
                     continue
-                with self._cond:
+                with self._lock:
                     if self._reader is not None and rid not in self._answers:
-                        self._cond.wait()
+                        self._sleepers += 1
+                        try:
+                            self._cond.wait()
+                        finally:
+                            self._sleepers -= 1
         finally:
             if leading:
                 self._hand_over()
@@ -233,9 +241,10 @@ class Comms:
     def _hand_over(self):
         self._enter()
         try:
-            with self._cond:
+            with self._lock:
                 self._reader = None
-                self._cond.notify_all()
+                if self._sleepers:
+                    self._cond.notify_all()
         finally:
             self._leave()
 
@@ -254,12 +263,13 @@ class Comms:
                 self._on_gone()
                 raise EOFError("the worker is gone")
             self._decoder.feed(data)
-            with self._cond:
+            with self._lock:
                 frame = self._decoder.next()
                 while frame is not None:
                     self._distribute(frame)
                     frame = self._decoder.next()
-                self._cond.notify_all()
+                if self._sleepers:
+                    self._cond.notify_all()
         finally:
             self._leave()
 
@@ -317,13 +327,13 @@ class Comms:
 
 def receive_with_fds(sock, size=1 << 16):
     """Read once from ``sock``; return the bytes and the file descriptors that came with them (close-on-exec)."""
-    data, control, flags, _ = sock.recvmsg(size, socket.CMSG_SPACE(16 * 4), socket.MSG_CMSG_CLOEXEC)
+    data, control, flags, _ = sock.recvmsg(size, socket.CMSG_SPACE(16 * 4), _MSG_CMSG_CLOEXEC)
     fds = []
     for level, kind, payload in control:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             count = len(payload) // 4
             fds.extend(struct.unpack("%di" % count, payload[: count * 4]))
-    if flags & socket.MSG_CTRUNC:
+    if flags & _MSG_CTRUNC:
         for fd in fds:
             os.close(fd)
         raise ProtocolError("file descriptors were lost on the way")

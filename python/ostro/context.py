@@ -11,19 +11,22 @@ from .params import ParamsDict
 
 
 class Context(MutableMapping):
-    """A mapping whose values are computed once, on first use."""
+    """A mapping whose values are computed once, on first use, by functions of where they come from.
 
-    def __init__(self, makers, values=None):
-        self._makers, self._values = dict(makers), dict(values or {})
+    The functions are one table for all tasks: a fork pays for what it makes, and for every page it touches.
+    """
+
+    def __init__(self, makers, source, values=None, removed=()):
+        self._makers, self._source, self._values, self._removed = makers, source, dict(values or {}), set(removed)
 
     def __getitem__(self, name):
         if name in self._values:
             return self._values[name]
-        if name not in self._makers:
+        if name not in self._makers or name in self._removed:
             from .settings import nearest
 
             raise KeyError(no_date(self, name) or "the context has no %r%s" % (name, nearest(name, self)))
-        value = self._values[name] = self._makers[name]()
+        value = self._values[name] = self._makers[name](self._source)
         return value
 
     def __setitem__(self, name, value):
@@ -32,17 +35,18 @@ class Context(MutableMapping):
     def __delitem__(self, name):
         if name not in self:
             raise KeyError(name)
-        self._makers.pop(name, None)
+        self._removed.add(name)
         self._values.pop(name, None)
 
     def __contains__(self, name):
-        return name in self._values or name in self._makers
+        return name in self._values or (name in self._makers and name not in self._removed)
 
     def __iter__(self):
-        return iter(dict.fromkeys(list(self._makers) + list(self._values)))
+        made = [name for name in self._makers if name not in self._removed]
+        return iter(dict.fromkeys(made + list(self._values)))
 
     def __len__(self):
-        return len(set(self._makers) | set(self._values))
+        return sum(1 for _ in self)
 
     def __repr__(self):
         return "<Context: %s>" % ", ".join(sorted(self))
@@ -54,7 +58,7 @@ class Context(MutableMapping):
         return self[name]
 
     def copy(self):
-        return Context(self._makers, self._values)
+        return Context(self._makers, self._source, self._values, self._removed)
 
     __copy__ = copy
 
@@ -203,84 +207,112 @@ def context_to_env(context):
     return out
 
 
+class _Source:
+    """Where the values of one attempt's context come from."""
+
+    def __init__(self, task, ti, run_fields, startup):
+        self.dag, self.task, self.ti, self.fields, self.startup = task.dag, task, ti, run_fields, startup
+        self.run = DagRunView(run_fields, self.dag)
+
+    def date(self, name):
+        """Return a date of the run, its logical date where it has no such date."""
+        return dates.plain(self.fields.get(name)) or dates.plain(self.fields["logical_date"])
+
+    def neighbour(self, name):
+        """Return a date of the run before or after.
+
+        Around a run by hand they are the run's own date, as in Airflow 2.
+        """
+        when = self.startup.get(name)
+        if when is None and self.fields.get("run_type") == "manual":
+            when = self.fields["logical_date"]
+        return dates.plain(when)
+
+
 def build(task, ti, run_fields, startup_context):
     """Return the context of one attempt."""
-    dag = task.dag
-    run = DagRunView(run_fields, dag)
-    makers = {
-        "dag": lambda: dag, "task": lambda: ti.task, "ti": lambda: ti, "task_instance": lambda: ti,
-        "run_id": lambda: ti.run_id, "dag_run": lambda: run, "params": lambda: merged_params(dag, task, run.conf),
-        "var": _Var, "conn": ConnectionAccessor, "macros": _Macros, "inlets": lambda: task.inlets,
-        "outlets": lambda: task.outlets, "outlet_events": lambda: _events("OutletEventAccessors", task.outlets),
-        "inlet_events": lambda: _events("InletEventsAccessors", task.inlets),
-        "map_index_template": lambda: task.map_index_template,
-        "expanded_ti_count": lambda: startup_context.get("expanded_ti_count"),
-        "task_reschedule_count": lambda: startup_context.get("task_reschedule_count", 0),
-        "task_instance_key_str": lambda: "__".join(
-            (ti.dag_id, ti.task_id, _nodash(run_fields.get("logical_date")) or ti.run_id)),
-        "triggering_asset_events": lambda: _events("TriggeringAssetEvents", run.consumed_asset_events),
-        "triggering_dataset_events": lambda: _events("TriggeringAssetEvents", run.consumed_asset_events),
-        "partition_key": lambda: run.partition_key, "task_state_store": lambda: _NoState("task_state_store"),
-        "asset_state_store": lambda: _NoState("asset_state_store"),
-        "prev_start_date_success": lambda: ti.previous_success("start_date"),
-        "prev_end_date_success": lambda: ti.previous_success("end_date"),
-        "start_date": lambda: ti.start_date, "test_mode": lambda: False, "conf": _conf,
-    }
-    if run_fields.get("logical_date"):
-        makers.update(_dated(ti, run_fields, startup_context))
-    return Context(makers)
+    makers = _WITH_DATES if run_fields.get("logical_date") else _WITHOUT_DATES
+    return Context(makers, _Source(task, ti, run_fields, startup_context))
 
 
-def _conf():
+def _conf(_):
     from .configuration import conf
 
     return conf
 
 
-def _nodash(when):
-    return dates.plain(when).strftime("%Y%m%d") if when else ""
+def _instance_key(at):
+    when = at.fields.get("logical_date")
+    return "__".join((at.ti.dag_id, at.ti.task_id, dates.plain(when).strftime("%Y%m%d") if when else at.ti.run_id))
 
 
-def _dated(ti, run_fields, startup_context):
-    """The names that exist only for a run with a logical date."""
-    logical = dates.plain(run_fields["logical_date"])
-    start = dates.plain(run_fields.get("data_interval_start")) or logical
-    end = dates.plain(run_fields.get("data_interval_end")) or logical
+# Name → function of a _Source.
+_WITHOUT_DATES = {
+    "dag": lambda at: at.dag, "task": lambda at: at.ti.task, "ti": lambda at: at.ti,
+    "task_instance": lambda at: at.ti, "run_id": lambda at: at.ti.run_id, "dag_run": lambda at: at.run,
+    "params": lambda at: merged_params(at.dag, at.task, at.run.conf), "var": lambda at: _Var(),
+    "conn": lambda at: ConnectionAccessor(), "macros": lambda at: _Macros(), "inlets": lambda at: at.task.inlets,
+    "outlets": lambda at: at.task.outlets, "outlet_events": lambda at: _events("OutletEventAccessors", at.task.outlets),
+    "inlet_events": lambda at: _events("InletEventsAccessors", at.task.inlets),
+    "map_index_template": lambda at: at.task.map_index_template,
+    "expanded_ti_count": lambda at: at.startup.get("expanded_ti_count"),
+    "task_reschedule_count": lambda at: at.startup.get("task_reschedule_count", 0),
+    "task_instance_key_str": _instance_key,
+    "triggering_asset_events": lambda at: _events("TriggeringAssetEvents", at.run.consumed_asset_events),
+    "triggering_dataset_events": lambda at: _events("TriggeringAssetEvents", at.run.consumed_asset_events),
+    "partition_key": lambda at: at.run.partition_key, "task_state_store": lambda at: _NoState("task_state_store"),
+    "asset_state_store": lambda at: _NoState("asset_state_store"),
+    "prev_start_date_success": lambda at: at.ti.previous_success("start_date"),
+    "prev_end_date_success": lambda at: at.ti.previous_success("end_date"),
+    "start_date": lambda at: at.ti.start_date, "test_mode": lambda at: False, "conf": _conf,
+}
 
-    def day(offset, pattern="%Y-%m-%d"):
-        return lambda: (logical + datetime.timedelta(days=offset)).strftime(pattern)
 
-    def neighbour(name, pattern=None):
-        def value():
-            when = startup_context.get(name)
-            if when is None and run_fields.get("run_type") == "manual":
-                # Airflow 2: around a run by hand, "previous" and "next" are the run's own date.
-                when = logical
-            if when is None:
-                return None
-            return dates.plain(when).strftime(pattern) if pattern else dates.shown(when)
+def _shown(name):
+    return lambda at: dates.shown(at.date(name))
 
-        return value
 
-    iso = logical.isoformat
-    return {
-        "logical_date": lambda: dates.shown(logical), "execution_date": lambda: dates.shown(logical),
-        "ds": day(0), "ds_nodash": day(0, "%Y%m%d"), "ts": iso,
-        "ts_nodash": lambda: logical.strftime("%Y%m%dT%H%M%S"),
-        "ts_nodash_with_tz": lambda: iso().replace("-", "").replace(":", ""),
-        "data_interval_start": lambda: dates.shown(start), "data_interval_end": lambda: dates.shown(end),
-        "prev_data_interval_start_success": lambda: ti.previous_success("data_interval_start"),
-        "prev_data_interval_end_success": lambda: ti.previous_success("data_interval_end"),
-        "prev_execution_date_success": lambda: ti.previous_success("data_interval_start"),
-        "tomorrow_ds": day(1), "tomorrow_ds_nodash": day(1, "%Y%m%d"),
-        "yesterday_ds": day(-1), "yesterday_ds_nodash": day(-1, "%Y%m%d"),
-        "next_execution_date": neighbour("next_data_interval_start"),
-        "prev_execution_date": neighbour("prev_data_interval_start"),
-        "next_ds": neighbour("next_data_interval_start", "%Y-%m-%d"),
-        "next_ds_nodash": neighbour("next_data_interval_start", "%Y%m%d"),
-        "prev_ds": neighbour("prev_data_interval_start", "%Y-%m-%d"),
-        "prev_ds_nodash": neighbour("prev_data_interval_start", "%Y%m%d"),
-    }
+def _day(offset, pattern="%Y-%m-%d"):
+    return lambda at: (at.date("logical_date") + datetime.timedelta(days=offset)).strftime(pattern)
+
+
+def _neighbour(name, pattern=None):
+    def value(at):
+        when = at.neighbour(name)
+        if when is None:
+            return None
+        return when.strftime(pattern) if pattern else dates.shown(when)
+
+    return value
+
+
+def _iso(at):
+    return at.date("logical_date").isoformat()
+
+
+def _previous_success(name):
+    return lambda at: at.ti.previous_success(name)
+
+
+# And those of a run that has a logical date.
+_WITH_DATES = {
+    **_WITHOUT_DATES,
+    "logical_date": _shown("logical_date"), "execution_date": _shown("logical_date"),
+    "ds": _day(0), "ds_nodash": _day(0, "%Y%m%d"), "ts": _iso, "ts_nodash": _day(0, "%Y%m%dT%H%M%S"),
+    "ts_nodash_with_tz": lambda at: _iso(at).replace("-", "").replace(":", ""),
+    "data_interval_start": _shown("data_interval_start"), "data_interval_end": _shown("data_interval_end"),
+    "prev_data_interval_start_success": _previous_success("data_interval_start"),
+    "prev_data_interval_end_success": _previous_success("data_interval_end"),
+    "prev_execution_date_success": _previous_success("data_interval_start"),
+    "tomorrow_ds": _day(1), "tomorrow_ds_nodash": _day(1, "%Y%m%d"),
+    "yesterday_ds": _day(-1), "yesterday_ds_nodash": _day(-1, "%Y%m%d"),
+    "next_execution_date": _neighbour("next_data_interval_start"),
+    "prev_execution_date": _neighbour("prev_data_interval_start"),
+    "next_ds": _neighbour("next_data_interval_start", "%Y-%m-%d"),
+    "next_ds_nodash": _neighbour("next_data_interval_start", "%Y%m%d"),
+    "prev_ds": _neighbour("prev_data_interval_start", "%Y-%m-%d"),
+    "prev_ds_nodash": _neighbour("prev_data_interval_start", "%Y%m%d"),
+}
 
 
 def merged_params(dag, task, conf):

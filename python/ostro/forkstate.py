@@ -59,7 +59,9 @@ class Environment:
     def impose(self):
         """Set the variables for the import. Call before any library that reads them is loaded."""
         for name, value in _IMPOSED.items():
-            self._before.setdefault(name, os.environ.get(name))
+            now = os.environ.get(name)
+            if name not in self._before or now != self._imposed.get(name):
+                self._before[name] = now
             self._imposed[name] = os.environ[name] = value
 
     def get(self, name):
@@ -70,7 +72,7 @@ class Environment:
         return value
 
     def restore(self):
-        """Take back what the worker set. Call in the child."""
+        """Take back what was set for the import. Call before forking."""
         for name, value in self._before.items():
             if os.environ.get(name) != self._imposed[name]:
                 continue

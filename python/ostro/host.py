@@ -26,7 +26,8 @@ from ostro import comms as wire
 from ostro import forksafe, forkstate, kernel, preload, proctree, task
 
 _PARENT_DIED = signal.SIGRTMIN
-_OURS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, _PARENT_DIED)
+_OURS = tuple(map(int, (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, _PARENT_DIED)))
+_BLOCK, _UNBLOCK, _SETMASK = int(signal.SIG_BLOCK), int(signal.SIG_UNBLOCK), int(signal.SIG_SETMASK)
 _STRAY_PATIENCE = 5.0  # seconds an end is held back for processes that do not die of SIGKILL
 _SPARE_IDLE = float(os.environ.get("OSTRO_SPARE_IDLE") or 10)  # seconds after the last Fork during which forks are kept waiting
 _SPARE_DELAY = 0.05  # seconds a task runs before one is made beside it; making it would delay the end of a shorter one
@@ -50,7 +51,6 @@ class Host:
     def __init__(self, sock):
         self._sock = sock
         self._environment = forkstate.Environment(os.environ)
-        self._environment.impose()
         self._threads = forkstate.NativeThreads(self._environment)
         self._random = forkstate.RandomStates()
         self._files = forkstate.OpenFiles()
@@ -182,6 +182,7 @@ class Host:
             raise wire.RemoteError("INVALID_REQUEST", "this host serves %s, not %s" % (self._file[1], body["file"]))
         self._drop_spares()
         self._forget_signals()
+        self._environment.impose()
         kernel.set_parent_death_signal(signal.SIGKILL)
         try:
             if self._file is None:
@@ -255,6 +256,8 @@ class Host:
     def _settle(self):
         """Bring the process into the state that is copied from now on."""
         _warm_templates(self._described["dags"], self._dags.values())
+        task.rehearse(self._files)
+        self._environment.restore()
         self._threads.settle()
         self._random.capture()
         if self._gc_enabled is None:
@@ -308,7 +311,7 @@ class Host:
         ours, theirs = socket.socketpair()
         process = task.Process(wire.Comms(), self._files)
         self._files.flush()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+        kernel.pthread_sigmask(_BLOCK, _OURS)
         try:
             pid = os.fork()
             if pid == 0:
@@ -319,7 +322,7 @@ class Host:
             raise wire.RemoteError("UNAVAILABLE", "cannot fork: %s" % err)
         finally:
             if os.getpid() == self._pid:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _OURS)
+                kernel.pthread_sigmask(_UNBLOCK, _OURS)
                 theirs.close()
         return pid, ours
 
@@ -356,14 +359,15 @@ class Host:
             if os.getppid() != self._pid:
                 os._exit(wire.EXIT_GONE)
             for signum, handler in self._handlers.items():
-                signal.signal(signum, handler)
-            self._environment.restore()
+                kernel.signal(signum, handler)
             self._threads.restore()
             self._random.restore()
             if self._gc_enabled:
                 gc.enable()
             if not not_yours:  # a task waits already where there are descriptors to close
                 task.rehearse(self._files)
+                proctree.reap()
+                signal.setitimer(signal.ITIMER_REAL, 0)
             fds = wire.receive_with_fds(line)[1]
             if not fds:
                 os._exit(0)
@@ -374,7 +378,7 @@ class Host:
             os.close(out)
             os.close(err)
             process.attach(channel)
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            kernel.pthread_sigmask(_SETMASK, ())
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -490,7 +494,7 @@ class Host:
 
     def _listen_to_signals(self):
         """Take over the signals the loop lives on; what the file has set for them is for its tasks."""
-        found = {signum: signal.getsignal(signum) for signum in _OURS}
+        found = {signum: kernel.getsignal(signum) for signum in _OURS}
         self._handlers = {signum: handler for signum, handler in found.items() if handler is not None}
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, lambda *_: None)
@@ -534,7 +538,10 @@ def _owner_of(pid, facts, suspects):
 
 
 def _warm_templates(described, dags):
-    """Import Jinja and compile the templates when there are any, so that not every fork does."""
+    """Import Jinja and compile the templates that need it, and make the operators' loggers, so that not every fork does."""
+    for dag in dags:
+        for one in getattr(dag, "tasks", ()):
+            getattr(one, "log", None)
     if any("{{" in text or "{%" in text for text in map(repr, described)):
         from . import template
 

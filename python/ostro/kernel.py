@@ -1,8 +1,14 @@
-"""The few system calls Python has no function for, resolved once so that a forked child only calls them."""
+"""The few system calls Python has no function for, or a slow one, resolved once so that a forked child only calls them.
+
+What comes from _signal are the functions of module signal, with plain numbers.
+"""
 
 import ctypes
 import os
 import sys
+
+# Module signal wraps these to turn numbers into enums, which costs a fresh fork more than the call itself.
+from _signal import SIG_DFL, SIG_IGN, getsignal, pthread_sigmask, signal  # noqa: F401
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36

@@ -6,7 +6,8 @@ a fork spends most of its time copying those pages; a second one takes a tenth. 
 
 import logging
 
-from . import context_stack, runner, settings
+from . import context_stack, runner, settings, tasklog
+from .dag import DAG
 from .operators.python import PythonOperator
 
 _WHEN = "2024-01-01T00:00:00Z"
@@ -35,8 +36,6 @@ def _nothing(ds, ti):
 
 
 def _make():
-    from .dag import DAG
-
     warnings = settings.warnings[:]
     dag = DAG("rehearsal", schedule=None)
     before = context_stack.dags[:], context_stack.groups[:], context_stack.scopes[:]
@@ -60,12 +59,14 @@ def prepare():
 
 
 def run():
-    """Run the task that does nothing; leaves logging as it was."""
-    prepare()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    """Run the task that does nothing, once ``prepare`` was called; leaves logging as it was."""
+    loggers = [logging.getLogger(name) for name in (None, "airflow", "airflow.task")]
+    kept = [(logger.handlers[:], logger.filters[:]) for logger in loggers]
+    for logger in loggers:  # the author's are not for this
+        logger.handlers[:] = [one for one in logger.handlers if isinstance(one, tasklog.CommsHandler)]
+        logger.filters[:] = []
     try:
         runner.run_task(_STARTUP, _Silent(), _dag)
     finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
+        for logger, (handlers, filters) in zip(loggers, kept):
+            logger.handlers[:], logger.filters[:] = handlers, filters

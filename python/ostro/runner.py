@@ -11,6 +11,7 @@ import threading
 
 from . import callbacks, dates, live, tasklog, template, trace
 from . import context as contexts
+from .comms import FrameTooLarge
 from .exceptions import (
     AirflowException,
     AirflowFailException,
@@ -354,8 +355,6 @@ class _Attempt:
 
     def _finish_fitting(self, kind, fields, callback):
         """Finish; when the XComs are too large to be told, the task has failed for that reason."""
-        from .comms import FrameTooLarge
-
         try:
             return self._finish(kind, fields, callback)
         except FrameTooLarge:

@@ -30,22 +30,26 @@ LEFTOVER_GRACE = 0.5
 EXIT_TERMINATED = 128 + signal.SIGTERM
 KIND_CALLBACK = "callback"
 KIND_TRIGGERER = "triggerer"
+_SIGTERM, _SIGALRM = int(signal.SIGTERM), int(signal.SIGALRM)
 
 
-_NEEDED = ("ostro.exceptions", "ostro.runner", "ostro.template", "ostro.rehearsal", "copy")
+_NEEDED = ("ostro.tasklog", "ostro.rehearsal", "ostro.exceptions", "ostro.runner", "ostro.template", "copy")
 
 
 def prepare():
     """Import what a task process needs. Call in the host, so that its forks find it there."""
-    for name in _NEEDED:
-        importlib.import_module(name)
+    tasklog, rehearsal, *_ = [importlib.import_module(name) for name in _NEEDED]
+    tasklog.prepare()
+    rehearsal.prepare()
 
 
 def rehearse(files):
-    """Do once what every task does, so that a fork that waits for its task has its own copy of those pages by then.
+    """Do once what every task does.
 
-    A fork shares its parent's memory until it writes; in Python reading writes too (reference counts), and each page
-    first touched costs about two microseconds, some hundred of them a good part of a short task.
+    In a fork that waits for its task, so that it has its own copy of the pages that takes by then: a fork shares its
+    parent's memory until it writes, in Python reading writes too (reference counts), and a page costs some microseconds,
+    hundreds of them most of a short task. In the host before it forks, so that what the interpreter learns the first time
+    (specialised instructions, caches of types) is shared and not learned in every fork.
     """
     import ostro.rehearsal
 
@@ -56,14 +60,12 @@ def rehearse(files):
             wire.encode({"type": "StartupDetails", "ti": {"dag_id": "", "map_index": -1}, "env": {"OSTRO_ATTEMPT_ID": ""}})
         )
         startup = process.comms.receive()
-        os.environ.update(startup["env"])
+        _set_environment(startup["env"])
         del os.environ["OSTRO_ATTEMPT_ID"]
         process._log("info", "rehearsal")
         process.comms.send({"type": "RetryTask", "end_date": _now(), "reason": ""})
         process._flush()
         ostro.rehearsal.run()
-        proctree.reap()
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 class Process:
@@ -80,7 +82,7 @@ class Process:
         """Become the task process on ``channel``: from here on SIGTERM runs on_kill and raises AirflowTaskTerminated."""
         self._pid = os.getpid()
         self.comms.attach(channel)
-        signal.signal(signal.SIGTERM, self._on_term)
+        kernel.signal(_SIGTERM, self._on_term)
         _keep_terms_from_getting_lost()
 
     def start(self):
@@ -92,7 +94,7 @@ class Process:
         kernel.set_title("ostro task %s.%s" % (ti.get("dag_id"), ti.get("task_id")))
         env = startup.get("env")
         if env:
-            os.environ.update(env)
+            _set_environment(env)
             if "TZ" in env:
                 time.tzset()
         return startup
@@ -146,8 +148,8 @@ class Process:
     def finish(self, status):
         """End the process as a Python program ends, with a time limit, and leave no process behind."""
         try:
-            signal.signal(signal.SIGTERM, lambda *_: self.comms.interrupt(lambda: self._leave(EXIT_TERMINATED)))
-            signal.signal(signal.SIGALRM, lambda *_: self.comms.interrupt(lambda: self._overdue(status)))
+            kernel.signal(_SIGTERM, lambda *_: self.comms.interrupt(lambda: self._leave(EXIT_TERMINATED)))
+            kernel.signal(_SIGALRM, lambda *_: self.comms.interrupt(lambda: self._overdue(status)))
             signal.setitimer(signal.ITIMER_REAL, self._limit)
             threading._shutdown()
         except BaseException:
@@ -161,7 +163,7 @@ class Process:
     def _leave(self, status):
         try:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            kernel.signal(_SIGTERM, kernel.SIG_IGN)
             self._flush()
             self._end_leftovers()
         finally:
@@ -207,6 +209,12 @@ class Process:
             print(event, error, sep="\n", file=sys.stderr)
 
 
+def _set_environment(env):
+    environ = os.environ
+    for name, value in env.items():  # update() looks at what it is given in ways that cost a fresh fork
+        environ[name] = value
+
+
 def _keep_terms_from_getting_lost():
     """Have the task's own forks die of SIGTERM, also of one that comes while they are being made.
 
@@ -215,13 +223,13 @@ def _keep_terms_from_getting_lost():
     masks = []
 
     def before():
-        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,)))
+        masks.append(kernel.pthread_sigmask(signal.SIG_BLOCK, (_SIGTERM,)))
 
     def after():
-        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop())
+        kernel.pthread_sigmask(signal.SIG_SETMASK, masks.pop())
 
     def in_child():
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        kernel.signal(_SIGTERM, kernel.SIG_DFL)
         after()
 
     os.register_at_fork(before=before, after_in_parent=after, after_in_child=in_child)

@@ -3,6 +3,8 @@
 import datetime
 import logging
 
+from .comms import FrameTooLarge
+
 _LEVELS = ((logging.CRITICAL, "critical"), (logging.ERROR, "error"), (logging.WARNING, "warning"),
            (logging.INFO, "info"))
 
@@ -15,11 +17,11 @@ class CommsHandler(logging.Handler):
 
     def __init__(self, comms):
         super().__init__()
-        self.comms = comms
+        self.comms = comms  # None in a host, whose file logs to nobody once it is imported
         self._busy = False
 
     def emit(self, record):
-        if self._busy:
+        if self._busy or self.comms is None:
             return
         self._busy = True
         try:
@@ -30,8 +32,6 @@ class CommsHandler(logging.Handler):
             self._busy = False
 
     def _send(self, body):
-        from .comms import FrameTooLarge
-
         try:
             self.comms.send(body)
         except FrameTooLarge:
@@ -57,13 +57,26 @@ def message(record):
     return out
 
 
+_handler = CommsHandler(None)
+
+
 def install(comms, level="INFO"):
-    """Make every logger's records LogRecord messages on ``comms``; replaces what was installed before."""
+    """Make every logger's records LogRecord messages on ``comms``; replaces what was installed before.
+
+    In a fork of a host that has called ``prepare`` there is little left to do.
+    """
+    _handler.comms = comms
+    if logging.getLogger().handlers != [_handler]:
+        prepare(level)
+
+
+def prepare(level="INFO"):
+    """Take over logging as it is after the import of a DAG file."""
     root = logging.getLogger()
     for handler in root.handlers[:]:
         if isinstance(handler, (CommsHandler, logging.StreamHandler)):
             root.removeHandler(handler)
-    root.addHandler(CommsHandler(comms))
+    root.addHandler(_handler)
     root.setLevel(level)
     for name in ("airflow.task", "airflow.processor", "airflow"):
         logger = logging.getLogger(name)

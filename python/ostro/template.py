@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import sys
 from collections.abc import MutableMapping
 
@@ -14,6 +15,35 @@ _MARKS = ("{{", "{%", "{#")
 
 def has_template(text):
     return any(mark in text for mark in _MARKS)
+
+
+_NAME = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
+_WORDS = frozenset("true false none and or not is in if else self loop super caller varargs kwargs".split())
+
+
+def pieces(text):
+    """Cut a template that only names values, such as "out/{{ ds }}", into literal, name, literal, ...; else return ().
+
+    Such a template means the same without Jinja, which touches more memory than many a task.
+    """
+    known = _pieces.get(text)
+    if known is None:
+        cut = _NAME.split(text)
+        odd = any(mark in part for part in cut[::2] for mark in ("{{", "{%", "{#", "}}", "%}", "#}", "\r"))
+        odd = odd or any(part.endswith("{") for part in cut[:-1:2]) or any(part.startswith("}") for part in cut[2::2])
+        odd = odd or text.endswith("\n") or any(name.lower() in _WORDS for name in cut[1::2])
+        known = _pieces[text] = () if odd or len(cut) < 3 else tuple(cut)
+    return known
+
+
+_pieces = {}
+
+
+def _named_only(text, dag):
+    """Return the pieces of a template that needs no Jinja in this DAG, else ()."""
+    if dag is not None and (dag.jinja_environment_kwargs or dag.render_template_as_native_obj):
+        return ()
+    return pieces(text)
 
 
 class LiteralValue:
@@ -135,6 +165,8 @@ def warm(dags, most=300):
             fields = getattr(task, "template_fields", ())
             texts = list(_texts([getattr(task, name, None) for name in fields])) if most > 0 else []
             for text in texts:
+                if task.render_template_as_native_obj is None and _named_only(text, dag):
+                    continue
                 try:
                     env = environment(task, dag)
                     _warm[id(dag), type(env).__name__ == "Native"] = env
@@ -178,7 +210,7 @@ def _needs_jinja(task, name):
         if name == "op_kwargs" and task.partial_kwargs.get("op_kwargs") is not None:
             values.append(getattr(task.mapping, "values", None))
     ends = tuple(task.operator_class.template_ext)
-    return any(has_template(text) or text.endswith(ends) for text in _every_text(values))
+    return any(has_template(text) and not _named_only(text, task.dag) or text.endswith(ends) for text in _every_text(values))
 
 
 def _installed(name):
@@ -308,6 +340,9 @@ class Renderer:
         if not has_template(text):
             # Jinja drops one newline at the end; so that a value means the same with and without a template, so do we.
             return text[:-1] if text.endswith("\n") else text
+        named = self._from_context(text)
+        if named is not None:
+            return named
         try:
             template = _compiled.get((id(self.env), text)) or self.env.from_string(text)
             return _expand(template, self.context, self.native)
@@ -315,6 +350,15 @@ class Renderer:
             raise
         except Exception as fault:
             raise self._explained(fault, text) from fault
+
+    def _from_context(self, text):
+        """Render a template that only names what the context has; None for every other."""
+        if self._env is not None or self.task.render_template_as_native_obj:
+            return None
+        cut, context = _named_only(text, self.task.dag), self.context
+        if not cut or not all(name in context for name in cut[1::2]):
+            return None
+        return "".join([str(context[part]) if i % 2 else part for i, part in enumerate(cut)])
 
     def _file(self, name):
         try:

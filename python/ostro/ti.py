@@ -2,7 +2,7 @@
 
 import datetime
 
-from . import dates, live
+from . import dates, live, serialize
 from .params import NOTSET
 from .xcom import decode, encode, map_length, push
 from .xcomarg import ALL, RETURN_KEY, LazyXComSequence
@@ -262,9 +262,7 @@ class TaskInstance:
 
     def send_rendered_fields(self, task):
         """Show the rendered arguments of a task."""
-        from .serialize import fields
-
-        shown = fields(task)
+        shown = serialize.fields(task)
         if shown:
             live.send({"type": "SetRenderedFields", "rendered_fields": _cut(shown)})
 

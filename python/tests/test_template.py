@@ -95,8 +95,9 @@ def test_without_jinja_a_template_is_an_error_that_says_what_to_install(monkeypa
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     assert render("plain text") == "plain text"
-    assert render("{{ ds }}") == ("AirflowException: 'value' of task 'show' has a template and Jinja2 is not installed in "
-                                  "this Python: pip install jinja2")
+    assert render("on {{ ds }} and {{run_id}}") == "on 2024-01-01 and r1"
+    assert render("{{ ds | upper }}") == (
+        "AirflowException: 'value' of task 'show' has a template and Jinja2 is not installed in this Python: pip install jinja2")
 
 
 def test_templates_are_sandboxed():
@@ -143,3 +144,28 @@ def test_nested_objects_with_template_fields_are_rendered():
 def test_a_run_without_a_logical_date_has_no_ds():
     assert "'ds' is undefined" in render("{{ ds }}", logical=None)
     assert render("{{ run_id }} {{ task_instance_key_str }}", logical=None) == "r1 d__show__r1"
+
+
+@pytest.mark.parametrize("text", [
+    "{{ a }}", "x{{a}}y{{ b }}z", "{{a}}{{b}}", "{ {{ a }} }", "{{ a }}\n", "{{ a }}\n\n", "a\r\nb {{ a }}", "{# {{ a }} #}",
+    "{% raw %}{{ a }}{% endraw %}", "{{ '{{ a }}' }}", "{{{ a }}}", "{{- a -}} {{ b }}", " {{- a }}", "{{ none }}|{{ None }}",
+    "{{ true }}", "{{ a }} }} {{ b }}", "{{ a }}}", "{{ a | upper }}", "{{ a.b }}", "{{ é }}", "{{ a\n}}", "{{\ta }}",
+    "{{ self }}", "{{ _a1 }}",
+])
+def test_a_template_that_only_names_values_means_what_it_means_to_jinja(text):
+    import jinja2
+
+    from ostro import template
+
+    values = {"a": "A", "b": 2, "é": "e", "_a1": None}
+    cut = template.pieces(text)
+    if cut:
+        ours = "".join(str(values[part]) if i % 2 else part for i, part in enumerate(cut))
+        assert ours == jinja2.Environment().from_string(text).render(values)
+
+
+def test_most_templates_that_only_name_values_need_no_jinja():
+    from ostro import template
+
+    assert template.pieces("out/{{ ds }}/{{run_id}}.csv") == ("out/", "ds", "/", "run_id", ".csv")
+    assert template.pieces("{{ a }} }}") == template.pieces("{{ none }} {{ a }}") == template.pieces("plain") == ()

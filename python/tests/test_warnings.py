@@ -72,11 +72,12 @@ def shown(text, n=0): ...
 
 with DAG("d"):
     BashOperator(task_id="plain", bash_command="echo {}")
-    BashOperator(task_id="a", bash_command="echo {{ ds }}", env={"A": "{{ run_id }}"})
+    BashOperator(task_id="names", bash_command="echo {{ ds }}")
+    BashOperator(task_id="a", bash_command="echo {{ ds | upper }}", env={"A": "{{ dag.dag_id }}"})
     BashOperator(task_id="script", bash_command="run.sh")
-    shown(["{{ ds }}"])
-    shown.override(task_id="m").partial(text="{{ ds }}").expand(n=[1])
-    BashOperator.partial(task_id="n").expand(bash_command=["echo {{ ds }}"])
+    shown(["{{ dag.dag_id }}"])
+    shown.override(task_id="m").partial(text="{{ dag.dag_id }}").expand(n=[1])
+    BashOperator.partial(task_id="n").expand(bash_command=["echo {{ dag.dag_id }}"])
 """
 
 

@@ -59,6 +59,10 @@ def run():
     """The rehearsal, of a runner that has nothing to rehearse."""
 
 
+def prepare():
+    """What the rehearsal and logging need: nothing here."""
+
+
 def on_term():
     hook = getattr(sys.modules.get("dagfile"), "on_kill", None)
     if hook:
@@ -71,7 +75,8 @@ def install():
         "ostro.serialize": (describe,),
         "ostro.runner": (run_task, run_callback, on_term),
         "ostro.template": (),
-        "ostro.rehearsal": (run,),
+        "ostro.rehearsal": (run, prepare),
+        "ostro.tasklog": (prepare,),
     }.items():
         module = types.ModuleType(name)
         for member in members:
