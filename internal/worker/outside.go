@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -78,7 +77,7 @@ func End(ctx context.Context, home string, grace time.Duration, logger *slog.Log
 	if id.PID == 0 {
 		return nil, clearAfter(home, logger)
 	}
-	running := records{filepath.Join(home, "run", "attempts")}.ids()
+	running := newRecords(filepath.Join(home, "run")).ids()
 	done := workerapi.Stopped{Type: "Stopped", Ended: running}
 	_ = id.Signal(syscall.SIGTERM)
 	_ = id.Signal(syscall.SIGCONT) // one that is stopped does not hear the other
@@ -148,7 +147,7 @@ func clearAfter(home string, logger *slog.Logger) error {
 		return err
 	}
 	defer f.Close()
-	r := records{filepath.Join(home, "run", "attempts")}
+	r := newRecords(filepath.Join(home, "run"))
 	if err := r.clearPredecessor(home, "", logger); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("clear what the worker left: %w", err)
 	}
@@ -157,12 +156,11 @@ func clearAfter(home string, logger *slog.Logger) error {
 
 // ids returns the attempts whose processes are recorded.
 func (r records) ids() []string {
-	var ids []string
-	entries, _ := os.ReadDir(r.dir)
+	data, _ := os.ReadFile(r.journal.path) // a live worker's: only looked at
+	entries, _ := parseJournal(data)
+	ids := make([]string, 0, len(entries))
 	for _, e := range entries {
-		if id, ok := strings.CutSuffix(e.Name(), ".json"); ok {
-			ids = append(ids, id)
-		}
+		ids = append(ids, e.id)
 	}
 	return ids
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/executor"
 )
@@ -18,17 +21,18 @@ import (
 // spoolMemory is the largest result that is kept in memory beside its file.
 const spoolMemory = 64 << 10
 
-// A spool keeps results until the server acknowledges them: one file each, so that they outlive both processes. A file
-// is made durable some time after it was written, off the task's critical path: until then only a power failure could
-// take it, and after one the server knows that the worker is gone.
+// A spool keeps results until the server acknowledges them, small ones as lines of a journal and large ones in a file
+// each, so that they outlive both processes. They are made durable some time after they were written, off the task's
+// critical path: until then only a power failure could take them, and after one the server knows that the worker is gone.
 type spool struct {
 	dir    string
 	logger *slog.Logger
+	small  *journal
 
 	mu      sync.Mutex
 	results map[string]json.RawMessage // nil: only in the file
 	unsaved map[string]bool            // the disk refused them
-	aged    []string                   // saved and not yet durable
+	aged    []string                   // large ones, saved and not yet durable
 	syncing *time.Timer
 	closed  bool
 }
@@ -41,7 +45,13 @@ func openSpool(dir string, logger *slog.Logger) (*spool, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
-	s := &spool{dir: dir, logger: logger, results: map[string]json.RawMessage{}, unsaved: map[string]bool{}}
+	s := &spool{
+		dir: dir, logger: logger, small: newJournal(filepath.Join(dir, "results.journal")),
+		results: map[string]json.RawMessage{}, unsaved: map[string]bool{},
+	}
+	if err := s.loadSmall(); err != nil {
+		return nil, fmt.Errorf("open spool: %w", err)
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
@@ -49,7 +59,7 @@ func openSpool(dir string, logger *slog.Logger) (*spool, error) {
 	for _, e := range entries {
 		id, ok := strings.CutSuffix(e.Name(), ".json")
 		switch {
-		case e.IsDir():
+		case e.IsDir() || e.Name() == filepath.Base(s.small.path):
 		case !ok:
 			_ = os.Remove(filepath.Join(dir, e.Name())) // a temporary file whose rename never came
 		default:
@@ -61,25 +71,64 @@ func openSpool(dir string, logger *slog.Logger) (*spool, error) {
 
 func (s *spool) path(id string) string { return filepath.Join(s.dir, id+".json") }
 
+// loadSmall takes in the journal. A line that cannot be read is kept aside.
+func (s *spool) loadSmall() error {
+	entries, damaged, err := s.small.read()
+	for _, e := range entries {
+		if err := checkResult(e.id, e.data); err != nil {
+			s.small.drop(e.id)
+			damaged = append(damaged, appendEntry(nil, e.id, e.data))
+			continue
+		}
+		s.results[e.id] = e.data
+	}
+	for _, line := range damaged {
+		id, _, _ := bytes.Cut(bytes.TrimPrefix(line, []byte("+")), []byte(" "))
+		if uuid.Validate(string(id)) != nil {
+			s.logger.Error("a line of the spool says nothing and is left out", "file", s.small.path, "bytes", len(line))
+			continue
+		}
+		s.lost(string(id), errors.New("its line is damaged"), func(aside string) error {
+			return os.WriteFile(aside, line, 0o600)
+		})
+	}
+	return err
+}
+
+// load takes in the file of a large result.
 func (s *spool) load(id string) {
 	data, err := os.ReadFile(s.path(id))
-	var r executor.Result
 	if err == nil {
-		err = json.Unmarshal(data, &r)
+		err = checkResult(id, data)
 	}
-	if err == nil && (r.AttemptID != id || r.State == "") {
-		err = fmt.Errorf("it does not describe attempt %s", id)
-	}
-	if err == nil {
-		s.results[id] = nil
-		if len(data) <= spoolMemory {
-			s.results[id] = data
-		}
+	if err != nil {
+		s.lost(id, err, func(aside string) error { return os.Rename(s.path(id), aside) })
 		return
 	}
-	aside := filepath.Join(s.dir, "corrupt")
-	_ = os.MkdirAll(aside, 0o700)
-	moved := os.Rename(s.path(id), filepath.Join(aside, id+".json"))
+	s.results[id] = nil
+	if len(data) <= spoolMemory {
+		s.results[id] = data
+	}
+}
+
+func checkResult(id string, data []byte) error {
+	var r executor.Result
+	if err := json.Unmarshal(data, &r); err != nil {
+		return err
+	}
+	if r.AttemptID != id || r.State == "" {
+		return fmt.Errorf("it does not describe attempt %s", id)
+	}
+	return nil
+}
+
+// lost puts a result that cannot be read aside and reports its attempt as lost.
+func (s *spool) lost(id string, err error, moveAside func(path string) error) {
+	aside := filepath.Join(s.dir, "corrupt", id+".json")
+	moved := os.MkdirAll(filepath.Dir(aside), 0o700)
+	if moved == nil {
+		moved = moveAside(aside)
+	}
 	s.logger.Error("a spooled result cannot be read; its attempt is reported as lost", "attempt", id, "err", err,
 		"moved_to", aside, "move_err", moved)
 	lost := executor.Result{
@@ -122,17 +171,15 @@ func (s *spool) put(id string, data json.RawMessage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, wanted := s.results[id]; !wanted {
-		_ = os.Remove(s.path(id))
+		s.unlink(id)
 		return
 	}
 	if err != nil {
 		s.logger.Error("cannot spool a result; it is kept in memory", "attempt", id, "err", err)
 		s.unsaved[id] = true
-	} else {
+	} else if len(data) > spoolMemory {
 		s.aged = append(s.aged, id)
-		if len(data) > spoolMemory {
-			s.results[id] = nil
-		}
+		s.results[id] = nil
 	}
 	if s.syncing == nil && !s.closed {
 		s.syncing = time.AfterFunc(syncDelay, s.settle)
@@ -140,6 +187,9 @@ func (s *spool) put(id string, data json.RawMessage) {
 }
 
 func (s *spool) save(id string, data []byte) error {
+	if len(data) <= spoolMemory {
+		return s.small.put(id, data)
+	}
 	tmp := filepath.Join(s.dir, id+".tmp")
 	err := os.WriteFile(tmp, data, 0o600)
 	if err == nil {
@@ -160,21 +210,26 @@ func (s *spool) settle() {
 	}
 	s.aged, s.syncing = nil, nil
 	s.mu.Unlock()
-	for _, id := range aged {
-		s.sync(s.path(id))
-	}
 	for id, data := range unsaved {
 		if err := s.save(id, data); err == nil {
-			s.sync(s.path(id))
+			aged = append(aged, id)
 			s.mu.Lock()
 			delete(s.unsaved, id)
 			if _, wanted := s.results[id]; !wanted {
-				_ = os.Remove(s.path(id)) // acknowledged meanwhile
+				s.unlink(id) // acknowledged meanwhile
 			}
 			s.mu.Unlock()
 		}
 	}
-	s.sync(s.dir)
+	if len(s.IDs()) > 0 {
+		for _, id := range aged {
+			s.sync(s.path(id))
+		}
+		if err := s.small.sync(); err != nil {
+			s.logger.Error("spooled results may not outlive a power failure", "path", s.small.path, "err", err)
+		}
+		s.sync(s.dir)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.unsaved) > 0 && s.syncing == nil && !s.closed {
@@ -233,7 +288,14 @@ func (s *spool) Remove(id string) {
 	delete(s.results, id)
 	delete(s.unsaved, id)
 	s.mu.Unlock()
-	_ = os.Remove(s.path(id))
+	s.unlink(id)
+}
+
+// unlink removes a result from the disk.
+func (s *spool) unlink(id string) {
+	if !s.small.drop(id) {
+		_ = os.Remove(s.path(id))
+	}
 }
 
 // Close stops the background work and makes what waits durable.
@@ -245,4 +307,5 @@ func (s *spool) Close() {
 	}
 	s.mu.Unlock()
 	s.settle()
+	s.small.close()
 }

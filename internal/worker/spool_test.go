@@ -48,8 +48,8 @@ func TestAResultOutlivesTheSpoolThatTookItWhateverItsSize(t *testing.T) {
 	}
 	again.Remove("small")
 	again.Remove("big")
-	if left, _ := os.ReadDir(dir); len(left) != 0 {
-		t.Errorf("%d files are left", len(left))
+	if left := testSpool(t, dir).IDs(); len(left) != 0 {
+		t.Errorf("%v are left", left)
 	}
 }
 
@@ -85,14 +85,14 @@ func TestAResultAcknowledgedBeforeItIsSavedLeavesNoFile(t *testing.T) {
 	}
 	s.Remove("a")
 	s.Save("a")
-	if left, _ := os.ReadDir(dir); len(left) != 0 || s.Has("a") {
-		t.Errorf("%d files are left", len(left))
+	if left := testSpool(t, dir).IDs(); len(left) != 0 || s.Has("a") {
+		t.Errorf("%v are left", left)
 	}
 }
 
 func TestAResultThatNoMessageCanCarryBecomesAFailureThatSaysSo(t *testing.T) {
 	s := testSpool(t, t.TempDir())
-	w := &Worker{log: slog.New(slog.DiscardHandler), spool: s, attempts: map[string]*attempt{}, records: records{t.TempDir()}}
+	w := &Worker{log: slog.New(slog.DiscardHandler), spool: s, attempts: map[string]*attempt{}, records: newRecords(t.TempDir())}
 	value := `"` + strings.Repeat("x", protocol.MaxFrame) + `"`
 	w.finish(executor.Result{
 		AttemptID: "a", State: run.Success, EndedAt: time.Now(), XComs: []protocol.XComValue{{Key: "k", Value: []byte(value)}},

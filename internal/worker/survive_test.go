@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -49,8 +50,7 @@ t.succeed(xcoms=[{"key": "return_value", "value": n, "map_length": -1}]); silent
 	}
 	// It ends while there is no server.
 	eventually(t, "the result is spooled", func() bool {
-		_, err := os.Stat(filepath.Join(f.home, "spool", id+".json"))
-		return err == nil
+		return slices.Contains(spooled(f), id)
 	})
 	for range 2 { // until it is acknowledged, every server hears of it
 		s = f.connect()
@@ -81,9 +81,19 @@ t.succeed(xcoms=[{"key": "return_value", "value": n, "map_length": -1}]); silent
 	}
 }
 
+// spooled returns the attempts whose results are on the disk.
 func spooled(f *fixture) []string {
+	data, _ := os.ReadFile(filepath.Join(f.home, "spool", "results.journal"))
+	entries, _ := parseJournal(data)
+	var ids []string
+	for _, e := range entries {
+		ids = append(ids, e.id)
+	}
 	names, _ := filepath.Glob(filepath.Join(f.home, "spool", "*.json"))
-	return names
+	for _, name := range names {
+		ids = append(ids, strings.TrimSuffix(filepath.Base(name), ".json"))
+	}
+	return ids
 }
 
 func TestATasksQuestionWaitsForTheNextServer(t *testing.T) {

@@ -93,7 +93,7 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("run worker: %w", err)
 	}
 	o.Home = home
-	for _, dir := range []string{"run/attempts", "spool", "logs"} {
+	for _, dir := range []string{"run", "spool", "logs"} {
 		if err := os.MkdirAll(filepath.Join(home, dir), 0o700); err != nil {
 			return fmt.Errorf("run worker: %w", err)
 		}
@@ -121,7 +121,7 @@ func newWorker(o Options) (*Worker, error) {
 	hostname, _ := os.Hostname()
 	w := &Worker{
 		o: o, log: o.Logger, instance: id.String(), hostname: hostname,
-		records:       records{filepath.Join(o.Home, "run", "attempts")},
+		records:       newRecords(filepath.Join(o.Home, "run")),
 		oom:           newOOMWatch(),
 		stop:          make(chan struct{}),
 		serverChanged: make(chan struct{}),

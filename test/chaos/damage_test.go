@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -128,13 +129,13 @@ func TestASpooledResultThatCannotBeReadIsReportedAsLostAndTheTaskRunsAgain(t *te
 	in.eventually("the first lines are written", 30*time.Second, func() bool { return lines(in.onlyLog("patient", "r", "waits", 1)) >= 20 })
 	in.killServer()
 	openGate(t, gate)
-	var spooled []string
+	spooled := filepath.Join(in.home, "spool", "results.journal")
 	in.eventually("the result waits in the spool", 30*time.Second, func() bool {
-		spooled, _ = filepath.Glob(filepath.Join(in.home, "spool", "*.json"))
-		return len(spooled) == 1
+		data, _ := os.ReadFile(spooled)
+		return bytes.Count(data, []byte("\n")) == 1
 	})
 	in.killWorker()
-	if err := os.Truncate(spooled[0], 20); err != nil {
+	if err := os.Truncate(spooled, 60); err != nil { // behind the attempt's id
 		t.Fatal(err)
 	}
 	in.startServer()
