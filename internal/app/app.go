@@ -39,6 +39,8 @@ type Options struct {
 	WorkerBinary string
 	// Spawn starts a worker instead of WorkerBinary, for tests.
 	Spawn func(ctx context.Context) (ended <-chan struct{}, err error)
+	// Replace has a server that runs on the same home hand over to this one.
+	Replace bool
 }
 
 // An App is a whole server. Create it with New, then call Run once, or Close if Run is never called.
@@ -49,6 +51,7 @@ type App struct {
 	home home
 
 	lock     *os.File
+	control  *net.UnixListener
 	listener net.Listener
 	token    string
 	store    *store.DB
@@ -58,37 +61,14 @@ type App struct {
 	bundle   *bundle.Watcher
 	http     *http.Server
 
-	streams context.CancelFunc // ends the requests under way
-	ready   chan struct{}
-	report  StopReport
-}
-
-// StopReport says what a clean stop did.
-type StopReport struct {
-	// Ended and Killed count the tasks that ended after being asked to, and those that had to be killed.
-	Ended, Killed int
-	// Stored is true when the results of all of them are in the database; the rest waits in the spool.
-	Stored bool
-	// Unanswered is true when the worker did not say in time what became of its tasks.
-	Unanswered bool
-}
-
-// String is the report in words.
-func (r StopReport) String() string {
-	results := "results stored"
-	switch {
-	case r.Unanswered:
-		return "stopped: the worker did not say in time what became of its tasks; the next start finds out"
-	case r.Ended+r.Killed == 0:
-		results = "nothing was running"
-	case !r.Stored:
-		results = "some results wait in the spool for the next start"
-	}
-	tasks := "tasks"
-	if r.Ended == 1 {
-		tasks = "task"
-	}
-	return fmt.Sprintf("stopped: %d %s ended, %d killed, %s", r.Ended, tasks, r.Killed, results)
+	streams   context.CancelFunc // ends the requests under way that only read
+	ready     chan struct{}
+	asked     chan stopOrder
+	stopped   chan struct{} // closed when Run has stopped everything
+	announced bool          // HOME/run/server.json is ours
+	socket    *os.File      // the listening socket, kept for the successor
+	report    StopReport
+	replaced  *Replaced
 }
 
 // New takes the home folder and the port and wires everything; nothing runs yet.
@@ -97,19 +77,20 @@ func New(cfg config.Config, logger *slog.Logger, opts Options) (_ *App, err erro
 	if err != nil || cfg.Home == "" {
 		return nil, fmt.Errorf("the home folder %q cannot be used: %w", cfg.Home, errors.Join(err, os.ErrInvalid))
 	}
-	a := &App{cfg: cfg, opts: opts, log: logger, home: home(abs), ready: make(chan struct{}), streams: func() {}}
+	a := &App{cfg: cfg, opts: opts, log: logger, home: home(abs), ready: make(chan struct{}), streams: func() {},
+		asked: make(chan stopOrder, 1), stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, a.Close())
+			err = errors.Join(a.afterReplacing(err), a.Close())
 		}
 	}()
 	if err := a.home.prepare(); err != nil {
 		return nil, err
 	}
-	if a.lock, err = a.home.lock(); err != nil {
+	if err := a.take(); err != nil {
 		return nil, err
 	}
-	if a.listener, err = listen(cfg.Host, cfg.Port); err != nil {
+	if a.control, err = listenControl(a.home); err != nil {
 		return nil, err
 	}
 	if a.token, err = a.home.token(); err != nil {
@@ -125,6 +106,18 @@ func New(cfg config.Config, logger *slog.Logger, opts Options) (_ *App, err erro
 		return nil, err
 	}
 	return a, nil
+}
+
+// take takes the home and the port, from a server that runs when Options ask for it.
+func (a *App) take() (err error) {
+	if a.opts.Replace {
+		return a.replace()
+	}
+	if a.lock, err = a.home.lock(); err != nil {
+		return err
+	}
+	a.listener, err = listen(a.cfg.Host, a.cfg.Port)
+	return err
 }
 
 // openStore opens the control database with secrets sealed by the key in the home folder.
@@ -169,7 +162,7 @@ func (a *App) wire() error {
 	}
 	a.exec = local.New(local.Options{
 		Home: string(a.home), Settings: a.workerSettings(runtime), Logger: a.log.With("part", "executor"),
-		Binary: a.opts.WorkerBinary, Spawn: a.opts.Spawn, Version: a.opts.Version,
+		Binary: a.opts.WorkerBinary, Spawn: a.opts.Spawn, Version: Build(a.opts.Version, a.opts.Revision),
 		Process: func() (pid int, stopped, known bool) {
 			p, known := worker.Find(string(a.home))
 			return p.PID, p.Stopped(), known
@@ -211,8 +204,26 @@ func (a *App) wireHTTP() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	a.streams = cancel
-	a.http = api.NewServer(ctx, handler, a.log.With("part", "api"))
+	a.http = api.NewServer(ctx, finishWrites(handler), a.log.With("part", "api"))
 	return nil
+}
+
+// finishWrites lets requests that change something come to their end while the server stops: what was done is answered.
+func finishWrites(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			r = r.WithContext(context.WithoutCancel(r.Context()))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Build names a build of the program, for a server to tell a worker of its own build from another.
+func Build(version, revision string) string {
+	if revision == "" {
+		return version
+	}
+	return version + "+" + revision
 }
 
 func (a *App) health() v2.Health {
@@ -254,35 +265,56 @@ func (a *App) Published() <-chan struct{} { return a.bundle.Ready() }
 // Report says what the stop did; it is complete when Run has returned.
 func (a *App) Report() StopReport { return a.report }
 
-// Run serves until ctx ends, then stops everything in order. An error is one that made it stop early, or not well.
+// Run serves until ctx ends or Stop is called, then stops in order. An error is one that made it stop early, or not well.
 func (a *App) Run(ctx context.Context) error {
 	run := &running{app: a, failed: make(chan error, 8)}
-	run.start("lease", &run.lease, a.keepLead)
-	run.start("scheduler", &run.scheduler, a.sched.Run)
+	answered := a.serveControl()
+	defer func() {
+		close(a.stopped)
+		answered() // those who asked for the stop
+		if a.socket != nil {
+			_ = a.socket.Close() // it has been handed over, or nobody wants it
+		}
+	}()
+	return run.serve(ctx)
+}
+
+// serve is Run without those who ask for a stop.
+func (r *running) serve(ctx context.Context) error {
+	a := r.app
+	r.start("lease", &r.lease, a.keepLead)
+	r.start("scheduler", &r.scheduler, a.sched.Run)
 	select {
 	case <-a.sched.Ready():
-	case err := <-run.failed:
-		return errors.Join(err, run.stop())
+	case err := <-r.failed:
+		return errors.Join(err, r.end())
 	case <-ctx.Done():
-		return run.stop()
+		return r.end()
+	case order := <-a.asked:
+		return r.stop(order)
 	}
 	calls := taskapi.New(a.store, a.sched, a.log.With("part", "taskapi"))
-	run.start("executor", &run.executor, func(ctx context.Context) error { return a.exec.Run(ctx, sink{a.sched, calls}) })
-	run.start("bundle", &run.bundle, a.bundle.Run)
-	run.start("http", &run.http, func(context.Context) error {
+	r.start("executor", &r.executor, func(ctx context.Context) error { return a.exec.Run(ctx, sink{a.sched, calls}) })
+	r.start("bundle", &r.bundle, a.bundle.Run)
+	r.start("http", &r.http, func(context.Context) error {
 		if err := a.http.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
 	})
+	if err := a.announce(); err != nil {
+		a.log.Error("other commands find this server by its port only", "error", err)
+	}
 	a.log.Info("the server is ready", "url", a.URL(), "home", string(a.home), "dags", a.cfg.DAGs)
 	close(a.ready)
-	var failure error
 	select {
 	case <-ctx.Done():
-	case failure = <-run.failed:
+		return r.end()
+	case order := <-a.asked:
+		return r.stop(order)
+	case failure := <-r.failed:
+		return errors.Join(failure, r.end())
 	}
-	return errors.Join(failure, run.stop())
 }
 
 // Close gives back what New took. Run does it by itself.
@@ -302,10 +334,16 @@ func (a *App) Close() error {
 	if a.store != nil {
 		errs = append(errs, a.store.Close())
 	}
+	if a.announced { // before the lock: afterwards the file may be the next server's
+		errs = append(errs, a.home.withdraw())
+	}
+	if a.control != nil {
+		errs = append(errs, a.control.Close())
+	}
 	if a.lock != nil {
 		errs = append(errs, a.lock.Close())
 	}
-	a.listener, a.s3, a.store, a.lock = nil, nil, nil, nil
+	a.listener, a.s3, a.store, a.lock, a.control, a.announced = nil, nil, nil, nil, nil, false
 	return errors.Join(errs...)
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -54,7 +55,7 @@ func (h home) lock() (*os.File, error) {
 		if pid := holder(f); pid > 0 {
 			by = fmt.Sprintf("process %d", pid)
 		}
-		return nil, fmt.Errorf("%w: %s serves %s; stop it, or use another --home", ErrHomeInUse, by, h)
+		return nil, fmt.Errorf("%w: %s serves %s; stop it, use another --home, or take its place with --replace", ErrHomeInUse, by, h)
 	}
 	err = f.Truncate(0)
 	if err == nil {
@@ -67,15 +68,16 @@ func (h home) lock() (*os.File, error) {
 }
 
 // takeLock locks a file. When the process that holds the lock by its own account is gone, the lock is about to be free: a
-// child that a killed server had just forked holds it for the moment until it executes its program.
+// child that a killed server had just forked holds it for the moment until it executes its program. Whoever only looks
+// whether it is held, holds it for less than a glance.
 func takeLock(f *os.File) error {
-	const patience, pause = 3 * time.Second, 5 * time.Millisecond
+	const patience, glance, pause = 3 * time.Second, 50 * time.Millisecond, 5 * time.Millisecond
 	for waited := time.Duration(0); ; waited += pause {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if !errors.Is(err, syscall.EWOULDBLOCK) || waited >= patience {
 			return err
 		}
-		if pid := holder(f); pid <= 0 || syscall.Kill(pid, 0) == nil {
+		if pid := holder(f); waited >= glance && (pid <= 0 || syscall.Kill(pid, 0) == nil) {
 			return err
 		}
 		time.Sleep(pause)
@@ -146,6 +148,37 @@ func (h home) id() (string, error) {
 	return id, nil
 }
 
+// serverFile is HOME/run/server.json: where the home's server answers, for other commands.
+type serverFile struct {
+	URL string `json:"url"`
+	PID int    `json:"pid"`
+}
+
+// announce writes where the server answers.
+func (a *App) announce() error {
+	file := a.home.path("run", "server.json")
+	b, err := json.Marshal(serverFile{URL: a.URL(), PID: os.Getpid()})
+	if err == nil {
+		err = os.WriteFile(file+".new", append(b, '\n'), 0o600)
+	}
+	if err == nil {
+		err = os.Rename(file+".new", file)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
+	a.announced = true
+	return nil
+}
+
+// withdraw removes what announce has written.
+func (h home) withdraw() error {
+	if err := os.Remove(h.path("run", "server.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("end the announcement of the server: %w", err)
+	}
+	return nil
+}
+
 // listen takes the port, or says who has it.
 func listen(host string, port int) (net.Listener, error) {
 	var lc net.ListenConfig
@@ -161,18 +194,29 @@ func listen(host string, port int) (net.Listener, error) {
 
 // ownerOf names the process that listens on a port, as far as this user may know.
 func ownerOf(port int) string {
-	inodes := listeners(port)
-	procs, _ := filepath.Glob("/proc/[0-9]*/fd/*")
-	for _, fd := range procs {
-		target, err := os.Readlink(fd)
-		if err != nil || !inodes[target] {
-			continue
-		}
-		pid := strings.Split(fd, "/")[2]
-		name, _ := os.ReadFile("/proc/" + pid + "/comm")
-		return fmt.Sprintf("%s (process %s)", strings.TrimSpace(string(name)), pid)
+	fd := descriptor("/proc/[0-9]*/fd/*", listeners(port))
+	if fd == "" {
+		return "another program"
 	}
-	return "another program"
+	pid := strings.Split(fd, "/")[2]
+	name, _ := os.ReadFile("/proc/" + pid + "/comm")
+	return fmt.Sprintf("%s (process %s)", strings.TrimSpace(string(name)), pid)
+}
+
+// listensOn reports whether a process listens on a port.
+func listensOn(pid, port int) bool {
+	return descriptor(fmt.Sprintf("/proc/%d/fd/*", pid), listeners(port)) != ""
+}
+
+// descriptor is the first file descriptor of the pattern that is one of the sockets; empty when none is.
+func descriptor(pattern string, sockets map[string]bool) string {
+	all, _ := filepath.Glob(pattern)
+	for _, fd := range all {
+		if target, err := os.Readlink(fd); err == nil && sockets[target] {
+			return fd
+		}
+	}
+	return ""
 }
 
 // listeners are the sockets that listen on a port, as links in /proc/PID/fd show them.

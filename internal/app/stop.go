@@ -3,40 +3,74 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
+
+	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/scheduler"
 )
 
 // How long the steps of a stop may take, beside the grace that tasks get.
 const (
+	streamsGrace  = 200 * time.Millisecond // for requests that are short; after it streams end
 	requestsGrace = time.Second
+	writesGrace   = 5 * time.Second // for requests at a hand-over
 	resultsGrace  = 5 * time.Second
 	workerMargin  = 15 * time.Second
 	workerStart   = 2 * time.Second
+	leaveLimit    = 20 * time.Second // for all of a stop that ends no tasks
 )
 
-// stop ends everything in order: nothing new starts; requests end; tasks are asked to end, then killed; their results
-// are committed; then the parts end. What was interrupted is recorded as lost with its worker, so that it runs again at
-// the next start and costs its author no retry.
-func (r *running) stop() error {
+// A StopMode says what a stop does with the tasks that run.
+type StopMode int
+
+const (
+	// EndTasks asks tasks to end and then kills them; they run again at the next start and it costs them no retry.
+	EndTasks StopMode = iota
+	// KeepTasks leaves the worker and its tasks running; the next server adopts them.
+	KeepTasks
+)
+
+// stopOrder is what was asked for.
+type stopOrder struct {
+	mode      StopMode
+	successor int  // process id of the server that takes over; 0 for none
+	socket    bool // the successor takes the listening socket
+}
+
+// Stop asks a server that runs to stop in order, and returns at once: Run returns when it is done. The first who asks
+// decides how.
+func (a *App) Stop(mode StopMode) { a.order(stopOrder{mode: mode}) }
+
+func (a *App) order(o stopOrder) {
+	select {
+	case a.asked <- o:
+	default:
+	}
+}
+
+// stop ends the server in order.
+func (r *running) stop(o stopOrder) error {
+	if o.mode == KeepTasks {
+		return r.leave(o)
+	}
+	return r.end()
+}
+
+// end stops everything: nothing new starts; requests end; tasks are asked to end, then killed; their results are committed;
+// then the parts end. What was interrupted is recorded as lost with its worker, so that it runs again at the next start and
+// costs its author no retry.
+func (r *running) end() error {
 	a := r.app
 	a.log.Info("stopping: nothing new starts")
 	ctx, cancel := context.WithTimeout(context.Background(), a.cfg.Tasks.KillGrace+workerMargin)
 	defer cancel()
 	var errs []error
 	if r.executor.cancel != nil {
-		if err := a.sched.Hold(ctx); err != nil {
-			errs = append(errs, err)
-		}
+		errs = append(errs, a.sched.Hold(ctx))
 	}
-	a.streams()
-	if r.http.cancel != nil {
-		hctx, hcancel := context.WithTimeout(ctx, requestsGrace)
-		if a.http.Shutdown(hctx) != nil {
-			_ = a.http.Close() // a client that does not let go
-		}
-		hcancel()
-		r.http.end()
-	}
+	r.endRequests(ctx, requestsGrace)
 	r.bundle.end()
 	if r.executor.cancel != nil {
 		errs = append(errs, r.stopWorker(ctx))
@@ -47,6 +81,54 @@ func (r *running) stop() error {
 	errs = append(errs, a.Close())
 	a.log.Info(a.report.String())
 	return errors.Join(errs...)
+}
+
+// leave stops the server and leaves the worker with its tasks to the next one: nothing new starts; requests that are open
+// are answered; every order given reaches the worker; what the worker has reported is committed; then the parts end.
+func (r *running) leave(o stopOrder) error {
+	a := r.app
+	a.log.Info("stopping: nothing new starts, what runs stays with the worker", "successor", o.successor)
+	ctx, cancel := context.WithTimeout(context.Background(), leaveLimit)
+	defer cancel()
+	a.report.Kept, a.report.Successor = true, o.successor
+	var errs []error
+	if r.executor.cancel != nil {
+		errs = append(errs, a.sched.Hold(ctx))
+	}
+	if o.socket {
+		a.keepSocket()
+	}
+	r.endRequests(ctx, writesGrace)
+	r.bundle.end()
+	if r.executor.cancel != nil {
+		errs = append(errs, r.leaveWorker(ctx))
+	}
+	r.executor.end()
+	if r.executor.cancel != nil {
+		errs = append(errs, a.sched.Hold(ctx)) // everything reported so far is folded before this is answered
+	}
+	r.scheduler.end()
+	r.lease.end()
+	errs = append(errs, a.Close())
+	a.log.Info(a.report.String())
+	return errors.Join(errs...)
+}
+
+// endRequests takes no new requests and gives those that are open time to be answered; streams end soon.
+func (r *running) endRequests(ctx context.Context, grace time.Duration) {
+	a := r.app
+	defer a.streams()
+	if r.http.cancel == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	streams := time.AfterFunc(streamsGrace, a.streams)
+	defer streams.Stop()
+	if a.http.Shutdown(ctx) != nil {
+		_ = a.http.Close() // a client that does not let go
+	}
+	r.http.end()
 }
 
 // awaitWorker waits a moment for a worker that is just coming up, so that a stop right after a start leaves none behind.
@@ -64,13 +146,42 @@ func (a *App) awaitWorker(ctx context.Context) {
 	}
 }
 
+// leaveWorker sees to it that the worker has every order and says what it is left with. Without a successor a worker that
+// has nothing to do is not left behind.
+func (r *running) leaveWorker(ctx context.Context) error {
+	a := r.app
+	a.awaitWorker(ctx)
+	if err := a.sched.Told(ctx); err != nil {
+		return err
+	}
+	a.exec.Flush(ctx)
+	left, err := a.sched.Unfinished(ctx)
+	if err != nil {
+		return err
+	}
+	if len(left) == 0 && a.report.Successor == 0 {
+		_, err := a.exec.Stop(ctx, a.cfg.Tasks.KillGrace)
+		return err
+	}
+	a.report.Worker = a.exec.WorkerPID()
+	for _, u := range left {
+		a.report.Tasks = append(a.report.Tasks, stoppedTask(u, "kept"))
+	}
+	return nil
+}
+
 // stopWorker ends the worker with its tasks and waits until their results are committed.
 func (r *running) stopWorker(ctx context.Context) error {
 	a := r.app
 	a.awaitWorker(ctx)
+	open, err := a.sched.Unfinished(ctx)
+	if err != nil {
+		a.log.Warn("cannot say which tasks are running", "error", err)
+	}
 	stopped, err := a.exec.Stop(ctx, a.cfg.Tasks.KillGrace)
+	var killed []string
 	if stopped != nil {
-		a.report.Ended, a.report.Killed = len(stopped.Ended), len(stopped.Killed)
+		a.report.Ended, a.report.Killed, killed = len(stopped.Ended), len(stopped.Killed), stopped.Killed
 	}
 	if err != nil {
 		a.report.Unanswered = stopped == nil
@@ -79,5 +190,33 @@ func (r *running) stopWorker(ctx context.Context) error {
 	ictx, cancel := context.WithTimeout(ctx, resultsGrace)
 	defer cancel()
 	a.report.Stored = a.sched.Idle(ictx) == nil
+	if !a.report.Unanswered {
+		for _, u := range open {
+			a.report.Tasks = append(a.report.Tasks, a.whatBecameOf(ctx, u, slices.Contains(killed, u.ID)))
+		}
+	}
 	return err
+}
+
+// whatBecameOf reads how an attempt stands after the worker has stopped.
+func (a *App) whatBecameOf(ctx context.Context, u scheduler.Unfinished, killed bool) StoppedTask {
+	what := "ended"
+	if killed {
+		what = "killed"
+	}
+	t := stoppedTask(u, what)
+	if u.Callback != "" { // it has no row of its own
+		t.Next = "what is owed is tried again at the next start"
+		return t
+	}
+	row, err := a.store.Attempt(ctx, u.ID)
+	var ti run.TaskInstance
+	if err == nil {
+		ti, err = a.store.TaskInstance(ctx, u.Key)
+	}
+	t.Next = follows(row, ti)
+	if err != nil {
+		t.Next = fmt.Sprintf("what follows cannot be read (%v); the next start finds out", err)
+	}
+	return t
 }

@@ -100,7 +100,7 @@ trigger them. The other commands speak to the running server.`,
 	f.StringVarP(&c.output, "output", "o", "table", "output: table, json or yaml")
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(c.dags(), c.tasks(), c.runs(), c.xcoms(), c.variables(), c.connections(), c.pools(), c.configCommand(), c.versionCommand(),
-		c.standalone(), c.worker(), c.db())
+		c.standalone(), c.stop(), c.worker(), c.db())
 	root.Version, _ = buildVersion()
 	root.SetVersionTemplate("ostro {{.Version}}\n")
 	c.complete(root)

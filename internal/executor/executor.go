@@ -49,6 +49,14 @@ type ImportSink interface {
 	CallImport(ctx context.Context, bundle string, request json.RawMessage) (json.RawMessage, error)
 }
 
+// Retirer is an Executor whose incarnation may be of an older build that makes room for a newer one once it has nothing to
+// do.
+type Retirer interface {
+	// Retire is called when no attempt is open. It reports whether the incarnation was outdated and ends now: Instance is
+	// empty then, until Connected reports the next one.
+	Retire() bool
+}
+
 // Attempt is an order to run one attempt.
 type Attempt struct {
 	ID    string `json:"id"`

@@ -8,7 +8,7 @@ import (
 	"ostro.dev/ostro/internal/executor"
 )
 
-// order is something an executor must be told. Exactly one of launch, kill and ack is set.
+// order is something an executor must be told. Exactly one of launch, kill, ack and told is set.
 type order struct {
 	launch *executor.Attempt
 	// instance is the incarnation the attempt was queued for; another one must not get it.
@@ -16,6 +16,7 @@ type order struct {
 	kill     string
 	reason   string
 	ack      string
+	told     chan struct{} // closed when everything before has been passed on
 }
 
 // dispatcher passes orders on to one executor, in order, so that a slow executor never holds up the scheduler. An order
@@ -60,6 +61,7 @@ func (d *dispatcher) flush(ctx context.Context) {
 	d.todo = nil
 	d.mu.Unlock()
 	var acks []string
+	var told []chan struct{}
 	for _, o := range todo {
 		switch {
 		case o.launch != nil:
@@ -73,6 +75,8 @@ func (d *dispatcher) flush(ctx context.Context) {
 			if err := d.ex.Kill(ctx, o.kill, o.reason); err != nil && ctx.Err() == nil {
 				d.log.Warn("an attempt could not be ended yet", "attempt", o.kill, "error", err)
 			}
+		case o.told != nil:
+			told = append(told, o.told)
 		default:
 			acks = append(acks, o.ack)
 		}
@@ -81,5 +85,8 @@ func (d *dispatcher) flush(ctx context.Context) {
 		if err := d.ex.Acknowledge(ctx, acks...); err != nil && ctx.Err() == nil {
 			d.log.Debug("results could not be acknowledged yet", "error", err)
 		}
+	}
+	for _, c := range told {
+		close(c)
 	}
 }

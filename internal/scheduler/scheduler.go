@@ -187,6 +187,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		s.turned.Store(time.Now().UnixNano())
 		msgs := s.box.take()
 		if len(msgs) == 0 {
+			s.retire()
 			now := s.now()
 			if wait := s.st.nextWake(now, s.cfg.Interval).Sub(now); wait > 0 && !s.sleep(ctx, wait) {
 				break

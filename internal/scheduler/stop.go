@@ -1,6 +1,14 @@
 package scheduler
 
-import "context"
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/executor"
+)
 
 // Hold makes the scheduler start nothing new, for a clean stop: what runs may end and is recorded.
 func (s *Scheduler) Hold(ctx context.Context) error {
@@ -42,14 +50,58 @@ func (s *Scheduler) tellIdle() {
 	s.idlers = nil
 }
 
-// Open lists the ids of attempts that have not ended.
-func (s *Scheduler) Open(ctx context.Context) ([]string, error) {
-	var ids []string
+// Unfinished is an attempt that has not ended.
+type Unfinished struct {
+	run.Attempt
+	// Callback is the kind of callback this is a try of; empty for a try of the task itself.
+	Callback string
+}
+
+// Unfinished lists the attempts that have not ended, the oldest first.
+func (s *Scheduler) Unfinished(ctx context.Context) ([]Unfinished, error) {
+	var out []Unfinished
 	err := s.call(ctx, message{actor: actorScheduler, read: true, fold: func(*batch) error {
-		for id := range s.st.attempts {
-			ids = append(ids, id)
+		out = nil
+		for _, a := range s.st.attempts {
+			u := Unfinished{Attempt: a.row}
+			if o := s.st.callbacks[a.callback]; o != nil {
+				u.Callback = o.Callback.Kind
+			}
+			out = append(out, u)
 		}
+		slices.SortFunc(out, func(a, b Unfinished) int {
+			return cmp.Or(a.QueuedAt.Compare(b.QueuedAt), cmp.Compare(a.ID, b.ID))
+		})
 		return nil
 	}})
-	return answered(&ids, err)
+	return answered(&out, err)
+}
+
+// Told waits until every order given so far has been passed on to its executor, or until ctx ends.
+func (s *Scheduler) Told(ctx context.Context) error {
+	for _, d := range s.execs {
+		told := make(chan struct{})
+		d.add(order{told: told})
+		select {
+		case <-told:
+		case <-ctx.Done():
+			return fmt.Errorf("pass orders on to executor %s: %w", d.ex.Name(), ctx.Err())
+		case <-s.done:
+			return errStopped
+		}
+	}
+	return nil
+}
+
+// retire ends incarnations of an older build that have nothing to do: a newer one takes their place. Nothing is started
+// on them from then on, so no attempt can be caught between the two.
+func (s *Scheduler) retire() {
+	if len(s.st.attempts) > 0 || s.held {
+		return
+	}
+	for name, d := range s.execs {
+		if r, ok := d.ex.(executor.Retirer); ok && s.instances[name] != "" && r.Retire() {
+			s.instances[name] = ""
+		}
+	}
 }

@@ -37,7 +37,7 @@ type Options struct {
 	Home     string
 	Settings workerapi.Settings
 	Logger   *slog.Logger
-	// Version of this program; a worker of another version is replaced when it runs nothing. Empty: any will do.
+	// Version of this program; a worker of another version is replaced once it has nothing to do. Empty: any will do.
 	Version string
 	// Binary is the program that runs `worker --home HOME`; empty: this one.
 	Binary string
@@ -64,6 +64,9 @@ type Executor struct {
 	mu       sync.Mutex
 	peer     *workerapi.Peer // nil: not connected
 	instance string
+	pid      int           // of the worker
+	outdated bool          // the worker is of another version and had tasks when it was found
+	parses   int           // under way
 	ready    chan struct{} // closed while connected
 	stopped  bool          // Stop was called: no worker is started any more
 	worker   <-chan struct{}
@@ -72,7 +75,10 @@ type Executor struct {
 	finished func(executor.Result) // reports a result to the sink; nil before Run
 }
 
-var _ executor.Executor = (*Executor)(nil)
+var (
+	_ executor.Executor = (*Executor)(nil)
+	_ executor.Retirer  = (*Executor)(nil)
+)
 
 // New returns an executor; Run connects it.
 func New(o Options) *Executor {
@@ -107,6 +113,42 @@ func (e *Executor) Instance() string {
 		return ""
 	}
 	return e.instance
+}
+
+// WorkerPID is the process id of the worker that is connected; 0 while none is.
+func (e *Executor) WorkerPID() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.peer == nil {
+		return 0
+	}
+	return e.pid
+}
+
+// Flush waits until every order passed on so far has been handed to the operating system, or until ctx ends.
+func (e *Executor) Flush(ctx context.Context) {
+	e.mu.Lock()
+	peer := e.peer
+	e.mu.Unlock()
+	if peer != nil {
+		peer.Flush(ctx)
+	}
+}
+
+// Retire ends a worker of another version that was left its tasks and has nothing to do any more. Run starts the next one.
+// While a file is parsed it waits.
+func (e *Executor) Retire() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.peer == nil || !e.outdated || e.parses > 0 || e.stopped {
+		return false
+	}
+	if err := e.peer.Post(workerapi.Stop{Type: "Stop"}); err != nil {
+		return false // it is gone already
+	}
+	e.log.Info("the worker of another version has nothing to do any more and is replaced", "instance", e.instance, "pid", e.pid)
+	e.peer, e.ready = nil, make(chan struct{})
+	return true
 }
 
 // Launch passes an attempt on. It does not wait for the worker's answer.
@@ -162,9 +204,7 @@ func (e *Executor) post(order any) error {
 func (e *Executor) Parse(ctx context.Context, r workerapi.Parse) (*workerapi.Parsed, error) {
 	r.Type = "Parse"
 	for {
-		e.mu.Lock()
-		peer, ready := e.peer, e.ready
-		e.mu.Unlock()
+		peer, ready := e.beginParse()
 		if peer == nil {
 			select {
 			case <-ready:
@@ -175,6 +215,7 @@ func (e *Executor) Parse(ctx context.Context, r workerapi.Parse) (*workerapi.Par
 		}
 		var parsed workerapi.Parsed
 		err := peer.Call(ctx, r, &parsed)
+		e.endParse()
 		var refused *protocol.Error
 		switch {
 		case err == nil:
@@ -191,6 +232,22 @@ func (e *Executor) Parse(ctx context.Context, r workerapi.Parse) (*workerapi.Par
 		}
 		e.drop(peer)
 	}
+}
+
+// beginParse counts a parse on the connected worker, which is not retired before endParse; nil when none is connected.
+func (e *Executor) beginParse() (*workerapi.Peer, <-chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.peer != nil {
+		e.parses++
+	}
+	return e.peer, e.ready
+}
+
+func (e *Executor) endParse() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.parses--
 }
 
 // why says why no worker is connected.
@@ -277,24 +334,27 @@ func (e *Executor) attach(ctx context.Context, peer *workerapi.Peer, sink execut
 		peer.Close()
 		return fmt.Errorf("attach to the worker: %w", err)
 	}
-	if e.outdated(a) {
+	other := e.o.Version != "" && a.Version != e.o.Version
+	if other && !busy(a) {
 		e.log.Info("replacing an idle worker of another version", "has", a.Version, "want", e.o.Version)
 		q.release(nil)
 		return peer.Post(workerapi.Stop{Type: "Stop"})
 	}
 	e.mu.Lock()
-	e.peer, e.instance, e.spawnErr = peer, a.Instance, nil
+	e.peer, e.instance, e.pid, e.outdated, e.spawnErr = peer, a.Instance, a.PID, other, nil
 	close(e.ready)
 	e.mu.Unlock()
 	e.log.Info("connected to the worker", "instance", a.Instance, "pid", a.PID, "known", len(a.Known))
+	if other {
+		e.log.Info("the worker is of another version and keeps its tasks; it is replaced once it has none", "has", a.Version, "want", e.o.Version)
+	}
 	q.release(func() { sink.Connected(Name, a.Instance, a.Known) })
 	return nil
 }
 
-// outdated reports whether a worker should make room for one of this version. Its spool is the next one's.
-func (e *Executor) outdated(a workerapi.Attached) bool {
-	running := slices.ContainsFunc(a.Known, func(k executor.Known) bool { return k.Running })
-	return e.o.Version != "" && a.Version != e.o.Version && !running
+// busy reports whether a worker runs something. What it has spooled is its successor's.
+func busy(a workerapi.Attached) bool {
+	return slices.ContainsFunc(a.Known, func(k executor.Known) bool { return k.Running })
 }
 
 // drop forgets a connection that has ended.

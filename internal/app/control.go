@@ -1,0 +1,233 @@
+package app
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A server listens on HOME/run/server.sock for whoever asks it to stop: the next server, which takes its place, or
+// `ostro stop`. The socket is open to the home's owner only. One question, then two answers, each a line of JSON: that the
+// stop has begun, and, when it is complete, what was done. A server that is replaced sends its listening socket along, so
+// that clients who connect meanwhile wait for the next server instead of being refused.
+
+// controlLine bounds a line of the conversation.
+const controlLine = 64 << 10
+
+// stopQuestion asks a server to stop.
+type stopQuestion struct {
+	Type      string `json:"type"` // "Stop"
+	KeepTasks bool   `json:"keep_tasks"`
+	// Successor is the process id of the server that takes over; 0 for none.
+	Successor int `json:"successor,omitempty"`
+}
+
+// stopAnswer is first "Stopping", then "Stopped", or else "Refused".
+type stopAnswer struct {
+	Type    string `json:"type"`
+	PID     int    `json:"pid"`
+	Version string `json:"version,omitempty"`
+	// WithinSeconds is how long the stop takes at most.
+	WithinSeconds float64 `json:"within_seconds,omitempty"`
+	// Said is what was done, in words; Left how many tasks were left running.
+	Said []string `json:"said,omitempty"`
+	Left int      `json:"left,omitempty"`
+	// Problem is what went wrong.
+	Problem string `json:"problem,omitempty"`
+}
+
+func controlPath(h home) string { return h.path("run", "server.sock") }
+
+// listenControl opens the socket; whoever calls it holds the home's lock, so a file that is there is a dead server's.
+func listenControl(h home) (*net.UnixListener, error) {
+	path := controlPath(h)
+	if len(path) > 100 {
+		return nil, fmt.Errorf("listen on %s: a socket's path can have 107 characters; choose a shorter home", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	// Nobody slips in before the mode is set: the directory is open to its owner only.
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("listen: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// serveControl answers those who ask for a stop until the socket is closed. The function it returns waits for the last
+// answer.
+func (a *App) serveControl() (wait func()) {
+	var serving sync.WaitGroup
+	listener := a.control
+	serving.Go(func() {
+		for {
+			c, err := listener.AcceptUnix()
+			if err != nil {
+				if !errors.Is(err, net.ErrClosed) {
+					a.log.Error("nobody can ask this server to stop any more but by a signal", "error", err)
+				}
+				return
+			}
+			serving.Go(func() { a.answerStop(c) })
+		}
+	})
+	return serving.Wait
+}
+
+// answerPatience is how long the other side may take to write or read a line.
+const answerPatience = 5 * time.Second
+
+// answerStop takes the question of one connection and answers it.
+func (a *App) answerStop(c *net.UnixConn) {
+	defer c.Close()
+	q, err := a.question(c)
+	if err != nil {
+		return // nobody asked anything
+	}
+	answer := stopAnswer{PID: os.Getpid(), Version: a.opts.Version}
+	if q.Type != "Stop" {
+		answer.Type, answer.Problem = "Refused", fmt.Sprintf("this server (%s) does not know the request %q", a.opts.Version, q.Type)
+		_ = a.tell(c, answer, nil) // who asks in vain may be gone
+		return
+	}
+	order, limit := stopOrder{mode: EndTasks}, a.cfg.Tasks.KillGrace+workerMargin+2*resultsGrace
+	if q.KeepTasks {
+		order, limit = stopOrder{mode: KeepTasks, successor: q.Successor, socket: q.Successor != 0}, leaveLimit+2*resultsGrace
+	}
+	answer.Type, answer.WithinSeconds = "Stopping", limit.Seconds()
+	if err := a.tell(c, answer, nil); err != nil {
+		a.log.Warn("who asked this server to stop did not wait for the answer: it goes on", "error", err)
+		return
+	}
+	a.order(order)
+	<-a.stopped
+	answer.Type, answer.Left = "Stopped", 0
+	if a.report.Kept {
+		answer.Left = len(a.report.Tasks)
+	}
+	answer.Said = append(a.report.Lines(), "Ostro "+a.report.String()+".")
+	var socket *os.File
+	if q.Successor != 0 && q.Successor == a.report.Successor {
+		socket = a.socket
+	}
+	if err := a.tell(c, answer, socket); err != nil {
+		a.log.Warn("who asked this server to stop is gone", "error", err)
+	}
+}
+
+// tell writes one answer, with a file if there is one.
+func (a *App) tell(c *net.UnixConn, answer stopAnswer, file *os.File) error {
+	line, err := json.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	var rights []byte
+	if file != nil {
+		rights = syscall.UnixRights(int(file.Fd()))
+	}
+	_ = c.SetWriteDeadline(time.Now().Add(answerPatience))
+	_, _, err = c.WriteMsgUnix(append(line, '\n'), rights, nil)
+	return err
+}
+
+// question reads what is asked; a server that has stopped waits for no question any more.
+func (a *App) question(c *net.UnixConn) (q stopQuestion, err error) {
+	_ = c.SetReadDeadline(time.Now().Add(answerPatience))
+	read := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-a.stopped:
+			_ = c.SetReadDeadline(time.Now())
+		case <-read:
+		}
+	})
+	lines := lineReader{conn: c}
+	err = lines.next(&q)
+	close(read)
+	watching.Wait()
+	closeAll(lines.files)
+	return q, err
+}
+
+// keepSocket keeps the listening socket open for the successor when the HTTP server closes its own.
+func (a *App) keepSocket() {
+	l, ok := a.listener.(*net.TCPListener)
+	if !ok {
+		return
+	}
+	file, err := l.File()
+	if err != nil {
+		a.log.Warn("the listening socket cannot be handed over; clients are refused for a moment", "error", err)
+		return
+	}
+	a.socket = file
+}
+
+// A lineReader reads lines of JSON, and files that come with them.
+type lineReader struct {
+	conn  *net.UnixConn
+	buf   []byte
+	files []*os.File
+}
+
+// next reads one line.
+func (r *lineReader) next(v any) error {
+	for {
+		if i := bytes.IndexByte(r.buf, '\n'); i >= 0 {
+			line := r.buf[:i]
+			r.buf = r.buf[i+1:]
+			return json.Unmarshal(line, v)
+		}
+		if len(r.buf) > controlLine {
+			return errors.New("the line is too long")
+		}
+		piece, rights := make([]byte, 4096), make([]byte, syscall.CmsgSpace(4*4))
+		n, oob, _, _, err := r.conn.ReadMsgUnix(piece, rights)
+		r.files = append(r.files, receivedFiles(rights[:oob])...)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return io.EOF
+		}
+		r.buf = append(r.buf, piece[:n]...)
+	}
+}
+
+// receivedFiles are the files in a control message.
+func receivedFiles(oob []byte) (files []*os.File) {
+	messages, err := syscall.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil
+	}
+	for _, m := range messages {
+		fds, err := syscall.ParseUnixRights(&m)
+		if err != nil {
+			continue
+		}
+		for _, fd := range fds {
+			syscall.CloseOnExec(fd)
+			files = append(files, os.NewFile(uintptr(fd), "received"))
+		}
+	}
+	return files
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
