@@ -60,6 +60,7 @@ type App struct {
 	sched    *scheduler.Scheduler
 	bundle   *bundle.Watcher
 	http     *http.Server
+	conns    *openConns
 
 	streams   context.CancelFunc // ends the requests under way that only read
 	ready     chan struct{}
@@ -205,6 +206,8 @@ func (a *App) wireHTTP() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.streams = cancel
 	a.http = api.NewServer(ctx, finishWrites(handler), a.log.With("part", "api"))
+	a.conns = newOpenConns()
+	a.http.ConnState = a.conns.track
 	return nil
 }
 
@@ -297,7 +300,7 @@ func (r *running) serve(ctx context.Context) error {
 	r.start("executor", &r.executor, func(ctx context.Context) error { return a.exec.Run(ctx, sink{a.sched, calls}) })
 	r.start("bundle", &r.bundle, a.bundle.Run)
 	r.start("http", &r.http, func(context.Context) error {
-		if err := a.http.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := a.http.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			return err
 		}
 		return nil

@@ -114,23 +114,6 @@ func (r *running) leave(o stopOrder) error {
 	return errors.Join(errs...)
 }
 
-// endRequests takes no new requests and gives those that are open time to be answered; streams end soon.
-func (r *running) endRequests(ctx context.Context, grace time.Duration) {
-	a := r.app
-	defer a.streams()
-	if r.http.cancel == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, grace)
-	defer cancel()
-	streams := time.AfterFunc(streamsGrace, a.streams)
-	defer streams.Stop()
-	if a.http.Shutdown(ctx) != nil {
-		_ = a.http.Close() // a client that does not let go
-	}
-	r.http.end()
-}
-
 // awaitWorker waits a moment for a worker that is just coming up, so that a stop right after a start leaves none behind.
 func (a *App) awaitWorker(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, workerStart)
@@ -178,6 +161,7 @@ func (r *running) stopWorker(ctx context.Context) error {
 	if err != nil {
 		a.log.Warn("cannot say which tasks are running", "error", err)
 	}
+	a.log.Info("tasks are asked to end", "running", len(open), "grace", a.cfg.Tasks.KillGrace.String())
 	stopped, err := a.exec.Stop(ctx, a.cfg.Tasks.KillGrace)
 	var killed []string
 	if stopped != nil {

@@ -87,7 +87,7 @@ func (s *Scheduler) Told(ctx context.Context) error {
 		case <-ctx.Done():
 			return fmt.Errorf("pass orders on to executor %s: %w", d.ex.Name(), ctx.Err())
 		case <-s.done:
-			return errStopped
+			return ErrStopped
 		}
 	}
 	return nil

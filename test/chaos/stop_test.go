@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -84,7 +83,7 @@ func TestASecondInterruptEndsTheServerAtOnceAndTheNextOneGoesOn(t *testing.T) {
 	t.Parallel() // it mostly waits
 	in, _ := stubborn(t, "4s")
 	_ = in.server.Process.Signal(syscall.SIGINT)
-	in.eventually("the server stops", 10*time.Second, func() bool { return strings.Contains(in.said(), "stopping") })
+	in.eventually("the server stops", 10*time.Second, func() bool { return strings.Contains(in.said(), "tasks are asked to end") })
 	_ = in.server.Process.Signal(syscall.SIGINT)
 	_ = in.server.Wait()
 	in.server = nil
@@ -96,12 +95,7 @@ func TestASecondInterruptEndsTheServerAtOnceAndTheNextOneGoesOn(t *testing.T) {
 }
 
 func TestAServerOfAnotherBuildAdoptsTheTasksOfTheKilledOne(t *testing.T) {
-	dir, gate := t.TempDir(), filepath.Join(t.TempDir(), "gate")
-	upgraded := filepath.Join(dir, "ostro")
-	build := exec.Command("go", "build", "-ldflags", "-X ostro.dev/ostro/internal/cli.programVersion=99.0.0", "-o", upgraded, "ostro.dev/ostro/cmd/ostro")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build ostro: %v\n%s", err, out)
-	}
+	upgraded, gate := anotherBuild(t), filepath.Join(t.TempDir(), "gate")
 	in := newInstallation(t, configuration, map[string]string{"patient.py": strings.ReplaceAll(patientDAG, "GATE", gate)})
 	in.trigger("patient", "r")
 	in.eventually("the task runs", 30*time.Second, func() bool { return lines(in.onlyLog("patient", "r", "waits", 1)) >= 20 })
@@ -120,6 +114,10 @@ func TestAServerOfAnotherBuildAdoptsTheTasksOfTheKilledOne(t *testing.T) {
 	if now := in.processes("worker"); len(now) != 1 || now[0] != worker[0] {
 		t.Errorf("the worker was %v and is %v while it had a task", worker, now)
 	}
+	in.eventually("the worker is replaced when it is idle", 30*time.Second, func() bool {
+		now := in.processes("worker")
+		return len(now) == 1 && now[0] != worker[0]
+	})
 	in.trigger("patient", "again")
 	in.eventually("another run ends", 30*time.Second, func() bool { return in.state("patient", "again") == "success" })
 }

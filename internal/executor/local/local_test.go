@@ -279,6 +279,57 @@ func TestAnIdleWorkerOfAnotherVersionIsReplacedAndABusyOneIsNot(t *testing.T) {
 	r.expect(t, "connected busy 1")
 }
 
+func TestABusyWorkerOfAnotherVersionIsRetiredOnceNothingIsParsedOnIt(t *testing.T) {
+	old, fresh := newFakeWorker(t, "old"), newFakeWorker(t, "fresh")
+	old.version, fresh.version = "1", "2"
+	old.known = []executor.Known{{AttemptID: "a", Running: true}}
+	var mu sync.Mutex
+	current := old
+	parsing := make(chan workerapi.Inbound, 1)
+	old.on = func(in workerapi.Inbound, p *workerapi.Peer) bool {
+		switch in.Type {
+		case "Parse":
+			parsing <- in
+		case "Stop":
+			mu.Lock()
+			current = fresh
+			mu.Unlock()
+			p.Close()
+		}
+		return true
+	}
+	e, r := run(t, Options{Version: "2", Dial: func(ctx context.Context) (net.Conn, error) {
+		mu.Lock()
+		w := current
+		mu.Unlock()
+		return w.dial(ctx)
+	}})
+	r.expect(t, "connected old 1")
+	parsed := make(chan error)
+	go func() {
+		_, err := e.Parse(t.Context(), workerapi.Parse{})
+		parsed <- err
+	}()
+	in := <-parsing
+	if e.Retire() {
+		t.Error("the worker was retired while a file was parsed on it")
+	}
+	in.Reply(workerapi.Parsed{Type: "Parsed"})
+	if err := <-parsed; err != nil {
+		t.Error(err)
+	}
+	if !e.Retire() || e.Instance() != "" {
+		t.Errorf("the worker was not retired: instance %q", e.Instance())
+	}
+	if err := e.Launch(t.Context(), executor.Attempt{ID: "b"}); !errors.Is(err, ErrNotConnected) {
+		t.Errorf("a launch on a retired worker: %v", err)
+	}
+	r.expect(t, "connected fresh 0")
+	if e.Retire() {
+		t.Error("a worker of the right version was retired")
+	}
+}
+
 func TestStopSaysWhatTheWorkerDidAndStartsNoOther(t *testing.T) {
 	w := newFakeWorker(t, "w1")
 	down := false

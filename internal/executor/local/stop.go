@@ -18,12 +18,12 @@ const lastResort = 3 * time.Second
 func (e *Executor) Stop(ctx context.Context, grace time.Duration) (*workerapi.Stopped, error) {
 	e.mu.Lock()
 	e.stopped = true
-	peer, ended := e.peer, e.worker
+	peer, ended, pid := e.peer, e.worker, e.pid
 	e.mu.Unlock()
 	if peer == nil || e.isStopped() {
 		return e.end(ctx, grace, ended)
 	}
-	s, err := askToStop(ctx, peer, grace, ended)
+	s, err := askToStop(ctx, peer, grace, ended, pid)
 	switch {
 	case err == nil:
 		return s, nil
@@ -47,8 +47,13 @@ func (e *Executor) isStopped() bool {
 	return known && stopped
 }
 
-// askToStop has the worker end itself and waits until its process is gone, if it is one that we started.
-func askToStop(ctx context.Context, peer *workerapi.Peer, grace time.Duration, ended <-chan struct{}) (*workerapi.Stopped, error) {
+// askToStop has the worker end itself and waits until its process is gone, be it one that we started or another server did.
+func askToStop(ctx context.Context, peer *workerapi.Peer, grace time.Duration, ended <-chan struct{}, pid int) (*workerapi.Stopped, error) {
+	var adopted *process
+	if ended == nil {
+		adopted = watchProcess(pid)
+		defer adopted.close()
+	}
 	if at, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, at.Add(-lastResort))
@@ -64,7 +69,7 @@ func askToStop(ctx context.Context, peer *workerapi.Peer, grace time.Duration, e
 		return &s, ctx.Err()
 	}
 	if ended == nil {
-		return &s, nil
+		return &s, adopted.gone(ctx)
 	}
 	select {
 	case <-ended:
