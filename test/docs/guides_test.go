@@ -212,14 +212,11 @@ func (r *reader) write(b block, name string) {
 // serve runs a block that goes on, until the guide ends or kills it.
 func (r *reader) serve(b block) {
 	r.t.Helper()
-	for _, ended := range r.ended { // the guide has stopped or killed it
-		select {
-		case <-ended:
-		case <-time.After(60 * time.Second):
-			r.t.Fatalf("line %d: the server before still runs", b.line)
-		}
+	replaces := strings.Contains(b.text, "--replace")
+	if !replaces {
+		r.allEnded(b)                                                  // the guide has stopped or killed it
+		_ = os.Remove(filepath.Join(r.home, ".ostro/run/server.json")) // of a server that was killed
 	}
-	_ = os.Remove(filepath.Join(r.home, ".ostro/run/server.json")) // of a server that was killed
 	said, err := os.Create(filepath.Join(r.home, fmt.Sprintf("server-%d.log", b.line)))
 	if err != nil {
 		r.t.Fatal(err)
@@ -228,6 +225,9 @@ func (r *reader) serve(b block) {
 	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
+	}
+	if replaces {
+		r.allEnded(b)
 	}
 	ended := make(chan struct{})
 	r.ended = append(r.ended, ended)
@@ -248,6 +248,18 @@ func (r *reader) serve(b block) {
 		_ = said.Close()
 	})
 	r.parsed(b)
+}
+
+// allEnded waits for the end of the servers so far.
+func (r *reader) allEnded(b block) {
+	r.t.Helper()
+	for _, ended := range r.ended {
+		select {
+		case <-ended:
+		case <-time.After(60 * time.Second):
+			r.t.Fatalf("line %d: the server before still runs", b.line)
+		}
+	}
 }
 
 // parsed waits until a server answers and has read the DAG files as they are now; a person takes longer to go on.
