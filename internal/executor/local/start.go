@@ -66,7 +66,7 @@ func (p *process) gone(ctx context.Context) error {
 	for p != nil {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}, 20)
 		if n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
-			return nil //nolint:nilerr // what cannot be watched is not waited for
+			return nil // what cannot be watched is not waited for
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
