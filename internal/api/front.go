@@ -4,12 +4,18 @@ import (
 	"bytes"
 	"html/template"
 	"net/http"
+	"path/filepath"
 )
 
-// front says what runs where. It is open to everyone who reaches the port, so it shows nothing of the work itself.
+// front says what runs where. It is open to everyone who reaches the port, so it shows nothing of the work itself, and where
+// things are on the machine only to those who have the token.
 func (s *server) front(w http.ResponseWriter, r *http.Request) {
 	var b bytes.Buffer
-	if err := frontPage.Execute(&b, map[string]string{"Version": s.o.Version, "Home": s.o.Home, "DAGs": s.o.DAGs, "Host": r.Host}); err != nil {
+	shown := map[string]string{"Version": s.o.Version, "Host": r.Host, "Token": "HOME/token"}
+	if s.hasToken(r) {
+		shown["Home"], shown["DAGs"], shown["Token"] = s.o.Home, s.o.DAGs, filepath.Join(s.o.Home, "token")
+	}
+	if err := frontPage.Execute(&b, shown); err != nil {
 		s.log.Error("write the front page", "err", err)
 		refuse(w, http.StatusInternalServerError, `{"detail":"Internal Server Error"}`)
 		return
@@ -30,15 +36,16 @@ code,pre{font:14px/1.5 ui-monospace,monospace}pre{background:var(--box);padding:
 dt{color:var(--dim);font-size:.9rem}dd{margin:0 0 .5rem;overflow-wrap:anywhere}a{color:inherit}
 </style></head><body>
 <h1>Ostro is running</h1><p class="dim">Version {{.Version}}. This page is static: it shows where things are, not how they are.</p>
-<dl><dt>Home</dt><dd><code>{{.Home}}</code></dd><dt>DAG files</dt><dd><code>{{.DAGs}}</code></dd></dl>
-<h2>First steps</h2>
+{{if .Home}}<dl><dt>Home</dt><dd><code>{{.Home}}</code></dd><dt>DAG files</dt><dd><code>{{.DAGs}}</code></dd></dl>
+{{else}}<p>Where its files are, the command that started it has said, and <code>ostro config show</code> says.</p>
+{{end}}<h2>First steps</h2>
 <pre>ostro dags list
 ostro dags trigger DAG_ID --wait
 ostro runs watch DAG_ID
 ostro tasks logs DAG_ID TASK_ID</pre>
 <h2>The API</h2>
-<p>Airflow's REST API v2 is below <code>/api/v2</code>. Send the token from <code>{{.Home}}/token</code>:</p>
-<pre>curl -H "Authorization: Bearer $(cat {{.Home}}/token)" \
+<p>Airflow's REST API v2 is below <code>/api/v2</code>. Send the token from <code>{{.Token}}</code>:</p>
+<pre>curl -H "Authorization: Bearer $(cat {{.Token}})" \
   http://{{.Host}}/api/v2/dags</pre>
 <p>Open without a token: <a href="/api/v2/monitor/health">health</a> and <a href="/api/v2/version">version</a>.</p>
 </body></html>

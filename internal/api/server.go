@@ -195,12 +195,12 @@ func (s *server) guard(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		scheme, given, found := strings.Cut(r.Header.Get("Authorization"), " ")
+		given := r.Header.Get("Authorization")
 		switch {
-		case found && strings.EqualFold(scheme, "Bearer") && s.isToken(strings.TrimSpace(given)):
+		case s.hasToken(r):
 			r = r.WithContext(v2.WithActor(r.Context(), "token:local"))
 		case s.api.IsPublic(r):
-		case found:
+		case strings.Contains(given, " "):
 			refuse(w, http.StatusForbidden, `{"detail":"Invalid token: it is not the one in HOME/token"}`)
 			return
 		default:
@@ -210,6 +210,12 @@ func (s *server) guard(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// hasToken reports whether a request carries the token.
+func (s *server) hasToken(r *http.Request) bool {
+	scheme, given, found := strings.Cut(r.Header.Get("Authorization"), " ")
+	return found && strings.EqualFold(scheme, "Bearer") && s.isToken(strings.TrimSpace(given))
 }
 
 // isToken compares hashes, so that neither length nor content shows in the time it takes.

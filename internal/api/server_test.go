@@ -110,9 +110,18 @@ func TestAPanicTellsTheClientItsRequestIdOnly(t *testing.T) {
 }
 
 func TestTheFrontPageEscapesWhatItShows(t *testing.T) {
-	w := do(handler(t, nil), "GET", "/", "localhost:8080", "", "")
+	w := do(handler(t, nil), "GET", "/", "localhost:8080", "Bearer tok", "")
 	if body := w.Body.String(); !strings.Contains(body, "/home/&lt;me&gt;") || strings.Contains(body, "<me>") || !strings.Contains(body, "http://localhost:8080/api/v2/dags") {
 		t.Errorf("%s", body)
+	}
+}
+
+func TestWithoutTheTokenTheFrontPageShowsNoPath(t *testing.T) {
+	for _, auth := range []string{"", "Bearer no"} {
+		body := do(handler(t, nil), "GET", "/", "localhost:8080", auth, "").Body.String()
+		if strings.Contains(body, "/home/") || strings.Contains(body, "/dags</code>") || !strings.Contains(body, "HOME/token") {
+			t.Errorf("with %q: %s", auth, body)
+		}
 	}
 }
 

@@ -22,13 +22,30 @@ func (c *command) follow(ctx context.Context, cl *client.Client, dagID, runID st
 	if c.output != "table" {
 		return c.waitQuietly(ctx, cl, dagID, runID)
 	}
-	b := &board{c: c, dagID: dagID, runID: runID, tails: map[string][]string{}}
+	b := &board{c: c, dagID: dagID, runID: runID, tails: map[string][]string{}, told: map[string]*told{}}
 	b.width, b.height, b.live = terminal(c.Out)
+	err := c.untilOver(ctx, cl, func(cl *client.Client) (bool, error) {
+		b.tries = func(ti wire.TaskInstance) []wire.Try {
+			all, err := cl.Tries(ctx, dagID, runID, ti.TaskID, ti.MapIndex)
+			if err != nil {
+				return nil // the stream goes on and says what matters
+			}
+			return all
+		}
+		err := b.stream(ctx, cl)
+		return b.over, err
+	})
+	b.draw()
+	return b.result(err)
+}
+
+// stream shows what one server says of the run.
+func (b *board) stream(ctx context.Context, cl *client.Client) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	messages, ended := make(chan wire.Live), make(chan error, 1)
 	go func() {
-		ended <- cl.Live(ctx, dagID, runID, func(m wire.Live) error {
+		ended <- cl.Live(ctx, b.dagID, b.runID, func(m wire.Live) error {
 			select {
 			case messages <- m:
 				return nil
@@ -48,29 +65,41 @@ func (c *command) follow(ctx context.Context, cl *client.Client, dagID, runID st
 				b.draw()
 			}
 		case err := <-ended:
-			b.draw()
-			return b.result(err)
+			return err
 		}
 	}
 }
 
 // waitQuietly waits and prints the final run as JSON or YAML.
 func (c *command) waitQuietly(ctx context.Context, cl *client.Client, dagID, runID string) error {
-	last, err := cl.Wait(ctx, dagID, runID)
+	var run wire.DAGRun
+	over := false
+	err := c.untilOver(ctx, cl, func(cl *client.Client) (bool, error) {
+		last, err := cl.Wait(ctx, dagID, runID)
+		if over = err == nil && (last.State == "success" || last.State == "failed"); over {
+			run, err = cl.Run(ctx, dagID, runID)
+		}
+		return over, err
+	})
 	if err != nil {
 		return err
 	}
-	run, err := cl.Run(ctx, dagID, runID)
-	if err != nil {
-		return err
+	if !over {
+		return brokenOff(dagID, runID)
 	}
 	if err := c.show(run, func() {}); err != nil {
 		return err
 	}
-	if last.State != "success" {
+	if run.State != "success" {
 		return errFailed
 	}
 	return nil
+}
+
+// brokenOff says that no server is there to follow the run with.
+func brokenOff(dagID, runID string) error {
+	return &problem{code: exitUnreachable, err: fmt.Errorf("the server ended the stream before run %s ended", runID),
+		hint: "the run goes on without it; watch again with: ostro runs watch " + dagID + " " + runID}
 }
 
 // board is the picture of a run.
@@ -83,6 +112,8 @@ type board struct {
 	run          *wire.DAGRun
 	tasks        []wire.TaskInstance
 	tails        map[string][]string
+	told         map[string]*told // where there is no terminal to redraw: what has been said
+	tries        func(wire.TaskInstance) []wire.Try
 	drawn        int // lines on the screen that the next drawing replaces
 	over         bool
 }
@@ -100,42 +131,19 @@ func (b *board) fold(m wire.Live) {
 	for _, ti := range m.Tasks {
 		same := func(x wire.TaskInstance) bool { return x.TaskID == ti.TaskID && x.MapIndex == ti.MapIndex }
 		at := slices.IndexFunc(b.tasks, same)
-		before := "-"
 		if at < 0 {
 			b.tasks = append(b.tasks, ti)
 			byTask(b.tasks)
 		} else {
-			before = stateOf(b.tasks[at])
 			b.tasks[at] = ti
 		}
-		if !b.live && stateOf(ti) != before {
-			b.line(ti)
-		}
+	}
+	if !b.live {
+		b.tell(m.Tasks)
 	}
 	b.over = m.Type == "end"
 	if b.live {
 		b.draw()
-	}
-}
-
-// line tells one change where there is no terminal to redraw.
-func (b *board) line(ti wire.TaskInstance) {
-	name, state := wire.InstanceName(ti.TaskID, ti.MapIndex), stateOf(ti)
-	text := fmt.Sprintf("%s %s", name, state)
-	if ti.TryNumber > 1 {
-		text += fmt.Sprintf(" (try %d)", ti.TryNumber)
-	}
-	if ti.EndDate != nil && (state == "success" || state == "failed" || state == "up_for_retry") {
-		text += " after " + lasted(ti.StartDate, ti.EndDate, time.Now())
-	}
-	if why := remark(ti); why != "" {
-		text += ": " + why
-	}
-	fmt.Fprintln(b.c.Out, text)
-	if state == "failed" || state == "up_for_retry" {
-		for _, l := range b.tails[name] {
-			fmt.Fprintln(b.c.Out, "    "+oneLine(l))
-		}
 	}
 }
 
@@ -270,8 +278,7 @@ func (b *board) result(err error) error {
 		return err
 	}
 	if b.run == nil || !b.over {
-		return &problem{code: exitUnreachable, err: fmt.Errorf("the server ended the stream before run %s ended", b.runID),
-			hint: "the run goes on without it; watch again with: ostro runs watch " + b.dagID + " " + b.runID}
+		return brokenOff(b.dagID, b.runID)
 	}
 	if !b.live {
 		fmt.Fprintf(b.c.Out, "%s %s: %s in %s\n", b.run.DAGID, b.run.DagRunID, b.run.State, lasted(b.run.StartDate, b.run.EndDate, time.Now()))

@@ -33,7 +33,8 @@ func (a *API) writable(ctx context.Context) error {
 	return a.probed
 }
 
-// getHealth asks every part; the status is 200 whatever the answer, as in Airflow.
+// getHealth asks every part; the status is 200 whatever the answer, as in Airflow. The route is open: what the system said of
+// a problem may name files of the machine, and is for those who have the token.
 func (a *API) getHealth(r *request) error {
 	healthy, unhealthy := "healthy", "unhealthy"
 	status := func(good bool) *string {
@@ -55,6 +56,9 @@ func (a *API) getHealth(r *request) error {
 			out.Ostro.Worker = "connected"
 		}
 		out.Ostro.Problem = or(h.Problem, out.Ostro.Problem)
+	}
+	if actorOf(r.Context()) == anonymous {
+		out.Ostro.Problem, _, _ = strings.Cut(out.Ostro.Problem, ": ")
 	}
 	return r.ok(out)
 }

@@ -109,5 +109,8 @@ func actorOf(ctx context.Context) string {
 	if a, ok := ctx.Value(contextKey{}).(string); ok {
 		return a
 	}
-	return "anonymous"
+	return anonymous
 }
+
+// anonymous is the actor of a request without the token.
+const anonymous = "anonymous"

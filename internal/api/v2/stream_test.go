@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	v2 "ostro.dev/ostro/internal/api/v2"
 	"ostro.dev/ostro/internal/api/v2/wire"
 	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/core/run"
@@ -249,5 +250,18 @@ func TestAWaitingInstanceSaysWhy(t *testing.T) {
 	b.want("GET", runs+"/r3/taskInstances/put/dependencies", "", 200, `{"dependencies":[{"name":"Scheduler","reason":"waits for split"}]}`)
 	if code, body := b.do("GET", runs+"/r3/taskInstances/put", ""); code != 200 || !strings.Contains(body, `"ostro":{"waiting":"waits for split"}`) {
 		t.Errorf("%d %s", code, body)
+	}
+}
+
+func TestHealthTellsDetailsOfAProblemOnlyToThoseWithTheToken(t *testing.T) {
+	b := newBench(t)
+	b.api.Health = func() v2.Health { return v2.Health{Problem: "the database cannot be written: open /home/me/control.db: no"} }
+	if _, body := b.do("GET", "/monitor/health", ""); !strings.Contains(body, "cannot be written: open /home/me/control.db") {
+		t.Errorf("with the token: %s", body)
+	}
+	w := httptest.NewRecorder()
+	b.api.ServeHTTP(w, httptest.NewRequest("GET", "/api/v2/monitor/health", nil))
+	if body := w.Body.String(); !strings.Contains(body, `"the database cannot be written"`) || strings.Contains(body, "/home/me") {
+		t.Errorf("without it: %s", body)
 	}
 }
