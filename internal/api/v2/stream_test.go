@@ -255,7 +255,9 @@ func TestAWaitingInstanceSaysWhy(t *testing.T) {
 
 func TestHealthTellsDetailsOfAProblemOnlyToThoseWithTheToken(t *testing.T) {
 	b := newBench(t)
-	b.api.Health = func() v2.Health { return v2.Health{Problem: "the database cannot be written: open /home/me/control.db: no"} }
+	b.api.Health = func() v2.Health {
+		return v2.Health{Problem: "the database cannot be written: open /home/me/control.db: no"}
+	}
 	if _, body := b.do("GET", "/monitor/health", ""); !strings.Contains(body, "cannot be written: open /home/me/control.db") {
 		t.Errorf("with the token: %s", body)
 	}

@@ -298,7 +298,7 @@ func TestABusyWorkerOfAnotherVersionIsRetiredOnceNothingIsParsedOnIt(t *testing.
 		}
 		return true
 	}
-	e, r := run(t, Options{Version: "2", Dial: func(ctx context.Context) (net.Conn, error) {
+	e, r := start(t, Options{Version: "2", Dial: func(ctx context.Context) (net.Conn, error) {
 		mu.Lock()
 		w := current
 		mu.Unlock()
