@@ -426,3 +426,20 @@ func TestATaskOutlivesThreeKilledServers(t *testing.T) {
 		t.Errorf("the task began %d times", strings.Count(string(b), "begun"))
 	}
 }
+
+func TestAServerOfAnotherUserIsNotReplaced(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Log("another user's file cannot be made here; the refusal is tested with root")
+		return
+	}
+	cfg := newConfig(t)
+	s := start(t, cfg)
+	s.close()
+	if err := os.Chown(filepath.Join(cfg.Home, "run", "server.lock"), 4711, -1); err != nil {
+		t.Fatal(err)
+	}
+	_, err := app.New(cfg, logger(t), app.Options{Replace: true})
+	if !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), "runs as user 4711") {
+		t.Errorf("got %v", err)
+	}
+}
