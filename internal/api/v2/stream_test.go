@@ -262,7 +262,7 @@ func TestHealthTellsDetailsOfAProblemOnlyToThoseWithTheToken(t *testing.T) {
 		t.Errorf("with the token: %s", body)
 	}
 	w := httptest.NewRecorder()
-	b.api.ServeHTTP(w, httptest.NewRequest("GET", "/api/v2/monitor/health", nil))
+	b.api.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/api/v2/monitor/health", nil))
 	if body := w.Body.String(); !strings.Contains(body, `"the database cannot be written"`) || strings.Contains(body, "/home/me") {
 		t.Errorf("without it: %s", body)
 	}
