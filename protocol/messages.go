@@ -398,6 +398,9 @@ type DeferTask struct {
 	TriggerTime   *float64        `json:"trigger_timeout,omitempty"` // seconds
 	NextMethod    string          `json:"next_method"`
 	NextKwargs    json.RawMessage `json:"next_kwargs"`
+	// Input is set in place of a trigger when a person is asked: the attempt ends until somebody has answered.
+	// It has subject, body, options, defaults, multiple, params ({name: {value, description, schema}}) and assigned_users.
+	Input json.RawMessage `json:"input,omitempty"`
 }
 
 // CallbacksDone confirms that the announced callbacks have run (notification); Errors names those that raised, whose

@@ -75,6 +75,14 @@ func (c *Client) DAGWarnings(ctx context.Context, dagID string) ([]wire.DAGWarni
 	})
 }
 
+// Questions lists what tasks have asked people; "~" is every DAG or every run.
+func (c *Client) Questions(ctx context.Context, dagID, runID string, query url.Values) ([]wire.HITLDetail, error) {
+	return pages(query, func(q url.Values) ([]wire.HITLDetail, int, error) {
+		p, err := Get[wire.HITLDetails](ctx, c, Path("dags", dagID, "dagRuns", runID, "hitlDetails"), q)
+		return p.HITLDetails, p.Total, err
+	})
+}
+
 // DeleteDAG deletes a DAG with its history.
 func (c *Client) DeleteDAG(ctx context.Context, dagID string) error {
 	return c.Delete(ctx, Path("dags", dagID))

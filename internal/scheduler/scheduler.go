@@ -26,6 +26,8 @@ type Store interface {
 	LiveRuns(ctx context.Context) ([]store.LiveRun, error)
 	OpenAttempts(ctx context.Context) ([]run.Attempt, error)
 	Waits(ctx context.Context) ([]run.Wait, error)
+	OpenInputs(ctx context.Context) ([]run.Input, error)
+	InputsOfRun(ctx context.Context, dagID, runID string) ([]run.Input, error)
 	Triggerers(ctx context.Context) ([]store.Triggerer, error)
 	OwedCallbacks(ctx context.Context) ([]store.OwedCallback, error)
 	DAGVersion(ctx context.Context, dagID string, number int) (*dag.DAG, store.DAGVersionInfo, error)

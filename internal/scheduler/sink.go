@@ -108,7 +108,10 @@ func (s *Scheduler) foldFinished(b *batch, r executor.Result) error {
 	}
 	st.takePending(r.AttemptID)
 	if (r.State == run.Deferred || r.State == run.AwaitingInput) && (a.aside() || r.Defer == nil) {
-		r = cannotWait(r)
+		r = cannotWait(r, "the process deferred itself, and not by a trigger of a task")
+	}
+	if _, ok := formOf(r); r.State == run.AwaitingInput && !ok {
+		r = cannotWait(r, "the task asked a person something without options")
 	}
 	s.ended(b, a, r)
 	delete(st.attempts, r.AttemptID)
@@ -117,9 +120,9 @@ func (s *Scheduler) foldFinished(b *batch, r executor.Result) error {
 }
 
 // cannotWait turns a deferral that names no trigger into a failure: it would wait for ever.
-func cannotWait(r executor.Result) executor.Result {
+func cannotWait(r executor.Result, why string) executor.Result {
 	r.State, r.Final, r.Defer = run.Failed, true, nil
-	r.Reason = "the process deferred itself, and not by a trigger of a task"
+	r.Reason = why
 	return r
 }
 

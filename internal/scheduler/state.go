@@ -172,6 +172,9 @@ func (s *Scheduler) load(ctx context.Context) (*state, error) {
 	if err := s.loadWaits(ctx, st); err != nil {
 		return nil, err
 	}
+	if err := s.loadInputs(ctx, st); err != nil {
+		return nil, err
+	}
 	if err := s.loadTriggerers(ctx, st); err != nil {
 		return nil, err
 	}

@@ -27,6 +27,7 @@ type wait struct {
 	spec  trigger.Spec // nil: Python's, or a person's
 	at    time.Time    // the next of moment and timeout; zero: none
 	index int          // in the heap; -1: not there
+	input *run.Input   // the question, where a person's answer is awaited
 	note  string       // what there is to say of its trigger
 
 	group *triggerGroup // that runs it; nil: not Python's
@@ -170,10 +171,20 @@ func (s *Scheduler) tellChanges(b *batch) {
 type waitOp struct {
 	key run.Key
 	put *run.Wait
+	// asked is the question that comes with put; answered, set alone, is one with its answer.
+	asked, answered *run.Input
 }
 
 func (o waitOp) write(tx *store.Tx) error {
-	if o.put != nil {
+	switch {
+	case o.answered != nil:
+		return tx.AnswerInput(*o.answered)
+	case o.asked != nil:
+		if err := tx.PutInput(*o.asked); err != nil {
+			return err
+		}
+		return tx.PutWait(*o.put)
+	case o.put != nil:
 		return tx.PutWait(*o.put)
 	}
 	return tx.DropWait(o.key)
@@ -181,6 +192,10 @@ func (o waitOp) write(tx *store.Tx) error {
 
 // await enters what an instance that has just been deferred waits for.
 func (s *Scheduler) await(b *batch, lr *liveRun, k run.Key, r executor.Result) {
+	if r.Defer.Input != nil {
+		s.ask(b, lr, k, r)
+		return
+	}
 	ti, ok := lr.run.Instance(k)
 	if !ok || !ti.State.IsSuspended() || ti.AttemptID != r.AttemptID || r.Defer == nil {
 		return
@@ -190,7 +205,7 @@ func (s *Scheduler) await(b *batch, lr *liveRun, k run.Key, r executor.Result) {
 		at := b.now.Add(time.Duration(*t * float64(time.Second)))
 		w.TimeoutAt = &at
 	}
-	b.waits = append(b.waits, waitOp{k, &w})
+	b.waits = append(b.waits, waitOp{key: k, put: &w})
 	s.enterWait(s.st, lr, newWait(w))
 }
 
@@ -232,6 +247,8 @@ func (s *Scheduler) wakeWaits(b *batch) {
 		}
 		m, timed := w.spec.(trigger.Moment)
 		switch {
+		case w.input != nil:
+			s.overdue(b, w)
 		case !timed || m.At.After(b.now):
 			s.resume(b, w, plan.Resumed{NextMethod: trigger.FailMethod, NextKwargs: trigger.Failure(trigger.TimedOut, "")})
 		case m.Ends:
@@ -290,6 +307,9 @@ func (st *state) whyDeferred(k run.Key) string {
 	w := st.waits.byKey[k]
 	if w == nil {
 		return ""
+	}
+	if w.input != nil {
+		return asked(w.input)
 	}
 	text := "deferred, waiting for " + w.what()
 	if w.TimeoutAt != nil {

@@ -54,6 +54,11 @@ const (
 	deleteWait
 	setWaitAlone
 	waits
+	insertInput
+	answerInput
+	openInputs
+	allInputs
+	inputsOfRun
 	insertTriggerer
 	deleteTriggerer
 	triggerers
@@ -151,7 +156,10 @@ const (
 		JOIN dags d ON d.dag_pk = r.dag_pk`
 	fromXComs     = ` FROM xcoms x JOIN runs r ON r.run_pk = x.run_pk JOIN dags d ON d.dag_pk = r.dag_pk`
 	fromCallbacks = ` FROM callbacks c JOIN runs r ON r.run_pk = c.run_pk JOIN dags d ON d.dag_pk = r.dag_pk`
-	fromWaits     = ` FROM waits w JOIN task_instances t ON t.ti_pk = w.ti_pk JOIN runs r ON r.run_pk = t.run_pk
+	inputColumns  = `d.dag_id, r.run_id, t.task_id, t.map_index, i.wait_id, i.try_number, i.form, i.created_at, i.timeout_at, i.answer`
+	fromInputs    = ` FROM inputs i JOIN task_instances t ON t.ti_pk = i.ti_pk JOIN runs r ON r.run_pk = t.run_pk
+		JOIN dags d ON d.dag_pk = r.dag_pk`
+	fromWaits = ` FROM waits w JOIN task_instances t ON t.ti_pk = w.ti_pk JOIN runs r ON r.run_pk = t.run_pk
 		JOIN dags d ON d.dag_pk = r.dag_pk`
 	fromVersions = ` FROM dag_versions v JOIN dags d ON d.dag_pk = v.dag_pk`
 
@@ -248,6 +256,11 @@ func controlStatements() []string {
 		setWaitAlone: `UPDATE waits SET alone = 1 WHERE ti_pk = ? AND wait_id = ?`,
 		waits: `SELECT d.dag_id, r.run_id, t.task_id, t.map_index, w.wait_id, w.classpath, w.kwargs, w.created_at, w.timeout_at, w.alone` +
 			fromWaits + ` ORDER BY w.ti_pk`,
+		insertInput: `INSERT INTO inputs (ti_pk, wait_id, try_number, form, created_at, timeout_at) VALUES (?, ?, ?, ?, ?, ?)`,
+		answerInput: `UPDATE inputs SET answer = ? WHERE wait_id = ? AND answer IS NULL`,
+		openInputs:  `SELECT ` + inputColumns + fromInputs + ` WHERE i.answer IS NULL ORDER BY i.input_pk`,
+		allInputs:   `SELECT ` + inputColumns + fromInputs + ` ORDER BY i.input_pk`,
+		inputsOfRun: `SELECT ` + inputColumns + fromInputs + ` WHERE d.dag_id = ? AND r.run_id = ? ORDER BY i.input_pk`,
 		insertTriggerer: `INSERT INTO triggerers (attempt_id, bundle_version, wait_id, executor, instance, started_at)
 			VALUES (?, ?, ?, ?, ?, ?)`,
 		deleteTriggerer: `DELETE FROM triggerers WHERE attempt_id = ?`,

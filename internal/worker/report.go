@@ -148,6 +148,9 @@ func (a *attempt) fillOutcome(res *executor.Result, e ending) {
 		a.endDate(res, m.EndDate)
 	case *protocol.DeferTask:
 		res.State, res.Defer = run.Deferred, m
+		if m.Input != nil {
+			res.State = run.AwaitingInput
+		}
 	default:
 		if r.confirmed && a.startup.Kind == protocol.KindCallback {
 			res.State = run.Success

@@ -176,6 +176,9 @@ class LocalRun:
             one.tries -= 1
             return True
         elif kind == "DeferTask":
+            if ending.get("input"):
+                one.state, one.reason = "failed", "a person must answer, which needs a running server"
+                return False
             from .triggerer import fire
 
             self._say("  deferred, waiting for %s" % ending["classpath"])

@@ -62,6 +62,26 @@ class TaskDeferred(BaseException):
         self.trigger, self.method_name, self.kwargs, self.timeout = trigger, method_name, kwargs, timeout
 
 
+class TaskAwaitingInput(BaseException):
+    """End this attempt until a person has answered, then go on with ``method_name``."""
+
+    def __init__(self, *, method_name="execute_complete", kwargs=None, timeout=None, form=None):
+        super().__init__("awaiting input")
+        self.method_name, self.kwargs, self.timeout, self.form = method_name, kwargs, timeout, form
+
+
+class HITLTriggerEventError(AirflowException):
+    """Asking a person went wrong."""
+
+
+class HITLTimeoutError(HITLTriggerEventError):
+    """Nobody has answered in time."""
+
+
+class HITLRejectException(AirflowException):
+    """Somebody has rejected."""
+
+
 class TaskDeferralError(AirflowException):
     """The trigger of a deferred task failed."""
 

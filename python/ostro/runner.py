@@ -20,6 +20,7 @@ from .exceptions import (
     AirflowSkipException,
     AirflowTaskTimeout,
     DownstreamTasksSkipped,
+    TaskAwaitingInput,
     TaskDeferred,
 )
 from .ti import TaskInstance
@@ -300,15 +301,20 @@ class _Attempt:
             return "RescheduleTask", {"reschedule_date": dates.wire(fault.reschedule_date)}, None
         if isinstance(fault, TaskDeferred):
             return self._deferral(fault)
+        if isinstance(fault, TaskAwaitingInput) and fault.form is not None:
+            return self._deferral(fault, encode(fault.form, "what is asked"))
         if isinstance(fault, SystemExit) and fault.code in (None, 0):
             return self._ending_of_result(None)
         return self._failure(fault)
 
-    def _deferral(self, fault):
-        trigger = fault.trigger
-        classpath, kwargs = trigger.serialize() if hasattr(trigger, "serialize") else (type(trigger).__qualname__, {})
-        fields = {"classpath": classpath, "trigger_kwargs": encode(kwargs, "the trigger's arguments"),
-                  "next_method": fault.method_name, "next_kwargs": encode(fault.kwargs or {}, "next_kwargs")}
+    def _deferral(self, fault, form=None):
+        if form is not None:
+            fields = {"input": form}
+        else:
+            trigger = fault.trigger
+            classpath, kwargs = trigger.serialize() if hasattr(trigger, "serialize") else (type(trigger).__qualname__, {})
+            fields = {"classpath": classpath, "trigger_kwargs": encode(kwargs, "the trigger's arguments")}
+        fields.update(next_method=fault.method_name, next_kwargs=encode(fault.kwargs or {}, "next_kwargs"))
         if fault.timeout is not None:
             fields["trigger_timeout"] = getattr(fault.timeout, "total_seconds", lambda: float(fault.timeout))()
         return "DeferTask", fields, None

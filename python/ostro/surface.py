@@ -225,6 +225,8 @@ MODULES = {
     "airflow.providers.standard.operators.branch": _BRANCH,
     "airflow.providers.standard.operators.datetime": "weekdays:BranchDateTimeOperator",
     "airflow.providers.standard.operators.empty": "operators.simple:EmptyOperator",
+    "airflow.providers.standard.exceptions": "exceptions:HITLTriggerEventError exceptions:HITLTimeoutError "
+                                             "exceptions:HITLRejectException",
     "airflow.providers.standard.operators.hitl": "operators.hitl",
     "airflow.providers.standard.operators.latest_only": "operators.simple:LatestOnlyOperator",
     "airflow.providers.standard.operators.python": _PY,

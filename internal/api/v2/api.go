@@ -38,6 +38,7 @@ type Scheduler interface {
 	DeletePool(ctx context.Context, actor, name string) error
 	DeleteDAG(ctx context.Context, actor, dagID string) error
 	DeleteRun(ctx context.Context, actor, dagID, runID string) error
+	Answer(ctx context.Context, actor string, r scheduler.AnswerRequest) (run.Input, error)
 	WhyWaiting(ctx context.Context, dagID, runID string) ([]plan.Blocked, error)
 	NextRun(ctx context.Context, dagID string) (store.NextRun, bool, error)
 }

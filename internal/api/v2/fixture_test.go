@@ -129,6 +129,13 @@ func (c *commands) DeleteDAG(ctx context.Context, actor, dagID string) error {
 
 func (c *commands) DeleteRun(context.Context, string, string, string) error { return c.note("delete") }
 
+func (c *commands) Answer(_ context.Context, _ string, r scheduler.AnswerRequest) (run.Input, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.got = append(c.got, r)
+	return run.Input{Answer: &run.Answer{By: &r.By, Options: r.Options, Params: r.Params}}, c.refuse
+}
+
 func (c *commands) WhyWaiting(context.Context, string, string) ([]plan.Blocked, error) {
 	return c.waiting, nil
 }

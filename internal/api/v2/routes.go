@@ -6,7 +6,6 @@ import "slices"
 const (
 	noAssets    = "Assets are not served by this version of Ostro"
 	noBackfills = "Backfills are not served by this version of Ostro"
-	noHITL      = "Human-in-the-loop details are not served by this version of Ostro"
 	noPlugins   = "Ostro has no Airflow plugins"
 	noProviders = "Ostro carries the operators itself and has no Airflow providers"
 	noJobs      = "Ostro keeps no job records; GET /api/v2/monitor/health tells how its parts are"
@@ -142,6 +141,10 @@ func (a *API) instanceRoutes() []Route {
 		patch(ti+"/{task_id}/dry_run", a.dryPatchTI),
 		get(ti+"/{task_id}/dependencies", a.dependencies),
 		get(ti+"/{task_id}/listMapped", a.listMapped),
+		get(dr+"/{dag_run_id}/hitlDetails", a.listHITL),
+		get(ti+"/{task_id}/{map_index}/hitlDetails", a.getHITL),
+		patch(ti+"/{task_id}/{map_index}/hitlDetails", a.patchHITL),
+		get(ti+"/{task_id}/{map_index}/hitlDetails/tries/{try_number}", a.getHITLTry),
 		get(ti+"/{task_id}/tries", a.listTries),
 		get(ti+"/{task_id}/tries/{task_try_number}", a.getTry),
 		get(ti+"/{task_id}/logs/{try_number}", a.getLog),
@@ -174,8 +177,6 @@ func unservedRoutes() []Route {
 		unserved(noBackfills, "POST")("/backfills/dry_run"),
 		unserved(noBackfills, "GET")("/backfills/{backfill_id}"),
 		unserved(noBackfills, "PUT")("/backfills/{backfill_id}/cancel", "/backfills/{backfill_id}/pause", "/backfills/{backfill_id}/unpause"),
-		unserved(noHITL, "GET")(dr+"/{dag_run_id}/hitlDetails", ti+"/{task_id}/{map_index}/hitlDetails", ti+"/{task_id}/{map_index}/hitlDetails/tries/{try_number}"),
-		unserved(noHITL, "PATCH")(ti+"/{task_id}/{map_index}/hitlDetails"),
 		unserved(noPlugins, "GET")("/plugins", "/plugins/importErrors"),
 		unserved(noProviders, "GET")("/providers"),
 		unserved(noJobs, "GET")("/jobs"),

@@ -77,7 +77,7 @@ func (v *view) waits(k run.Key) string {
 
 func mayWait(s run.TaskState) bool {
 	switch s {
-	case run.None, run.Scheduled, run.Queued, run.UpForRetry, run.UpForReschedule, run.Deferred:
+	case run.None, run.Scheduled, run.Queued, run.UpForRetry, run.UpForReschedule, run.Deferred, run.AwaitingInput:
 		return true
 	}
 	return false

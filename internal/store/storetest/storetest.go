@@ -21,6 +21,7 @@ func Exercise(t *testing.T, open func(t *testing.T) *store.DB) {
 		{"XComs large and small read back the same", testXComs},
 		{"callbacks are owed until done", testCallbacks},
 		{"what deferred instances wait for is kept until they go on", testWaits},
+		{"questions to people are kept with their answers", testInputs},
 		{"triggerers are kept until their end is known", testTriggerers},
 		{"live runs are the ones not finished", testLiveRuns},
 		{"DAGs are published in versions", testDAGs},

@@ -59,3 +59,28 @@ func testTriggerers(f *fixture) {
 	f.must(err)
 	f.same("triggerers left", []store.Triggerer{two}, got)
 }
+
+func testInputs(f *fixture) {
+	f.publish("asks", "a")
+	_, tis := f.start("asks", "r1", "a")
+	at := f.now.Add(time.Hour)
+	in := run.Input{Key: tis[0].Key, ID: "at-a", TryNumber: 2, CreatedAt: f.now, TimeoutAt: &at, Form: run.Form{
+		Subject: "s", Options: []string{"yes", "no"}, Params: json.RawMessage(`{"x":{"value":1}}`), Assigned: []run.Person{{ID: "u", Name: "U"}},
+	}}
+	f.update(func(tx *store.Tx) error { return tx.PutInput(in) })
+	open, err := f.db.OpenInputs(f.ctx)
+	f.must(err)
+	f.same("open questions", []run.Input{in}, open)
+	in.Answer = &run.Answer{At: f.now, By: &run.Person{ID: "u", Name: "U"}, Options: []string{"no"}, Params: json.RawMessage(`{"x":2}`)}
+	f.update(func(tx *store.Tx) error { return tx.AnswerInput(in) })
+	f.wantErr(store.ErrConflict, func(tx *store.Tx) error { return tx.AnswerInput(in) })
+	open, err = f.db.OpenInputs(f.ctx)
+	f.must(err)
+	f.same("open questions after the answer", []run.Input(nil), open)
+	all, err := f.db.InputsOfRun(f.ctx, "asks", "r1")
+	f.must(err)
+	f.same("questions of the run", []run.Input{in}, all)
+	all, err = f.db.Inputs(f.ctx)
+	f.must(err)
+	f.same("all questions", []run.Input{in}, all)
+}
