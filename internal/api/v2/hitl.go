@@ -150,7 +150,7 @@ func (a *API) patchHITL(r *request) error {
 	}
 	who := strings.TrimPrefix(r.actor(), "user:")
 	in, err := a.Scheduler.Answer(r.ctx(), r.actor(), scheduler.AnswerRequest{
-		Key: ti.Key, Options: chosen, Params: json.RawMessage(params), By: run.Person{ID: who, Name: who},
+		Key: ti.Key, Options: chosen, Params: params, By: run.Person{ID: who, Name: who},
 	})
 	if err != nil {
 		return domain(err, "A Human-in-the-loop detail of Task Instance "+ti.ID)
