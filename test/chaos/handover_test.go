@@ -196,9 +196,9 @@ func TestATaskLivesThroughTwoUpgradesAndNoRequestIsRefused(t *testing.T) {
 	if n := strings.Count(in.said(), want); n != 2 {
 		t.Errorf("%d of 2 servers said %q", n, want)
 	}
-	if n := strings.Count(in.said(), "running tasks that go on: 1."); n != 2 {
-		t.Errorf("%d of 2 new servers said what they took over", n)
-	}
+	in.eventually("both new servers say what they took over", 10*time.Second, func() bool {
+		return strings.Count(in.said(), "running tasks that go on: 1.") == 2
+	})
 	var v struct {
 		Version string `json:"version"`
 	}
@@ -318,9 +318,9 @@ func TestReplaceStartsPlainlyWhereNoServerRuns(t *testing.T) {
 	if code := in.replaceServer(); code != 0 {
 		t.Error(code)
 	}
-	if want := "No server was running on " + in.home + ": nothing to replace."; !strings.Contains(in.said(), want) {
-		t.Errorf("the server did not say %q", want)
-	}
+	in.eventually("the server says that there was none", 10*time.Second, func() bool {
+		return strings.Contains(in.said(), "No server was running on "+in.home+": nothing to replace.")
+	})
 }
 
 func TestAServerThatDoesNotAnswerIsNotReplacedAndTheErrorNamesIt(t *testing.T) {
