@@ -27,6 +27,7 @@ func (s *Scheduler) advance(b *batch) {
 		more = s.tellSuccessors(b) || more
 		more = s.admit(b) || more
 	}
+	s.completeBackfills(b)
 	s.startCallbacks(b)
 	s.startTriggerers(b)
 	s.flushStarted(b)
@@ -102,9 +103,11 @@ func (s *Scheduler) runCandidates() []plan.RunCandidate {
 	st := s.st
 	queued := make([]plan.RunCandidate, 0, len(st.queued))
 	for k, lr := range st.queued {
-		queued = append(queued, plan.RunCandidate{
-			Run: lr.run.Row(), MaxActiveRuns: lr.run.Index().DAG.MaxActiveRuns, Paused: st.paused(k.DAGID),
-		})
+		c := plan.RunCandidate{Run: lr.run.Row(), MaxActiveRuns: lr.run.Index().DAG.MaxActiveRuns, Paused: st.paused(k.DAGID)}
+		if x := st.backfills[c.Run.BackfillID]; x != nil {
+			c.MaxActiveRuns, c.Reverse, c.BackfillPaused = x.MaxActiveRuns, x.Reverse, x.Paused
+		}
+		queued = append(queued, c)
 	}
 	return queued
 }

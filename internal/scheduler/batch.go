@@ -30,6 +30,8 @@ type batch struct {
 	writes  []func(*store.Tx) error
 	events  []store.Event           // beside those the store makes of the rows
 	assets  []func(*store.Tx) error // events and queues, before the runs that consume them
+	late    []func(*store.Tx) error // what refers to runs that the batch creates
+	spoilt  error
 
 	owedIDs []int64 // of owed, set by write
 	after   []func()
@@ -60,6 +62,12 @@ type xcomWrite struct {
 
 func (s *Scheduler) newBatch(ctx context.Context, actor string) *batch {
 	return &batch{s: s, ctx: ctx, actor: actor, now: s.now(), byRun: map[plan.RunKey]*change{}}
+}
+
+// spoil keeps the batch from being committed: a command failed when it had changed something already.
+func (b *batch) spoil(err error) error {
+	b.spoilt = err
+	return err
 }
 
 // change returns the entry of a run.
@@ -152,7 +160,7 @@ func (b *batch) empty() bool {
 			return false
 		}
 	}
-	return len(b.started)+len(b.ended)+len(b.created)+len(b.xcoms)+len(b.owed)+len(b.writes)+len(b.events)+len(b.assets)+len(b.waits) == 0
+	return len(b.started)+len(b.ended)+len(b.created)+len(b.xcoms)+len(b.owed)+len(b.writes)+len(b.events)+len(b.assets)+len(b.waits)+len(b.late) == 0
 }
 
 // write is the one transaction. It may be called again when the database could not be written.
@@ -171,6 +179,11 @@ func (b *batch) write(tx *store.Tx) error {
 	for _, c := range b.runs {
 		if err := c.writeRows(tx); err != nil {
 			return fmt.Errorf("change DAG run %s of %s: %w", c.lr.key.RunID, c.lr.key.DAGID, err)
+		}
+	}
+	for _, w := range b.late {
+		if err := w(tx); err != nil {
+			return err
 		}
 	}
 	for _, e := range b.events {

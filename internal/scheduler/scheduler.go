@@ -40,6 +40,8 @@ type Store interface {
 	Attempt(ctx context.Context, id string) (run.Attempt, error)
 	EventLog(ctx context.Context, f store.EventFilter) ([]store.Event, int, error)
 	Pools(ctx context.Context) ([]store.Pool, error)
+	OpenBackfills(ctx context.Context) (open []store.Backfill, newest int64, err error)
+	Backfill(ctx context.Context, id int64) (store.Backfill, error)
 	AssetState(ctx context.Context) (store.AssetState, error)
 	ConsumedAssetEvents(ctx context.Context, dagID, runID string) ([]store.AssetEvent, error)
 	StageXCom(value json.RawMessage) error
@@ -315,6 +317,9 @@ const commandPatience = 2 * time.Second
 // commit writes a batch. While the database cannot be written it waits, answering questions, and tries again; a batch
 // with commands only for a while.
 func (s *Scheduler) commit(ctx context.Context, b *batch, commands bool) error {
+	if b.spoilt != nil {
+		return b.spoilt
+	}
 	if b.empty() {
 		return nil
 	}

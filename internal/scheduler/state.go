@@ -29,8 +29,11 @@ type state struct {
 	queue   plan.Queue
 	running map[plan.RunGroup]int
 	queued  map[plan.RunKey]*liveRun
-	active  map[string]int // live runs by DAG
+	active  map[string]int // live runs by DAG, those of backfills apart
 	assets  assetBoard
+	// backfills are those not complete, by number.
+	backfills      map[int64]*backfillState
+	newestBackfill int64
 
 	waits waits
 	// Waits that the watcher and the triggerers are to be told of.
@@ -136,6 +139,9 @@ func (s *Scheduler) load(ctx context.Context) (*state, error) {
 		st.indexes, st.pending, st.pendingAt = old.indexes, old.pending, old.pendingAt
 	}
 	if err := s.loadDAGs(ctx, st); err != nil {
+		return nil, err
+	}
+	if err := s.loadBackfills(ctx, st); err != nil {
 		return nil, err
 	}
 	if err := s.loadPools(ctx, st); err != nil {
@@ -315,8 +321,9 @@ func (s *Scheduler) past(ctx context.Context, st *state, r run.DAGRun) (*plan.Pa
 	if err != nil {
 		return nil, fmt.Errorf("read the run before %s: %w", r.RunID, err)
 	}
+	fresh := st.before(r) // a run of this very batch is not stored yet
 	for _, b := range before {
-		if b.RunID == r.RunID || !b.LogicalDate.Before(*r.LogicalDate) {
+		if b.RunID == r.RunID || !b.LogicalDate.Before(*r.LogicalDate) || (fresh != nil && b.LogicalDate.Before(*fresh.run.Row().LogicalDate)) {
 			continue
 		}
 		if lr := st.runs[runKey(b)]; lr != nil {
@@ -328,7 +335,24 @@ func (s *Scheduler) past(ctx context.Context, st *state, r run.DAGRun) (*plan.Pa
 		}
 		return plan.PastOf(b, tis), nil
 	}
+	if fresh != nil {
+		return plan.PastOf(fresh.run.Row(), fresh.run.Instances()), nil
+	}
 	return nil, nil
+}
+
+// before is the live run of the same DAG with the newest logical date before r's.
+func (st *state) before(r run.DAGRun) (best *liveRun) {
+	for k, lr := range st.runs {
+		at := lr.run.Row().LogicalDate
+		if k.DAGID != r.DAGID || at == nil || !at.Before(*r.LogicalDate) {
+			continue
+		}
+		if best == nil || at.After(*best.run.Row().LogicalDate) {
+			best = lr
+		}
+	}
+	return best
 }
 
 // index returns a DAG version ready for scheduling; number 0 is the newest.
@@ -410,7 +434,11 @@ func (st *state) count(lr *liveRun, n int) {
 	default:
 		return
 	}
-	st.active[lr.key.DAGID] += n
+	if id := lr.run.Row().BackfillID; id == 0 {
+		st.active[lr.key.DAGID] += n
+	} else if x := st.backfills[id]; x != nil {
+		x.live += n
+	}
 }
 
 func (st *state) paused(dagID string) bool {

@@ -213,6 +213,12 @@ func (s *Scheduler) createRun(b *batch, d *dagState, r run.DAGRun) error {
 	} else if other != "" {
 		return fmt.Errorf("DAG run %s of %s has the logical date %s already: %w", other, r.DAGID, r.LogicalDate.Format(time.RFC3339), ErrConflict)
 	}
+	return s.enterRun(b, r)
+}
+
+// enterRun is createRun for a run whose id and logical date are known to be free.
+func (s *Scheduler) enterRun(b *batch, r run.DAGRun) error {
+	st, k := s.st, runKey(r)
 	ix, err := s.index(b.ctx, st, r.DAGID, 0)
 	if err != nil {
 		return err

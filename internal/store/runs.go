@@ -76,7 +76,7 @@ func (tx *Tx) ChangeRun(c plan.RunChange) error {
 		}
 		return nil
 	}
-	err = tx.s.send(updateRun, guarded, string(r.State), optMicros(r.LogicalDate), optMicros(r.DataIntervalStart),
+	err = tx.s.send(updateRun, guarded, string(r.Type), string(r.State), optMicros(r.LogicalDate), optMicros(r.DataIntervalStart),
 		optMicros(r.DataIntervalEnd), micros(r.RunAfter), micros(r.QueuedAt), optMicros(r.StartDate), optMicros(r.EndDate),
 		conf(r.Conf), r.Note, r.TriggeredBy, r.DAGVersion, r.BundleVersion, r.ClearNumber, r.BackfillID, pk, c.Before.Version)
 	if err != nil {

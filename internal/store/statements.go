@@ -135,6 +135,15 @@ const (
 	oldAssetEvents
 	deleteOldAssetEvents
 
+	insertBackfill
+	insertBackfillRun
+	pauseBackfill
+	completeBackfill
+	newestBackfill
+	getBackfill
+	openBackfills
+	backfillRuns
+
 	insertEvent
 	eventsAfter
 	newestEvent
@@ -174,7 +183,7 @@ func controlStatements() []string {
 		insertRun: `INSERT INTO runs (dag_pk, run_id, type, state, logical_date, data_interval_start, data_interval_end,
 			run_after, queued_at, start_date, end_date, conf, note, triggered_by, dag_version, bundle_version, clear_number,
 			backfill_id, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1) RETURNING run_pk`,
-		updateRun: `UPDATE runs SET state = ?, logical_date = ?, data_interval_start = ?, data_interval_end = ?, run_after = ?,
+		updateRun: `UPDATE runs SET type = ?, state = ?, logical_date = ?, data_interval_start = ?, data_interval_end = ?, run_after = ?,
 			queued_at = ?, start_date = ?, end_date = ?, conf = ?, note = ?, triggered_by = ?, dag_version = ?,
 			bundle_version = ?, clear_number = ?, backfill_id = ?, version = version + 1 WHERE run_pk = ? AND version = ?`,
 		deleteRun: `DELETE FROM runs WHERE run_pk = ? AND (state = 'success' OR state = 'failed')`,
@@ -336,5 +345,6 @@ func controlStatements() []string {
 		deleteRunByKey: `DELETE FROM runs WHERE run_pk = ?`,
 	}
 	addAssetStatements(texts)
+	addBackfillStatements(texts)
 	return texts
 }

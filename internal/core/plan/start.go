@@ -17,6 +17,8 @@ type RunCandidate struct {
 	Run           run.DAGRun
 	MaxActiveRuns int // the DAG's; 0: Limits.MaxActiveRuns
 	Paused        bool
+	// BackfillPaused: the run's backfill is paused. Reverse: its backfill begins with the newest date.
+	BackfillPaused, Reverse bool
 }
 
 // RunGroup is what max_active_runs counts: the runs of a DAG, those of each backfill apart.
@@ -34,11 +36,14 @@ type BlockedRun struct {
 	Reason string
 }
 
-// RunsToStart says which queued runs may begin now, oldest first, and why the others wait. running counts the runs in
+// RunsToStart says which queued runs may begin now, oldest first unless a backfill is reversed, and why the others wait. running counts the runs in
 // state running of each group and is not changed. wake is when the next run_after is reached; zero: no run waits for one.
 func RunsToStart(queued []RunCandidate, running map[RunGroup]int, l Limits, now time.Time) (start []RunKey, blocked []BlockedRun, wake time.Time) {
 	oldest := slices.Clone(queued)
 	slices.SortStableFunc(oldest, func(a, b RunCandidate) int {
+		if a.Reverse || b.Reverse {
+			return a.compareReversed(b)
+		}
 		return cmp.Or(a.date().Compare(b.date()), a.Run.QueuedAt.Compare(b.Run.QueuedAt), cmp.Compare(a.Run.RunID, b.Run.RunID))
 	})
 	started := map[RunGroup]int{}
@@ -48,6 +53,8 @@ func RunsToStart(queued []RunCandidate, running map[RunGroup]int, l Limits, now 
 		switch {
 		case c.Paused:
 			blocked = append(blocked, BlockedRun{k, fmt.Sprintf("DAG %s is paused", k.DAGID)})
+		case c.BackfillPaused:
+			blocked = append(blocked, BlockedRun{k, fmt.Sprintf("backfill %d is paused", c.Run.BackfillID)})
 		case c.Run.RunAfter.After(now):
 			blocked = append(blocked, BlockedRun{k, "not before " + c.Run.RunAfter.UTC().Format(time.RFC3339)})
 			if wake.IsZero() || c.Run.RunAfter.Before(wake) {
@@ -61,6 +68,17 @@ func RunsToStart(queued []RunCandidate, running map[RunGroup]int, l Limits, now 
 		}
 	}
 	return start, blocked, wake
+}
+
+// compareReversed puts the runs of backfills that begin with the newest date after all others, the newest first.
+func (c RunCandidate) compareReversed(other RunCandidate) int {
+	switch {
+	case !c.Reverse:
+		return -1
+	case !other.Reverse:
+		return 1
+	}
+	return cmp.Or(other.date().Compare(c.date()), cmp.Compare(c.Run.RunID, other.Run.RunID))
 }
 
 // date orders runs: by logical date, or by when they may run where they have none.

@@ -28,6 +28,7 @@ func Exercise(t *testing.T, open func(t *testing.T) *store.DB) {
 		{"bundle versions and import errors are kept", testBundles},
 		{"variables, connections and pools are put and deleted", testAdmin},
 		{"asset events are kept, queued and consumed once", testAssets},
+		{"backfills are kept with their dates", testBackfills},
 		{"listings filter, order and page", testLists},
 		{"events come in commit order without gaps", testEvents},
 		{"old history is cleaned away, live runs stay", testClean},
