@@ -99,7 +99,8 @@ trigger them. The other commands speak to the running server.`,
 	f.IntVar(&c.port, "port", 0, "port of the server (OSTRO_PORT; default the running server's, else 8080)")
 	f.StringVarP(&c.output, "output", "o", "table", "output: table, json or yaml")
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(c.dags(), c.tasks(), c.runs(), c.xcoms(), c.variables(), c.connections(), c.pools(), c.approvals(), c.configCommand(), c.versionCommand(),
+	root.AddCommand(c.dags(), c.tasks(), c.runs(), c.xcoms(), c.variables(), c.connections(), c.pools(), c.assets(), c.backfills(), c.approvals(),
+		c.configCommand(), c.versionCommand(),
 		c.standalone(), c.stop(), c.worker(), c.db())
 	root.Version, _ = buildVersion()
 	root.SetVersionTemplate("ostro {{.Version}}\n")

@@ -91,6 +91,9 @@ func namesFor(ctx context.Context, cl *client.Client, word, group string, given 
 	case word == "CONN_ID":
 		all, err := cl.Connections(ctx)
 		return names(all, func(x wire.Connection) string { return x.ID }), err
+	case word == "ASSET":
+		all, err := cl.Assets(ctx, nil)
+		return names(all, func(x wire.Asset) string { return x.Name }), err
 	case word == "NAME" && group == "pools":
 		all, err := cl.Pools(ctx)
 		return names(all, func(p wire.Pool) string { return p.Name }), err

@@ -253,6 +253,14 @@ func (c *Client) Pools(ctx context.Context) ([]wire.Pool, error) {
 	})
 }
 
+// Assets lists all assets that a query selects.
+func (c *Client) Assets(ctx context.Context, query url.Values) ([]wire.Asset, error) {
+	return pages(query, func(q url.Values) ([]wire.Asset, int, error) {
+		p, err := Get[wire.Assets](ctx, c, Path("assets"), q)
+		return p.Assets, p.Total, err
+	})
+}
+
 // Put creates a thing or, when it exists, changes it: variables, connections and pools share the shape.
 func (c *Client) Put(ctx context.Context, collection, id string, create, change map[string]any) error {
 	err := c.call(ctx, "POST", Path(collection), nil, create, nil)

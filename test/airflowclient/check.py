@@ -32,7 +32,7 @@ def status_of(call, *args, **kwargs):
 
 def dags(c):
     dag_api = api.DAGApi(c)
-    until("the DAG", lambda: dag_api.get_dags().total_entries, lambda n: n == 1)
+    until("the DAG", lambda: dag_api.get_dags().total_entries, lambda n: n == 4)
     dag = dag_api.get_dags(tags=["ml"]).dags[0]
     assert dag.dag_id == "etl" and dag.is_paused and dag.timetable_summary == "0 2 * * *", dag
     details = dag_api.get_dag_details("etl")
@@ -119,8 +119,60 @@ def administration(c):
     assert p.get_pools().pools[0].name == "default_pool"
     assert api.EventLogApi(c).get_event_logs(dag_id="etl").total_entries > 0
     assert api.DagStatsApi(c).get_dag_stats(dag_ids=["etl"]).dags[0].dag_id == "etl"
-    assert status_of(api.BackfillApi(c).list_backfills, "etl") == 501
     assert status_of(api.ConfigApi(c).get_config) == 403
+
+
+def assets(c):
+    asset_api, runs = api.AssetApi(c), api.DagRunApi(c)
+    by_name = until("the assets", lambda: {a.name: a for a in asset_api.get_assets(order_by=["name"]).assets}, len)
+    raw = by_name["raw"]
+    assert raw.uri == "s3://raw" and raw.group == "lake" and raw.extra == {"owner": "me"}, raw
+    assert raw.producing_tasks[0].task_id == "make" and raw.scheduled_dags[0].dag_id == "reader", raw
+    assert asset_api.get_asset(raw.id).consuming_tasks[0].dag_id == "reader"
+    assert asset_api.get_asset_aliases(name_pattern="found%").asset_aliases[0].name == "found"
+    assert status_of(asset_api.get_asset, 999) == 404
+    event = asset_api.create_asset_event(models.CreateAssetEventsBody(asset_id=raw.id, extra={"n": 1}))
+    assert event.extra == {"n": 1, "from_rest_api": True} and event.source_map_index == -1, event
+    assert asset_api.get_asset_queued_events(raw.id).queued_events[0].dag_id == "reader"
+    assert asset_api.get_dag_asset_queued_event("reader", raw.id).asset_id == raw.id
+    asset_api.delete_dag_asset_queued_events("reader")
+    assert asset_api.get_dag_asset_queued_events("reader").total_entries == 0
+    assert status_of(asset_api.delete_asset_queued_events, raw.id) == 404
+    made = asset_api.materialize_asset(raw.id)
+    assert made.dag_id == "maker" and made.run_type == "asset_materialization", made
+    asset_api.create_asset_event(models.CreateAssetEventsBody(asset_id=by_name["other"].id))
+    read = until("the reader", lambda: runs.get_dag_runs("reader").dag_runs, len)[0]
+    assert read.run_type == "asset_triggered" and read.logical_date is None, read
+    consumed = asset_api_events(c, read)
+    assert [e.name for e in consumed] == ["raw", "raw", "other"] or [e.name for e in consumed] == ["raw", "other", "raw"], consumed
+    assert consumed[-1].created_dagruns[0].run_id == read.dag_run_id
+    assert asset_api.get_asset_events(source_dag_id="maker").asset_events[0].source_run_id == made.dag_run_id
+    assert status_of(asset_api.materialize_asset, by_name["other"].id) == 404
+
+
+def asset_api_events(c, run):
+    return api.DagRunApi(c).get_upstream_asset_events(run.dag_id, run.dag_run_id).asset_events
+
+
+def backfills(c):
+    b = api.BackfillApi(c)
+    first, last = (datetime.datetime(2024, 3, n, tzinfo=datetime.timezone.utc) for n in (1, 4))
+    body = models.BackfillPostBody(dag_id="reader", from_date=first, to_date=last)
+    assert status_of(b.create_backfill, body) == 422
+    body = models.BackfillPostBody(dag_id="daily", from_date=first, to_date=last, max_active_runs=1, run_backwards=True, dag_run_conf={"x": 1})
+    assert [d.logical_date.day for d in b.create_backfill_dry_run(body).backfills] == [4, 3, 2, 1]
+    made = b.create_backfill(body)
+    assert made.reprocess_behavior == "none" and made.dag_run_conf == {"x": 1} and not made.is_paused, made
+    assert status_of(b.create_backfill, body) == 409
+    assert b.pause_backfill(made.id).is_paused and not b.unpause_backfill(made.id).is_paused
+    until("the backfill", lambda: b.get_backfill(made.id).completed_at, bool)
+    runs = api.DagRunApi(c).get_dag_runs("daily", run_type=["backfill"]).dag_runs
+    assert len(runs) == 4 and all(r.state == "success" and r.conf == {"x": 1} for r in runs), runs
+    assert b.list_backfills("daily").backfills[0].id == made.id
+    assert status_of(b.cancel_backfill, made.id) == 409 and status_of(b.get_backfill, 99) == 404
+    again = models.BackfillPostBody(dag_id="daily", from_date=first, to_date=last, reprocess_behavior="completed")
+    cancelled = b.create_backfill(again)
+    assert b.cancel_backfill(cancelled.id).completed_at
 
 
 def main(url, token):
@@ -131,7 +183,7 @@ def main(url, token):
         assert status_of(api.DAGApi(nobody).get_dags) == 401
     configuration.access_token = token
     with client.ApiClient(configuration) as c:
-        for step in (dags, run, instances, xcoms, administration):
+        for step in (dags, run, instances, xcoms, administration, assets, backfills):
             step(c)
             print("ok:", step.__name__)
 

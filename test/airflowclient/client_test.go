@@ -35,6 +35,30 @@ def etl():
 etl()
 `
 
+const assetFile = `from datetime import datetime
+from airflow.sdk import DAG, Asset, AssetAlias, task
+
+RAW = Asset("raw", "s3://raw", group="lake", extra={"owner": "me"})
+
+with DAG("maker", schedule=None, is_paused_upon_creation=False):
+    @task(outlets=[RAW, AssetAlias("found")])
+    def make():
+        pass
+    make()
+
+with DAG("reader", schedule=RAW & Asset("other"), is_paused_upon_creation=False):
+    @task(inlets=[RAW])
+    def read():
+        pass
+    read()
+
+with DAG("daily", schedule="@daily", start_date=datetime(2024, 1, 1), end_date=datetime(2024, 12, 1), is_paused_upon_creation=False):
+    @task
+    def work():
+        pass
+    work()
+`
+
 func TestTheGenuineAirflowClientCanUseTheAPI(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -52,7 +76,7 @@ func TestTheGenuineAirflowClientCanUseTheAPI(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(home, "dags"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"dags/etl.py": dagFile, "dags/broken.py": "from airflow import DAG\nimport nothing_like_this  # dag\n"} {
+	for name, text := range map[string]string{"dags/etl.py": dagFile, "dags/assets.py": assetFile, "dags/broken.py": "from airflow import DAG\nimport nothing_like_this  # dag\n"} {
 		if err := os.WriteFile(filepath.Join(home, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ package v2
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"ostro.dev/ostro/internal/bundle"
+	"ostro.dev/ostro/internal/core/dag"
 	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/scheduler"
@@ -41,6 +43,13 @@ type Scheduler interface {
 	Answer(ctx context.Context, actor string, r scheduler.AnswerRequest) (run.Input, error)
 	WhyWaiting(ctx context.Context, dagID, runID string) ([]plan.Blocked, error)
 	NextRun(ctx context.Context, dagID string) (store.NextRun, bool, error)
+	AddAssetEvent(ctx context.Context, actor string, k dag.AssetKey, extra json.RawMessage) (store.AssetEvent, error)
+	UnqueueAssets(ctx context.Context, actor, dagID string, asset *dag.AssetKey, before *time.Time) error
+	Materialize(ctx context.Context, actor string, k dag.AssetKey, r scheduler.TriggerRequest) (run.DAGRun, error)
+	CreateBackfill(ctx context.Context, actor string, r scheduler.BackfillRequest) (store.Backfill, error)
+	PlanBackfill(ctx context.Context, r scheduler.BackfillRequest) ([]time.Time, error)
+	PauseBackfill(ctx context.Context, actor string, id int64, paused bool) error
+	CancelBackfill(ctx context.Context, actor string, id int64) error
 }
 
 // Health is what the server's parts say about themselves.

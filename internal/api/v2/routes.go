@@ -4,8 +4,6 @@ import "slices"
 
 // Why a route is not served.
 const (
-	noAssets    = "Assets are not served by this version of Ostro"
-	noBackfills = "Backfills are not served by this version of Ostro"
 	noPlugins   = "Ostro has no Airflow plugins"
 	noProviders = "Ostro carries the operators itself and has no Airflow providers"
 	noJobs      = "Ostro keeps no job records; GET /api/v2/monitor/health tells how its parts are"
@@ -56,7 +54,8 @@ const (
 
 // routes is the whole API: every path of Airflow 3.3, served or not.
 func (a *API) routes() []Route {
-	return slices.Concat(a.systemRoutes(), a.adminRoutes(), a.dagRoutes(), a.runRoutes(), a.instanceRoutes(), a.xcomRoutes(), unservedRoutes())
+	return slices.Concat(a.systemRoutes(), a.adminRoutes(), a.dagRoutes(), a.runRoutes(), a.instanceRoutes(), a.xcomRoutes(), a.assetRoutes(),
+		a.backfillRoutes(), unservedRoutes())
 }
 
 func (a *API) systemRoutes() []Route {
@@ -169,14 +168,6 @@ func (a *API) xcomRoutes() []Route {
 
 func unservedRoutes() []Route {
 	return slices.Concat(
-		unserved(noAssets, "GET")("/assets", "/assets/aliases", "/assets/aliases/{asset_alias_id}", "/assets/events", "/assets/{asset_id}",
-			"/assets/{asset_id}/queuedEvents", "/dags/{dag_id}/assets/queuedEvents", "/dags/{dag_id}/assets/{asset_id}/queuedEvents", dr+"/{dag_run_id}/upstreamAssetEvents"),
-		unserved(noAssets, "POST")("/assets/events", "/assets/{asset_id}/materialize"),
-		unserved(noAssets, "DELETE")("/assets/{asset_id}/queuedEvents", "/dags/{dag_id}/assets/queuedEvents", "/dags/{dag_id}/assets/{asset_id}/queuedEvents"),
-		unserved(noBackfills, "GET", "POST")("/backfills"),
-		unserved(noBackfills, "POST")("/backfills/dry_run"),
-		unserved(noBackfills, "GET")("/backfills/{backfill_id}"),
-		unserved(noBackfills, "PUT")("/backfills/{backfill_id}/cancel", "/backfills/{backfill_id}/pause", "/backfills/{backfill_id}/unpause"),
 		unserved(noPlugins, "GET")("/plugins", "/plugins/importErrors"),
 		unserved(noProviders, "GET")("/providers"),
 		unserved(noJobs, "GET")("/jobs"),

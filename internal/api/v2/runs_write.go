@@ -59,13 +59,18 @@ func echo(w *wire.Time, sent *time.Time) *wire.Time {
 	return &t
 }
 
-func readTrigger(r *request) (scheduler.TriggerRequest, error) {
+func readTrigger(r *request) (scheduler.TriggerRequest, error) { return readTriggerBody(r, true) }
+
+// readTriggerBody reads what creates a DAG run; only where it is triggered by hand must logical_date be given.
+func readTriggerBody(r *request, dated bool) (scheduler.TriggerRequest, error) {
 	body, err := r.readBody()
 	if err != nil {
 		return scheduler.TriggerRequest{}, err
 	}
 	req := scheduler.TriggerRequest{RunID: text(body.text("dag_run_id", 0)), Conf: body.dict("conf"), Note: text(body.text("note", maximumNote)), Type: run.TypeManual}
-	body.must("logical_date")
+	if dated {
+		body.must("logical_date")
+	}
 	req.LogicalDate = body.moment("logical_date")
 	req.DataIntervalStart, req.DataIntervalEnd = body.moment("data_interval_start"), body.moment("data_interval_end")
 	req.RunAfter = body.moment("run_after")
