@@ -144,7 +144,7 @@ def assets(c):
     read = until("the reader", lambda: runs.get_dag_runs("reader").dag_runs, len)[0]
     assert read.run_type == "asset_triggered" and read.logical_date is None, read
     consumed = asset_api_events(c, read)
-    assert [e.name for e in consumed] == ["raw", "raw", "other"] or [e.name for e in consumed] == ["raw", "other", "raw"], consumed
+    assert sorted(e.name for e in consumed) == ["other", "raw", "raw"], consumed
     assert consumed[-1].created_dagruns[0].run_id == read.dag_run_id
     assert asset_api.get_asset_events(source_dag_id="maker").asset_events[0].source_run_id == made.dag_run_id
     assert status_of(asset_api.materialize_asset, by_name["other"].id) == 404
@@ -159,7 +159,9 @@ def backfills(c):
     first, last = (datetime.datetime(2024, 3, n, tzinfo=datetime.timezone.utc) for n in (1, 4))
     body = models.BackfillPostBody(dag_id="reader", from_date=first, to_date=last)
     assert status_of(b.create_backfill, body) == 422
-    body = models.BackfillPostBody(dag_id="daily", from_date=first, to_date=last, max_active_runs=1, run_backwards=True, dag_run_conf={"x": 1})
+    body = models.BackfillPostBody(
+        dag_id="daily", from_date=first, to_date=last, max_active_runs=1, run_backwards=True, dag_run_conf={"x": 1}
+    )
     assert [d.logical_date.day for d in b.create_backfill_dry_run(body).backfills] == [4, 3, 2, 1]
     made = b.create_backfill(body)
     assert made.reprocess_behavior == "none" and made.dag_run_conf == {"x": 1} and not made.is_paused, made
