@@ -2,10 +2,12 @@
 
 What is measured, per case: (last end - first queued - the sum of the function alone) / number of tasks, on the wall
 clock, from the task instances both report over the same REST API; the function's own time is what the tasks wrote down
-themselves. The systems take turns, so that a machine that drifts hits both; medians and the ratio are printed.
+themselves. The systems take turns, so that a machine that drifts hits both, and the one whose turn it is not stands
+still (SIGSTOP): neither pays for what the other does when it is idle. Medians and the ratio are printed.
 """
 
 import argparse
+import contextlib
 import datetime
 import os
 import pathlib
@@ -69,6 +71,21 @@ def measure(system, dag_id, tasks, ledger, results):
         results.setdefault((dag_id, "commits"), []).append((system.commits() - before) / tasks)
 
 
+@contextlib.contextmanager
+def alone(system, subjects):
+    """Let the other systems stand still meanwhile."""
+    others = [one for one in subjects if one is not system]
+    for one in others:
+        one.freeze()
+    try:
+        time.sleep(0.5)
+        yield
+    finally:
+        for one in others:
+            one.thaw()
+        time.sleep(0.5)
+
+
 ONE = '''
 from datetime import datetime
 from airflow.decorators import dag, task
@@ -127,13 +144,17 @@ def main():
                 time.sleep(args.idle)
                 idle[system.name] = system.pss() / 1e6
                 cases = dags.write(system.dags, ledger, args.cases.split(","))
-            for dag_id, tasks in cases.items():
-                for system in subjects:
+            for system in subjects:
+                for dag_id in cases:
                     system.unpause(dag_id)
-                    system.run(dag_id)  # warm-up, not counted
-                for _ in range(args.rounds):
+            for dag_id, tasks in cases.items():
+                for turn in range(args.rounds + 1):
                     for system in subjects:
-                        measure(system, dag_id, tasks, ledger, results)
+                        with alone(system, subjects):
+                            if turn == 0:
+                                system.run(dag_id)  # warm-up, not counted
+                            else:
+                                measure(system, dag_id, tasks, ledger, results)
         finally:
             for system in subjects:
                 system.stop()

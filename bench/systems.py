@@ -1,5 +1,6 @@
 """Starting, asking and stopping the systems under measurement, each in a folder of its own."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -33,8 +34,8 @@ def wait_for(what, probe, seconds, every=0.01):
         time.sleep(every)
 
 
-def pss_of_group(members):
-    """Proportional set size in bytes of processes and all their descendants."""
+def family(members):
+    """The processes and all their descendants."""
     children = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -43,13 +44,19 @@ def pss_of_group(members):
             except OSError:
                 continue
             children.setdefault(int(stat.rsplit(")", 1)[1].split()[1]), []).append(int(entry))
-    seen, todo, total = set(), list(members), 0
+    seen, todo = [], list(members)
     while todo:
-        pid = todo.pop()
-        if pid in seen:
-            continue
-        seen.add(pid)
-        todo += children.get(pid, [])
+        pid = todo.pop(0)
+        if pid not in seen:
+            seen.append(pid)
+            todo += children.get(pid, [])
+    return seen
+
+
+def pss_of_group(members):
+    """Proportional set size in bytes of processes and all their descendants."""
+    total = 0
+    for pid in family(members):
         try:
             for line in pathlib.Path("/proc", str(pid), "smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):
@@ -57,6 +64,12 @@ def pss_of_group(members):
         except OSError:
             continue
     return total
+
+
+def send(pid, signum):
+    """Send a signal to a process that may be gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signum)
 
 
 class System:
@@ -69,7 +82,7 @@ class System:
         self.dags = self.root / "dags"
         self.dags.mkdir(parents=True)
         self.port = free_port()
-        self.processes = []
+        self.processes, self.frozen = [], []
         self.token = None
 
     def spawn(self, args, env, log):
@@ -117,7 +130,22 @@ class System:
     def pss(self):
         return pss_of_group(self.roots())
 
+    def freeze(self):
+        """Have every process stand still, parents first."""
+        self.frozen = []
+        while fresh := [pid for pid in family(self.roots()) if pid not in self.frozen]:  # some were made meanwhile
+            for pid in fresh:
+                send(pid, signal.SIGSTOP)
+            self.frozen += fresh
+
+    def thaw(self):
+        """Let them go on, children first."""
+        for pid in reversed(self.frozen):
+            send(pid, signal.SIGCONT)
+        self.frozen = []
+
     def stop(self):
+        self.thaw()
         for process in reversed(self.processes):
             try:
                 os.killpg(process.pid, signal.SIGTERM)
