@@ -146,7 +146,11 @@ func (f *fixture) connect() *server {
 
 func (f *fixture) newServer() *server {
 	s := &server{sink: newSink()}
-	s.Executor = local.New(local.Options{Home: f.home, Settings: f.settings})
+	s.Executor = local.New(local.Options{Home: f.home, Settings: f.settings,
+		End: func(ctx context.Context, grace time.Duration) (*workerapi.Stopped, error) {
+			return End(ctx, f.home, grace, slog.New(slog.DiscardHandler))
+		},
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
