@@ -75,6 +75,10 @@ func message(name string) any {
 		return new(Fork)
 	case "Forked":
 		return new(Forked)
+	case "Timetable":
+		return new(Timetable)
+	case "TimetableAnswer":
+		return new(TimetableAnswer)
 	case "Shutdown":
 		return new(Shutdown)
 	case "StartupDetails":

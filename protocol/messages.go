@@ -158,6 +158,45 @@ type Forked struct {
 	PID  int    `json:"pid"`
 }
 
+// Timetable asks a DAG's timetable, a class of the author's, what comes next (request → TimetableAnswer).
+type Timetable struct {
+	Type  string `json:"type"` // "Timetable"
+	DAGID string `json:"dag_id"`
+	// After is the data interval of the last automatic run; absent before the first.
+	After    *Interval  `json:"after,omitempty"`
+	Earliest *time.Time `json:"earliest,omitempty"`
+	Latest   *time.Time `json:"latest,omitempty"`
+	Catchup  bool       `json:"catchup,omitempty"`
+	// Limit is how many slots are wanted at most.
+	Limit int `json:"limit,omitempty"`
+	// Manual asks instead for the data interval of a run that a person triggers for this moment.
+	Manual *time.Time `json:"manual,omitempty"`
+}
+
+// Interval is a span of data.
+type Interval struct {
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end"`
+}
+
+// TimetableAnswer is the answer to Timetable.
+type TimetableAnswer struct {
+	Type string `json:"type"` // "TimetableAnswer"
+	// Slots are in the order of the timetable; Complete says that there are none after them.
+	Slots    []TimetableSlot `json:"slots,omitempty"`
+	Complete bool            `json:"complete,omitempty"`
+	Manual   *Interval       `json:"manual,omitempty"`
+	// Error is one line: "ValueError: …"; empty when all is well.
+	Error     string `json:"error,omitempty"`
+	Traceback string `json:"traceback,omitempty"`
+}
+
+// TimetableSlot is one run that a timetable asks for.
+type TimetableSlot struct {
+	Interval
+	RunAfter time.Time `json:"run_after"`
+}
+
 // Shutdown asks the host to end its tasks (TERM, then KILL after Grace seconds) and exit (notification).
 type Shutdown struct {
 	Type  string  `json:"type"` // "Shutdown"

@@ -193,7 +193,7 @@ func (a *App) wireHTTP() error {
 		Options: v2.Options{
 			Store: a.store, Scheduler: a.sched, LogRoot: a.home.path("logs"), DAGsRoot: shown,
 			Version: a.opts.Version, Revision: a.opts.Revision, Health: a.health, Encrypted: true,
-			Warnings: a.bundle.Warnings, Deleted: a.bundle.Republish,
+			Warnings: a.warnings, Deleted: a.bundle.Republish,
 			MaxActiveTasks: a.cfg.Scheduler.MaxActiveTasksPerDAG, MaxActiveRuns: a.cfg.Scheduler.MaxActiveRunsPerDAG,
 			Log: a.log.With("part", "api"),
 		},
@@ -234,6 +234,15 @@ func (a *App) health() v2.Health {
 		Scheduler: a.sched.LastTurn(), DagProcessor: a.bundle.LastTurn(), WorkerInstance: a.exec.Instance(),
 		Problem: problems(a.sched.Problem(), a.exec.Problem()),
 	}
+}
+
+// warnings are what DAG files were accepted with, and timetables that fail.
+func (a *App) warnings() []bundle.Warning {
+	out := a.bundle.Warnings()
+	for _, f := range a.sched.TimetableFaults() {
+		out = append(out, bundle.Warning{File: f.File, DAGIDs: []string{f.DAGID}, Message: f.Message, At: f.At})
+	}
+	return out
 }
 
 // problems is what is wrong in one line, empty when nothing is.

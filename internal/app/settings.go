@@ -75,7 +75,7 @@ func (a *App) schedulerConfig(key []byte) scheduler.Config {
 			StrictResources: c.Resources == "strict", GPUs: gpus(), CPUs: float64(runtime.NumCPU()), Memory: memory(),
 		},
 		Slots: map[string]int{local.Name: c.Scheduler.Parallelism}, DefaultPoolSlots: c.Scheduler.DefaultPoolSlots,
-		BundleName: bundle.DefaultName, BundleShown: shown(c.DAGs),
+		Timetables: a.exec, BundleName: bundle.DefaultName, BundleShown: shown(c.DAGs),
 		BundlePath: func(version string) string { return bundle.SnapshotPath(a.home.path("bundles"), version) },
 		HasBundle: func(version string) bool {
 			_, err := os.Stat(bundle.SnapshotPath(a.home.path("bundles"), version))

@@ -341,6 +341,16 @@ func (h *Host) Describe(ctx context.Context, d protocol.Describe) (*protocol.Des
 	return protocol.DecodeAs[protocol.Described](body, "Described")
 }
 
+// Timetable asks the timetable of a DAG of the file.
+func (h *Host) Timetable(ctx context.Context, q protocol.Timetable) (*protocol.TimetableAnswer, error) {
+	q.Type = "Timetable"
+	body, err := h.call(ctx, q)
+	if err != nil {
+		return nil, fmt.Errorf("ask the timetable of %s: %w", q.DAGID, err)
+	}
+	return protocol.DecodeAs[protocol.TimetableAnswer](body, "TimetableAnswer")
+}
+
 // Fork makes a task process with the given task channel, stdout and stderr, which the caller closes.
 func (h *Host) Fork(ctx context.Context, attemptID string, channel, stdout, stderr *os.File) (pid int, err error) {
 	body, err := h.call(ctx, protocol.Fork{Type: "Fork", AttemptID: attemptID}, channel, stdout, stderr)

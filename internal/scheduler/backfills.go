@@ -30,6 +30,9 @@ type BackfillRequest struct {
 	Reverse       bool
 	// KeepVersion lets runs that exist already go on with the version of their DAG they ran with.
 	KeepVersion bool
+
+	// slots are the dates of a timetable written in Python, asked before; nil for all others.
+	slots []timetable.Slot
 }
 
 // backfillState is a backfill that is not complete.
@@ -61,8 +64,12 @@ type backfillDate struct {
 
 // CreateBackfill creates the runs of a backfill and returns it. ErrConflict while another one of the DAG is not complete.
 func (s *Scheduler) CreateBackfill(ctx context.Context, actor string, r BackfillRequest) (store.Backfill, error) {
+	var err error
+	if r.slots, err = s.customSlots(ctx, r.DAGID, r.From, r.To); err != nil {
+		return store.Backfill{}, err
+	}
 	var out store.Backfill
-	err := s.call(ctx, message{actor: actor, fold: func(b *batch) error {
+	err = s.call(ctx, message{actor: actor, fold: func(b *batch) error {
 		d, dates, err := s.planBackfill(b, &r)
 		if err != nil {
 			return err
@@ -95,8 +102,12 @@ func (s *Scheduler) CreateBackfill(ctx context.Context, actor string, r Backfill
 
 // PlanBackfill lists the logical dates a backfill would run, in its order.
 func (s *Scheduler) PlanBackfill(ctx context.Context, r BackfillRequest) ([]time.Time, error) {
+	var err error
+	if r.slots, err = s.customSlots(ctx, r.DAGID, r.From, r.To); err != nil {
+		return nil, err
+	}
 	var out []time.Time
-	err := s.call(ctx, message{actor: actorScheduler, read: true, fold: func(b *batch) error {
+	err = s.call(ctx, message{actor: actorScheduler, read: true, fold: func(b *batch) error {
 		_, dates, err := s.planBackfill(b, &r)
 		if err != nil {
 			return err
@@ -120,7 +131,11 @@ func (s *Scheduler) planBackfill(b *batch, r *BackfillRequest) (*dagState, []bac
 	if err := checkBackfill(d, r, b.now); err != nil {
 		return nil, nil, err
 	}
-	slots := slices.DeleteFunc(timetable.Slots(d.tt, r.From, r.To, maxBackfill+1), func(x timetable.Slot) bool { return !x.Interval.End.Before(b.now) })
+	slots := r.slots
+	if slots == nil {
+		slots = timetable.Slots(d.tt, r.From, r.To, maxBackfill+1)
+	}
+	slots = slices.DeleteFunc(slots, func(x timetable.Slot) bool { return !x.Interval.End.Before(b.now) })
 	if len(slots) > maxBackfill {
 		return nil, nil, fmt.Errorf("between %s and %s are more than %d dates; make the range smaller: %w", r.From.Format(time.RFC3339), r.To.Format(time.RFC3339), maxBackfill, ErrInvalid)
 	}
@@ -198,6 +213,8 @@ func periodic(x dag.Schedule) bool {
 	switch x.Kind {
 	case dag.ScheduleNone, "", dag.ScheduleOnce, dag.ScheduleContinuous, dag.ScheduleAssets:
 		return false
+	case dag.ScheduleCustom:
+		return !x.NotPeriodic
 	case dag.ScheduleAssetOrTime:
 		return x.Time != nil && periodic(*x.Time)
 	}

@@ -378,6 +378,9 @@ func (s *Scheduler) NextRun(ctx context.Context, dagID string) (store.NextRun, b
 		if d.tt == nil {
 			return nil
 		}
+		if d.asking.fault != "" {
+			return fmt.Errorf("%s: %w", d.asking.fault, ErrInvalid)
+		}
 		slot, ok := d.next(b.now)
 		next, found = nextRun(slot), ok
 		return nil

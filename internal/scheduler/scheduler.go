@@ -68,6 +68,8 @@ type Config struct {
 	Defaults map[string]json.RawMessage
 	// ByHand turns schedules off: DAG runs come about only when somebody triggers them.
 	ByHand bool
+	// Timetables asks timetables written in Python; nil where none can be asked.
+	Timetables Evaluator
 	// BaseURL is where people reach the server.
 	BaseURL string
 	// TokenKey makes the tokens of callback processes, which must outlive a restart. Random when empty.
@@ -94,16 +96,19 @@ type Scheduler struct {
 	watcher *watcher // waits for files and other runs
 
 	pushes       pushLog  // what running attempts pushed, told by the task API
+	faults       sync.Map // DAG id → TimetableFault
 	callbackRows sync.Map // attempt id → run.Attempt of running callbacks, for the task API
 
 	// Owned by Run's goroutine.
-	st        *state
-	held      bool // nothing new starts: the server is stopping
-	instances map[string]string
-	lastFull  time.Time
-	idlers    []func()
-	troubled  time.Time // since when nothing can be committed
-	fenced    error     // another server leads: nothing may be done any more
+	st   *state
+	held bool // nothing new starts: the server is stopping
+	// background runs something that Run waits for; nil before Run.
+	background func(func(context.Context))
+	instances  map[string]string
+	lastFull   time.Time
+	idlers     []func()
+	troubled   time.Time // since when nothing can be committed
+	fenced     error     // another server leads: nothing may be done any more
 
 	turned  atomic.Int64           // when the loop last turned, in nanoseconds since 1970
 	problem atomic.Pointer[string] // why nothing can be committed now
@@ -181,6 +186,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	for _, d := range s.execs {
 		wg.Go(func() { d.run(dctx) })
 	}
+	s.background = func(f func(context.Context)) { wg.Go(func() { f(dctx) }) }
 	wg.Go(func() { s.watcher.run(dctx) })
 	if err := s.rebuild(ctx); err != nil {
 		return endOf(ctx, err)

@@ -20,6 +20,8 @@ type dagState struct {
 	tt   timetable.Timetable
 	// due is when the timetable must be looked at again; zero: now. far when it never gets due by itself.
 	due time.Time
+	// asking is where the questions to a timetable written in Python stand.
+	asking *asking
 	// byHand is true where the installation creates no runs by schedule.
 	byHand bool
 }
@@ -68,13 +70,17 @@ func (s *Scheduler) loadDAGs(ctx context.Context, st *state) error {
 	}
 	st.dags = make(map[string]*dagState, len(infos))
 	for _, i := range infos {
-		st.dags[i.DAG.ID] = s.newDAGState(i)
+		d := s.newDAGState(i)
+		if s.st != nil {
+			d.keepAnswers(s.st.dags[i.DAG.ID])
+		}
+		st.dags[i.DAG.ID] = d
 	}
 	return s.loadAssets(ctx, st)
 }
 
 func (s *Scheduler) newDAGState(i store.DAGInfo) *dagState {
-	d := &dagState{info: i, byHand: s.cfg.ByHand}
+	d := &dagState{info: i, byHand: s.cfg.ByHand, asking: &asking{}}
 	tt, err := timetable.Parse(i.DAG.Schedule, i.DAG.Timezone, time.LoadLocation)
 	if err != nil { // the bundle refuses such DAGs; a time zone may be missing on another machine
 		s.log.Error("a DAG cannot be scheduled by time", "dag", i.DAG.ID, "error", err)
@@ -136,7 +142,7 @@ func (st *state) dagsInOrder(now time.Time) []string {
 // step creates one scheduled run of a DAG if it is due, and else says when to look again.
 func (s *Scheduler) step(b *batch, d *dagState) bool {
 	d.due = never
-	if d.tt == nil || d.info.Removed {
+	if d.tt == nil || d.info.Removed || !s.consult(b, d) {
 		return false
 	}
 	slot, ok := d.next(b.now)
@@ -165,7 +171,7 @@ func (s *Scheduler) step(b *batch, d *dagState) bool {
 	}
 	// Somebody may have triggered a run with this date already: the slot is served all the same.
 	next, ok := d.next(b.now)
-	s.writeSchedule(b, d, next, ok)
+	s.writeSchedule(b, d, next, ok) // of a timetable in Python that must be asked: none until it has answered
 	return true
 }
 

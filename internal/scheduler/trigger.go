@@ -24,6 +24,9 @@ var runIDPattern = regexp.MustCompile(`^[A-Za-z0-9_.~:+-]+$`)
 // Trigger creates a DAG run. ErrNotFound when there is no such DAG, ErrConflict when the run id or the logical date is
 // taken, ErrInvalid when the request makes no sense.
 func (s *Scheduler) Trigger(ctx context.Context, actor string, r TriggerRequest) (run.DAGRun, error) {
+	if err := s.inferInterval(ctx, &r); err != nil {
+		return run.DAGRun{}, err
+	}
 	var created run.DAGRun
 	err := s.call(ctx, message{actor: actor, fold: func(b *batch) error {
 		d, err := s.dagByID(r.DAGID)

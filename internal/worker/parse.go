@@ -65,6 +65,24 @@ func (p *pool) parse(ctx context.Context, r workerapi.Parse) (workerapi.Parsed, 
 	return workerapi.Parsed{Type: "Parsed", Described: *h.known, Output: h.output}, nil
 }
 
+// Evaluate asks the timetable of a DAG in its file's host. What keeps it from answering is the answer.
+func (p *pool) Evaluate(ctx context.Context, r workerapi.Evaluate) workerapi.Evaluated {
+	out := workerapi.Evaluated{Type: "Evaluated", Answer: protocol.TimetableAnswer{Type: "TimetableAnswer"}}
+	h, err := p.Acquire(ctx, p.Key(r.Interpreter, r.Version, r.Describe.BundlePath, r.Describe.File, r.Describe.Compat), r.Describe)
+	if err != nil {
+		out.Answer.Error = err.Error()
+		return out
+	}
+	defer p.Release(h)
+	answer, err := h.proc.Timetable(ctx, r.Question)
+	if err != nil {
+		out.Answer.Error = err.Error()
+		return out
+	}
+	out.Answer = *answer
+	return out
+}
+
 // watchImport ends an import that takes too long or too much memory; the cause says which. The returned function ends
 // the watch.
 func watchImport(proc *daghost.Host, limit time.Duration, memory int64, cancel context.CancelCauseFunc) func() {

@@ -111,6 +111,11 @@ func (w *Worker) handle(ctx context.Context, peer *workerapi.Peer, in workerapi.
 			w.conns.Go(func() { in.Reply(w.pool.Parse(ctx, m)) })
 			return nil
 		})
+	case "Evaluate":
+		decode(in, func(m workerapi.Evaluate) error {
+			w.conns.Go(func() { in.Reply(w.pool.Evaluate(ctx, m)) })
+			return nil
+		})
 	case "Ping":
 		in.Reply(ok)
 	case "Stop":

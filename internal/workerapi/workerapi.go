@@ -49,6 +49,14 @@ type (
 		TimeoutSeconds float64 `json:"timeout_seconds"`
 		MemoryBytes    int64   `json:"memory_bytes"`
 	}
+	// Evaluate asks the timetable of a DAG in a host that has imported its file. Answer: Evaluated.
+	Evaluate struct {
+		Type        string             `json:"type"`
+		Interpreter string             `json:"interpreter,omitempty"`
+		Version     string             `json:"version"`
+		Describe    protocol.Describe  `json:"describe"`
+		Question    protocol.Timetable `json:"question"`
+	}
 	// Ping asks whether the worker is there. Answer: OKResponse; any answer, a refusal too, will do.
 	Ping struct {
 		Type string `json:"type"`
@@ -75,6 +83,11 @@ type (
 		Type      string             `json:"type"`
 		Described protocol.Described `json:"described"`
 		Output    string             `json:"output,omitempty"` // what the import printed, at most 64 KiB
+	}
+	// Evaluated answers Evaluate. When the host died or the file cannot be imported, Answer holds an error that says so.
+	Evaluated struct {
+		Type   string                   `json:"type"`
+		Answer protocol.TimetableAnswer `json:"answer"`
 	}
 	// Stopped answers Stop.
 	Stopped struct {

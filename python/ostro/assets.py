@@ -33,6 +33,11 @@ class Asset(BaseAsset):
                 raise ValueError("the %s of an asset must be non-empty ASCII text, not %r" % (word, value))
         self.name, self.uri, self.group = name, uri, group or self.asset_type
         self.extra, self.watchers = dict(extra or {}), list(watchers or [])
+        if self.watchers:
+            from . import settings
+
+            settings.warn("watchers= of asset %r has no effect: events of triggers update no assets; a DAG that waits for "
+                          "the event and has the asset in its outlets does" % name)
 
     def __repr__(self):
         return "%s(name=%r, uri=%r)" % (type(self).__name__, self.name, self.uri)

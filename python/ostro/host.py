@@ -142,6 +142,7 @@ class Host:
         body, rid = frame.get("body") or {}, frame.get("id", 0)
         handler = {
             "Fork": self._fork,
+            "Timetable": self._timetable,
             "Describe": self._describe,
             "Welcome": self._welcome,
             "Shutdown": self._on_shutdown,
@@ -290,6 +291,23 @@ class Host:
         self._spare_at = time.monotonic() + _SPARE_DELAY
         self._spare_until = self._spare_at + _SPARE_IDLE
         return {"type": "Forked", "pid": pid}
+
+    def _timetable(self, body):
+        """Ask the timetable of a DAG of the file, in a fork."""
+        from ostro import evaluation
+
+        dag = self._dags.get(body["dag_id"]) if self._described is not None else None
+        if dag is None:
+            raise wire.RemoteError("NOT_FOUND", "the file declares no DAG %r" % body["dag_id"])
+        self._files.flush()
+        return evaluation.ask(dag, body, self._become_asked)
+
+    def _become_asked(self):
+        signal.set_wakeup_fd(-1)
+        for signum, handler in self._handlers.items():
+            kernel.signal(signum, handler)
+        self._threads.restore()
+        self._random.restore()
 
     def _hand_to_fork(self, fds):
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("3i", *fds))]

@@ -1,6 +1,7 @@
 """Timetables: when runs come about. The classes only carry what the author wrote; the control plane does the arithmetic."""
 
 import datetime
+from collections import namedtuple
 
 from . import dates, settings
 from .assets import BaseAsset, as_condition
@@ -13,7 +14,7 @@ PRESETS = {
 
 
 class Timetable:
-    """The base of all timetables. A subclass of the author's own is stored by its import path and ``serialize()``."""
+    """The base of all timetables. One of the author's own is asked in the DAG's process what comes next."""
 
     description = ""
     periodic = True
@@ -21,6 +22,12 @@ class Timetable:
     run_ordering = ("data_interval_end", "logical_date")
     active_runs_limit = None
     asset_condition = None
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        if "wire" not in own and ("next_dagrun_info" in own or "infer_manual_data_interval" in own):
+            cls.wire = Timetable.wire  # whatever it derives from, its dates are its author's
 
     def serialize(self):
         return {}
@@ -36,10 +43,27 @@ class Timetable:
     def validate(self):
         """Raise AirflowTimetableInvalid if the arguments make no sense."""
 
+    def next_dagrun_info(self, *, last_automated_data_interval, restriction):
+        """Return the run after the last one as a DagRunInfo, None if there is none."""
+        raise NotImplementedError("%s: the dates of Airflow's own timetables are computed by the server; a class that "
+                                  "derives from one cannot ask it for them" % type(self).__name__)
+
+    def infer_manual_data_interval(self, *, run_after):
+        """Return the DataInterval of a run that a person triggers."""
+        return DataInterval.exact(run_after)
+
     def wire(self):
         """Return the schedule as the control plane stores it."""
-        return {"kind": "custom", "expression": self.summary, "custom_args": self.serialize(),
-                "custom": "%s.%s" % (type(self).__module__, type(self).__qualname__)}
+        if type(self).next_dagrun_info is Timetable.next_dagrun_info:
+            raise AirflowTimetableInvalid("the timetable %s has no method next_dagrun_info" % type(self).__name__)
+        self.validate()
+        out = {"kind": "custom", "expression": self.summary, "custom_args": self.serialize(),
+               "custom": "%s.%s" % (type(self).__module__, type(self).__qualname__)}
+        if self.active_runs_limit:
+            out["active_runs_limit"] = self.active_runs_limit
+        if not self.periodic:
+            out["not_periodic"] = True
+        return out
 
 
 class NullTimetable(Timetable):
@@ -246,38 +270,30 @@ class AssetOrTimeSchedule(Timetable):
 DatasetOrTimeSchedule = AssetOrTimeSchedule
 
 
-class DataInterval:
+class DataInterval(namedtuple("DataInterval", "start end")):
     """A period of data: ``start`` to ``end``."""
 
-    def __init__(self, start, end):
-        self.start, self.end = start, end
+    __slots__ = ()
 
     @classmethod
     def exact(cls, at):
         return cls(at, at)
 
-    def __eq__(self, other):
-        return isinstance(other, DataInterval) and (self.start, self.end) == (other.start, other.end)
 
-    __hash__ = None
-
-
-class TimeRestriction:
+class TimeRestriction(namedtuple("TimeRestriction", "earliest latest catchup", defaults=(None, None, False))):
     """What limits a timetable: earliest and latest moment and catch-up."""
 
-    def __init__(self, earliest=None, latest=None, catchup=False):
-        self.earliest, self.latest, self.catchup = earliest, latest, catchup
+    __slots__ = ()
 
 
-class DagRunInfo:
+class DagRunInfo(namedtuple("DagRunInfo", "run_after data_interval partition_date partition_key", defaults=(None, None))):
     """When a run comes about, and for which data."""
 
-    def __init__(self, run_after, data_interval):
-        self.run_after, self.data_interval = run_after, data_interval
+    __slots__ = ()
 
     @property
     def logical_date(self):
-        return self.data_interval.start
+        return self.data_interval.start if self.data_interval else None
 
     @classmethod
     def exact(cls, at):

@@ -32,6 +32,11 @@ def test_expressions_nest_and_flatten():
         a & "b"
 
 
+def test_watchers_are_said_to_have_no_effect(tmp_path):
+    loaded = load(tmp_path, "from airflow.sdk import DAG, Asset\nd = DAG('d', schedule=Asset('q', watchers=[object()]))")
+    assert list(loaded.dags) == ["d"] and "watchers= of asset 'q' has no effect" in loaded.warnings[0]
+
+
 def test_outlet_events_are_found_by_every_reference_to_an_outlet():
     orders = Asset("orders", "s3://orders")
     events = OutletEventAccessors([orders, Asset.ref(uri="s3://other"), AssetAlias("found")])

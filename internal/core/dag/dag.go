@@ -87,6 +87,9 @@ type Schedule struct {
 	// Custom is the import path of a timetable class written in Python, with its serialised arguments.
 	Custom     string          `json:"custom,omitempty"`
 	CustomArgs json.RawMessage `json:"custom_args,omitempty"`
+	// MaxActiveRuns and NotPeriodic are what a custom class says of itself: active_runs_limit, and periodic turned off.
+	MaxActiveRuns int  `json:"active_runs_limit,omitempty"`
+	NotPeriodic   bool `json:"not_periodic,omitempty"`
 }
 
 // The kinds of Schedule.

@@ -203,6 +203,25 @@ func (e *Executor) post(order any) error {
 // lost meanwhile is waited for again, since a parse changes nothing.
 func (e *Executor) Parse(ctx context.Context, r workerapi.Parse) (*workerapi.Parsed, error) {
 	r.Type = "Parse"
+	var parsed workerapi.Parsed
+	if err := e.inquire(ctx, "parse "+r.Describe.File, r, &parsed); err != nil {
+		return nil, err
+	}
+	return &parsed, nil
+}
+
+// Evaluate has the worker ask the timetable of a DAG; it waits like Parse.
+func (e *Executor) Evaluate(ctx context.Context, r workerapi.Evaluate) (*workerapi.Evaluated, error) {
+	r.Type = "Evaluate"
+	var out workerapi.Evaluated
+	if err := e.inquire(ctx, "ask the timetable of "+r.Question.DAGID, r, &out); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// inquire puts a question that changes nothing to whatever worker is connected, again and again until one answers.
+func (e *Executor) inquire(ctx context.Context, what string, question, answer any) error {
 	for {
 		peer, ready := e.beginParse()
 		if peer == nil {
@@ -210,25 +229,24 @@ func (e *Executor) Parse(ctx context.Context, r workerapi.Parse) (*workerapi.Par
 			case <-ready:
 				continue
 			case <-ctx.Done():
-				return nil, fmt.Errorf("parse %s: %w (%w)", r.Describe.File, ctx.Err(), e.why())
+				return fmt.Errorf("%s: %w (%w)", what, ctx.Err(), e.why())
 			}
 		}
-		var parsed workerapi.Parsed
-		err := peer.Call(ctx, r, &parsed)
+		err := peer.Call(ctx, question, answer)
 		e.endParse()
 		var refused *protocol.Error
 		switch {
 		case err == nil:
-			return &parsed, nil
+			return nil
 		case errors.As(err, &refused) && refused.Code == protocol.CodePermission: // taken over; a new connection comes or not
 		case errors.Is(err, workerapi.ErrClosed):
 		default:
-			return nil, fmt.Errorf("parse %s: %w", r.Describe.File, err)
+			return fmt.Errorf("%s: %w", what, err)
 		}
 		select {
 		case <-peer.Done():
 		case <-ctx.Done():
-			return nil, fmt.Errorf("parse %s: %w", r.Describe.File, ctx.Err())
+			return fmt.Errorf("%s: %w", what, ctx.Err())
 		}
 		e.drop(peer)
 	}
