@@ -88,9 +88,13 @@ func (s *Scheduler) consult(b *batch, d *dagState) bool {
 	case b.now.Before(d.asking.again):
 		d.due = d.asking.again
 	default:
-		d.asking.open = true
-		info := d.info
-		s.background(func(ctx context.Context) { s.askTimetable(ctx, info) })
+		info, asking := d.info, d.asking
+		b.after = append(b.after, func() { // the question is about the last run, which this commit may create
+			if !asking.open {
+				asking.open = true
+				s.background(func(ctx context.Context) { s.askTimetable(ctx, info) })
+			}
+		})
 	}
 	return false
 }
