@@ -383,9 +383,11 @@ class Host:
             if self._gc_enabled:
                 gc.enable()
             if not not_yours:  # a task waits already where there are descriptors to close
+                kernel.set_patience(True)
                 task.rehearse(self._files)
                 proctree.reap()
                 signal.setitimer(signal.ITIMER_REAL, 0)
+                kernel.set_patience(False)
             fds = wire.receive_with_fds(line)[1]
             if not fds:
                 os._exit(0)
