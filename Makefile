@@ -11,10 +11,10 @@ LONG ?= 60
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: help build demo test check fmt bench soak envs clean
+.PHONY: help build demo test check fmt bench conformance soak envs clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build bin/ostro: one binary, no cgo, the Python runtime inside
 	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ostro ./cmd/ostro
@@ -37,6 +37,9 @@ fmt: ## Format the Go and Python code
 bench: build ## Measure Ostro beside Airflow on this machine (needs PostgreSQL; installs it)
 	@scripts/python-env demo >/dev/null
 	@scripts/bench.sh
+
+conformance: build envs ## Ask genuine Airflow again what the DAG files of examples/conformance do (RENEW=1 writes the goldens)
+	@scripts/conformance.sh
 
 soak: build envs ## Long fuzzing and many kills: the tests that take hours
 	@FUZZ_MINUTES=$(FUZZ_MINUTES) KILLS=$(KILLS) LONG=$(LONG) scripts/soak

@@ -6,7 +6,13 @@ import sys
 
 from . import context_stack, dates, settings, timetables
 from .baseoperator import check_key, parameter_names
-from .exceptions import AirflowDagCycleException, AirflowException, DuplicateTaskIdFound, TaskNotFound
+from .exceptions import (
+    AirflowDagCycleException,
+    AirflowException,
+    DuplicateTaskIdFound,
+    FailFastDagInvalidTriggerRule,
+    TaskNotFound,
+)
 from .params import NOTSET, DagParam, Param, ParamsDict
 from .taskgroup import TaskGroup
 
@@ -284,8 +290,9 @@ class DAG:
         if self.fail_fast:
             for task in self.tasks:
                 if str(task.trigger_rule) not in ("all_success", "all_done_setup_success"):
-                    raise AirflowException("DAG %r has fail_fast, so the trigger rule of every task must be "
-                                           "all_success; %r has %s" % (self.dag_id, task.task_id, task.trigger_rule))
+                    raise FailFastDagInvalidTriggerRule(
+                        "DAG %r has fail_fast, so the trigger rule of every task must be all_success; %r has %s"
+                        % (self.dag_id, task.task_id, task.trigger_rule))
         if self.timetable.can_be_scheduled:
             for name, param in self.params.items():
                 if param.value is NOTSET or (param.value is None and "null" not in _types(param)):

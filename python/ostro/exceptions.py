@@ -164,13 +164,24 @@ class XComNotFound(AirflowException):
 class XComForMappingNotPushed(AirflowException):
     """A task that others are mapped over pushed nothing."""
 
+    def __init__(self, task_id=""):
+        super().__init__("task %r returned nothing, and other tasks are mapped over what it returns" % task_id)
+
 
 class UnmappableXComTypePushed(AirflowException):
     """A task that others are mapped over pushed neither a list nor a dict."""
 
+    def __init__(self, task_id="", value=None):
+        super().__init__("task %r returned %s, and other tasks are mapped over what it returns: it must be a list or a "
+                         "dict" % (task_id, type(value).__name__))
+
 
 class UnmappableXComLengthPushed(AirflowException):
     """A task that others are mapped over pushed more elements than max_map_length."""
+
+
+class FailFastDagInvalidTriggerRule(AirflowException):
+    """A task of a DAG with fail_fast has another trigger rule than all_success."""
 
 
 class DuplicateTaskIdFound(AirflowException):

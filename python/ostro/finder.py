@@ -1,4 +1,5 @@
-"""The import rule for ``airflow``: every module is ours, except ``airflow.providers.*``, which may be installed packages.
+"""The import rule for ``airflow``: every module is ours, except ``airflow.providers.*``, which may be installed packages,
+and ``airflow.example_dags.*``, which are DAG files and what they share.
 
 A genuine Airflow in the same environment is never half-imported: what we do not have is an ImportError that names the
 module, who wanted it and the nearest module there is.
@@ -32,9 +33,9 @@ class AirflowFinder:
             if package and fullname.startswith("airflow.providers"):
                 spec.submodule_search_locations = installed_folders(fullname)
             return spec
-        if fullname.startswith("airflow.providers."):
-            found = PathFinder.find_spec(fullname, path if path is not None else
-                                         installed_folders(fullname.rpartition(".")[0]))
+        if fullname.startswith(("airflow.providers.", "airflow.example_dags")):
+            parent = fullname.rpartition(".")[0]
+            found = PathFinder.find_spec(fullname, installed_folders(parent) if path is None or parent == "airflow" else path)
             if found is not None:
                 return found
         raise ModuleNotFoundError(_explain(fullname))

@@ -1,8 +1,11 @@
 """Dynamic mapping: ``partial(...).expand(...)`` for operators and @task, and what a mapped instance's arguments are."""
 
+from collections.abc import Sequence
+
 from . import context_stack, settings
 from .baseoperator import BaseOperator, all_arguments, merge_defaults
-from .xcomarg import MappedArgument, Reference, XComArg, elements, find_references, resolve_any
+from .exceptions import UnmappableXComTypePushed, XComForMappingNotPushed
+from .xcomarg import LazyXComSequence, MappedArgument, Reference, XComArg, elements, find_references, resolve_any
 
 
 class ExpandInput:
@@ -15,8 +18,7 @@ class ExpandInput:
             if isinstance(value, (XComArg, list, dict, tuple, set, frozenset)):
                 continue
             if isinstance(value, MappedArgument):
-                raise NotImplementedError("mapping over an argument of a mapped task group is not supported: "
-                                          "expand(%s=...)" % name)
+                raise ValueError("mapping over an argument of a mapped task group is not supported: expand(%s=...)" % name)
             raise ValueError("expand() got an unexpected type %r for argument %r: want a list, a dict or the result "
                              "of a task" % (type(value).__name__, name))
         self.values = values
@@ -31,8 +33,8 @@ class ExpandInput:
         return {"kind": self.kind, "args": [_wire_arg(name, value) for name, value in self.values.items()]}
 
     def _columns(self, context):
-        return {name: list(elements(value.resolve(context) if isinstance(value, Reference) else
-                                    sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value))
+        return {name: elements(value.resolve(context) if isinstance(value, Reference) else
+                               sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value)
                 for name, value in self.values.items()}
 
     def length(self, context):
@@ -46,7 +48,7 @@ class ExpandInput:
         """Return the arguments of instance ``index``."""
         out, rest = {}, index
         for name, column in reversed(list(self._columns(context).items())):
-            if not column or index < 0:
+            if not len(column) or index < 0:
                 raise RuntimeError("cannot expand %r for map index %d" % (name, index))
             rest, position = divmod(rest, len(column))
             out[name] = resolve_any(column[position], context)
@@ -78,7 +80,7 @@ class ExpandKwargsInput(ExpandInput):
         return {"kind": self.kind, "args": [_wire_arg("kwargs", self.value)]}
 
     def _rows(self, context):
-        return list(elements(self.value.resolve(context) if isinstance(self.value, Reference) else self.value))
+        return elements(self.value.resolve(context) if isinstance(self.value, Reference) else self.value)
 
     def length(self, context):
         return len(self._rows(context))
@@ -208,6 +210,25 @@ class MappedOperator(BaseOperator):
 
     def prepare_for_execution(self):
         return self
+
+
+def check_mappable(task, value):
+    """Fail the task whose result other tasks are mapped over when nobody can map over it."""
+    if isinstance(value, (list, dict, LazyXComSequence)) or not _is_mapped_over(task):
+        return
+    if value is None:
+        raise XComForMappingNotPushed(task.task_id)
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        raise UnmappableXComTypePushed(task.task_id, value)
+
+
+def _is_mapped_over(task):
+    dag = task.dag
+    if dag is None:
+        return False
+    mappings = [one.mapping for one in dag.tasks if one.is_mapped]
+    mappings += [group.mapping for group in dag.task_groups.values() if group.mapping is not None]
+    return any(upstream.task_id == task.task_id for mapping in mappings for upstream in mapping.iter_references())
 
 
 def _merged(partial, mapped):

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 
-from . import callbacks, dates, live, tasklog, template, trace
+from . import callbacks, dates, live, mapping, tasklog, template, trace
 from . import context as contexts
 from .comms import FrameTooLarge
 from .exceptions import (
@@ -260,6 +260,8 @@ class _Attempt:
     def _xcoms(self, result):
         out = self.ti.pending_xcoms()
         self.ti._pending.clear()
+        if self.ti.map_index < 0:
+            mapping.check_mappable(self.task, result if self.task.do_xcom_push else None)
         if result is None or not self.task.do_xcom_push:
             return out
         what = "what task %r returned" % self.task.task_id
@@ -294,7 +296,6 @@ class _Attempt:
             send_skips(self.ti, [getattr(task, "task_id", task) for task in fault.tasks])
             return self._ending_of_result(None)
         if isinstance(fault, AirflowSkipException):
-            self.context["exception"] = fault
             _log().info("Task is skipped: %s", fault)
             return "TaskState", {"state": "skipped", "reason": str(fault)}, "on_skipped_callback"
         if isinstance(fault, AirflowRescheduleException):

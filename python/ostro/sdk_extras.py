@@ -254,10 +254,34 @@ class File:
 
 
 class ObjectStoragePath:
-    """Kept for its name."""
+    """A path in an object store. It can be named and joined; to read or write through it is refused in words."""
 
-    def __init__(self, *args, **kwargs):
-        raise AirflowException("ObjectStoragePath is not built; use fsspec, boto3 or pandas with the s3:// path")
+    def __init__(self, path="", *more, conn_id=None, **_):
+        self._text, self.conn_id = "/".join([str(path).rstrip("/") if more else str(path), *map(str, more)]), conn_id
+
+    def __truediv__(self, other):
+        return type(self)(self._text.rstrip("/") + "/" + str(other), conn_id=self.conn_id)
+
+    joinpath = __truediv__
+
+    def __str__(self):
+        return self._text
+
+    def __repr__(self):
+        return "ObjectStoragePath(%r)" % self._text
+
+    def __fspath__(self):
+        return self._text
+
+    @property
+    def name(self):
+        return self._text.rstrip("/").rpartition("/")[2]
+
+    def __getattr__(self, word):
+        if word.startswith("__"):
+            raise AttributeError(word)
+        raise AirflowException("ObjectStoragePath.%s is not built; use fsspec, boto3 or pandas with the path %s"
+                               % (word, self._text))
 
 
 class Stats:

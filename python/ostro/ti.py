@@ -197,7 +197,8 @@ class TaskInstance:
                 return self._pull_from_any(where, key, include_prior_dates, default)
             task_ids = self.task_id
         if isinstance(task_ids, str):
-            return self._pull(where, task_ids, key, include_prior_dates, map_indexes, default)
+            value = self._pull(where, task_ids, key, include_prior_dates, map_indexes, default)
+            return list(value) if isinstance(value, _Many) else value
         out = []
         for name in task_ids:
             value = self._pull(where, name, key, include_prior_dates, map_indexes, default)

@@ -17,11 +17,15 @@ class XComSerializationError(AirflowException, TypeError):
     """A value cannot be stored."""
 
 
+# What reads its elements when they are asked for: the sequences of ostro.xcomarg.
+_LAZY = ("LazyXComSequence", "_Mapped", "_Zipped", "_Joined")
+
+
 def map_length(value):
     """Return how many instances a task mapped over this value has; -1 for what one cannot map over."""
     if isinstance(value, (list, tuple, dict)):
         return len(value)
-    if type(value).__name__ == "LazyXComSequence":
+    if type(value).__name__ in _LAZY:
         return len(value)
     return -1
 
@@ -81,7 +85,7 @@ def _encode_other(value, kind, path, what, inner):
         items = value if kind is tuple else _ordered(value)
         return _wrap("builtins." + kind.__name__, 1, [inner(item, "[%d]" % index)
                                                       for index, item in enumerate(items)])
-    if kind.__name__ == "LazyXComSequence":
+    if kind.__name__ in _LAZY:
         return [inner(item, "[%d]" % index) for index, item in enumerate(value)]
     for check in (_encode_time, _encode_scalar, _encode_array, _encode_structure):
         out = check(value, kind, inner)

@@ -153,12 +153,7 @@ class MapXComArg(XComArg):
         return {"op": "map", "args": [self.arg.source()]}
 
     def resolve(self, context):
-        return [self._apply(item) for item in elements(self.arg.resolve(context))]
-
-    def _apply(self, item):
-        for function in self.functions:
-            item = function(item)
-        return item
+        return _Mapped(elements(self.arg.resolve(context)), self.functions)
 
 
 class ZipXComArg(XComArg):
@@ -180,12 +175,7 @@ class ZipXComArg(XComArg):
         return out
 
     def resolve(self, context):
-        columns = [elements(resolve_any(arg, context)) for arg in self.args]
-        if self.fillvalue is NOTSET:
-            return list(zip(*columns))
-        from itertools import zip_longest
-
-        return list(zip_longest(*columns, fillvalue=self.fillvalue))
+        return _Zipped([elements(resolve_any(arg, context)) for arg in self.args], self.fillvalue)
 
 
 class ConcatXComArg(XComArg):
@@ -207,7 +197,7 @@ class ConcatXComArg(XComArg):
         return {"op": "concat", "args": [source_of(arg) for arg in self.args]}
 
     def resolve(self, context):
-        return [item for arg in self.args for item in elements(resolve_any(arg, context))]
+        return _Joined([elements(resolve_any(arg, context)) for arg in self.args])
 
 
 class MappedArgument(Reference):
@@ -246,7 +236,7 @@ def elements(value):
         return list(value.items())
     if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
         raise TypeError("can only map over a list or a dict, not %s" % type(value).__name__)
-    return value
+    return value if isinstance(value, Sequence) else list(value)
 
 
 def source_of(value):
@@ -281,6 +271,67 @@ def resolve_any(value, context):
     if type(value) in (list, tuple, set):
         return type(value)(resolve_any(item, context) for item in value)
     return value
+
+
+class _View(Sequence):
+    """A sequence made of others, each element only when it is asked for: a function that fails for one element fails
+    the instance of that element alone."""
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self._at(one) for one in range(*index.indices(len(self)))]
+        size = len(self)
+        if not -size <= index < size:
+            raise IndexError(index)
+        return self._at(index + size if index < 0 else index)
+
+    def __repr__(self):
+        return "<%d elements>" % len(self)
+
+    def __eq__(self, other):
+        return isinstance(other, Sequence) and not isinstance(other, (str, bytes)) and list(self) == list(other)
+
+    __hash__ = None
+
+
+class _Mapped(_View):
+    def __init__(self, items, functions):
+        self._items, self._functions = items, functions
+
+    def __len__(self):
+        return len(self._items)
+
+    def _at(self, index):
+        item = self._items[index]
+        for function in self._functions:
+            item = function(item)
+        return item
+
+
+class _Zipped(_View):
+    def __init__(self, columns, fillvalue):
+        self._columns, self._fillvalue = columns, fillvalue
+
+    def __len__(self):
+        return (min if self._fillvalue is NOTSET else max)(len(column) for column in self._columns)
+
+    def _at(self, index):
+        return tuple(column[index] if index < len(column) else self._fillvalue for column in self._columns)
+
+
+class _Joined(_View):
+    def __init__(self, parts):
+        self._parts = parts
+
+    def __len__(self):
+        return sum(len(part) for part in self._parts)
+
+    def _at(self, index):
+        for part in self._parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
 
 
 class LazyXComSequence(Sequence):

@@ -53,3 +53,21 @@ def test_partial_of_an_operator_takes_results_in_its_other_arguments():
     attempt(dag, "word", comms)
     assert dag.task_dict["bash"].upstream_task_ids == {"word"}
     assert result(dag, "bash", comms, map_index=1) == "hello 2024-01-01"
+
+
+def test_an_element_that_a_mapped_function_cannot_take_is_the_matter_of_its_instance_alone():
+    from ostro.xcomarg import _Joined, _Mapped, _Zipped
+
+    def inverse(n):
+        return 1 / n
+
+    inverses = _Mapped([2, 0, 4], [inverse])
+    assert len(inverses) == 3 and inverses[0] == 0.5 and inverses[-1] == 0.25
+    zipped = _Zipped([inverses, ["a"]], "none")
+    assert len(zipped) == 3 and zipped[2] == (0.25, "none")
+    joined = _Joined([["x"], inverses])
+    assert len(joined) == 4 and joined[1] == 0.5 and joined[:2] == ["x", 0.5]
+    with pytest.raises(ZeroDivisionError):
+        joined[2]
+    with pytest.raises(IndexError):
+        joined[4]

@@ -93,12 +93,16 @@ func (d *decider) rememberLengths(in *instance, lengths map[string]int) {
 	}
 }
 
+// skippedByPrefix begins the reason of an instance that a task before it has skipped; the task's id follows. Clearing the
+// instance alone skips it again.
+const skippedByPrefix = "skipped by "
+
 // skipTargets skips what an attempt asked to skip, unless it has begun already.
 func (d *decider) skipTargets(targets []SkipTarget, by string) {
 	for _, target := range targets {
 		for _, in := range d.selected([]run.Key{{TaskID: target.TaskID, MapIndex: target.MapIndex}}) {
 			if in.ti.State.IsWaiting() || in.ti.State == run.Scheduled {
-				d.end(in, run.Skipped, "skipped by "+by)
+				d.end(in, run.Skipped, skippedByPrefix+by)
 			}
 		}
 	}

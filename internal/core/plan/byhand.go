@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"ostro.dev/ostro/internal/core/run"
 )
@@ -22,11 +23,15 @@ func (d *decider) cleared(ev Cleared) {
 // clear lets instances run again and tells whether there was any. An instance with an attempt must lose it first.
 func (d *decider) clear(insts []*instance, reason string) bool {
 	found := false
+	var skipped []skippedInstance
 	for _, in := range insts {
 		if s := in.ti.State; s == run.None || s == run.Restarting || s == run.Removed {
 			continue
 		}
 		found = true
+		if by, ok := d.skippedBy(in); ok {
+			skipped = append(skipped, skippedInstance{in, by, in.ti.Reason})
+		}
 		d.forgetValues(in)
 		if in.ti.State.HasAttempt() {
 			d.kill(in, reason)
@@ -41,7 +46,36 @@ func (d *decider) clear(insts []*instance, reason string) bool {
 		in.ti.MaxTries = in.ti.TryNumber + in.task.spec.Retries
 		in.ti.InfraRetries = 0
 	}
+	for _, s := range skipped {
+		if s.by.ti.State == run.Success { // it stands by its choice: it was not cleared too
+			d.end(s.in, run.Skipped, s.reason)
+		}
+	}
 	return found
+}
+
+// skippedInstance is an instance that a task directly before it has skipped.
+type skippedInstance struct {
+	in, by *instance
+	reason string
+}
+
+// skippedBy finds the branch or short circuit directly before an instance that has skipped it.
+func (d *decider) skippedBy(in *instance) (*instance, bool) {
+	id, ok := strings.CutPrefix(in.ti.Reason, skippedByPrefix)
+	if !ok || in.ti.State != run.Skipped {
+		return nil, false
+	}
+	p, ok := d.x.Pos(id)
+	if !ok || !slices.Contains(d.x.Upstream(in.task.pos), p) {
+		return nil, false
+	}
+	for _, index := range []int{in.ti.MapIndex, -1} {
+		if by := d.find(run.Key{TaskID: id, MapIndex: index}); by != nil {
+			return by, true
+		}
+	}
+	return nil, false
 }
 
 // restartRun counts a clearing and, where the run had ended, puts it back into the queue.

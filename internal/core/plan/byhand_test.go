@@ -147,3 +147,18 @@ func TestACancelledRunStillTearsDown(t *testing.T) {
 	h.decide(RunMarked{State: run.RunFailed})
 	h.want("up=failed a=skipped b=skipped down=skipped", run.RunFailed)
 }
+
+func TestATaskThatABranchSkippedIsSkippedAgainUnlessTheBranchRunsAgainToo(t *testing.T) {
+	h := start(t, build(t, "branch:\nleft: branch\nright: branch\nbelow: right"))
+	h.play("branch", run.Success, func(o *Outcome) { o.SkipTasks = []SkipTarget{{"right", -1}} })
+	h.play("left", run.Success)
+	h.want("branch=success left=success right=skipped below=skipped", run.RunSuccess)
+	h.decide(Cleared{Keys: h.keys("right below")})
+	h.decide(RunStarted{})
+	h.want("branch=success left=success right=skipped below=skipped", run.RunSuccess)
+	h.decide(Cleared{Keys: h.keys("branch right below")})
+	h.decide(RunStarted{})
+	h.play("branch", run.Success)
+	h.play("right below", run.Success)
+	h.want("branch=success left=success right=success below=success", run.RunSuccess)
+}

@@ -32,8 +32,7 @@ class PythonOperator(BaseOperator):
         self.show_return_value_in_logs = show_return_value_in_logs
 
     def execute(self, context):
-        if self.templates_dict:
-            context["templates_dict"] = self.templates_dict
+        context["templates_dict"] = self.templates_dict
         value = self.call(context)
         if self.show_return_value_in_logs:
             self.log.info("Done. Returned value was: %s", value)

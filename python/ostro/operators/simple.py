@@ -6,7 +6,7 @@ from .. import dates, live
 from ..baseoperator import BaseOperator
 from ..exceptions import AirflowException, AirflowSkipException, CommsError
 from ..params import NOTSET
-from .skipping import SkipMixin
+from .python import BaseBranchOperator
 
 
 class EmptyOperator(BaseOperator):
@@ -37,22 +37,23 @@ class SmoothOperator(BaseOperator):
         self.log.info("Enjoy Sade - Smooth Operator: https://www.youtube.com/watch?v=4TYv2PhG89A")
 
 
-class LatestOnlyOperator(BaseOperator, SkipMixin):
+class LatestOnlyOperator(BaseBranchOperator):
     """Skips what is directly downstream unless this is the newest run; a run by hand always goes on."""
 
     ui_color = "#e9ffdb"
     shown_module = "airflow.providers.standard.operators.latest_only"
 
-    def execute(self, context):
+    def choose_branch(self, context):
+        below = sorted(self.downstream_task_ids)
         if str(context["dag_run"].run_type) == "manual":
             self.log.info("Externally triggered DagRun: allowing execution to proceed.")
-            return
+            return below
         following = context["ti"].startup_context.get("next_data_interval_end")
         if following is not None and dates.now() > dates.plain(following):
             self.log.info("Not latest execution, skipping downstream.")
-            self.skip(context["ti"], context["task"].downstream_list)
-        else:
-            self.log.info("Latest, allowing execution to proceed.")
+            return []
+        self.log.info("Latest, allowing execution to proceed.")
+        return below
 
 
 class TriggerDagRunOperator(BaseOperator):
@@ -104,6 +105,7 @@ class TriggerDagRunOperator(BaseOperator):
             raise AirflowException("DAG %s is paused" % self.trigger_dag_id)
         run_id = self._trigger(ask, context)
         context["ti"].add_xcom("trigger_run_id", run_id)
+        context["ti"].add_xcom("_link_TriggerDagRunLink", "/dags/%s/runs/%s" % (self.trigger_dag_id, run_id))
         self.log.info("Triggered DAG %s, run %s", self.trigger_dag_id, run_id)
         if self.wait_for_completion:
             if self.deferrable:

@@ -33,16 +33,18 @@ class SkipMixin:
         for name in chosen:
             follow.update(one.task_id for one in dag.task_groups[name].roots) if name in dag.task_groups else \
                 follow.add(name)
-        stray = sorted(follow - task.downstream_task_ids)
-        if stray:
-            raise AirflowException("the branch callable of %r must return only direct downstream tasks; not so: %s"
-                                   % (task.task_id, ", ".join(stray)))
-        ti.add_xcom(XCOM_KEY, {"followed": sorted(follow)})
         kept = set(follow)
         for name in follow:
             kept |= dag.task_dict[name].get_flat_relative_ids()
-        skipped = sorted(task.downstream_task_ids - kept)
-        ti.log.info("Following branch %s", ", ".join(sorted(follow)) or "none")
+        stray = sorted(follow - task.downstream_task_ids)
+        if stray:
+            ti.log.warning("%s is not directly downstream of %r, so that following it lets nothing run that would not "
+                           "run without it", ", ".join(stray), task.task_id)
+        if not task.downstream_task_ids:
+            return
+        followed, skipped = sorted(task.downstream_task_ids & kept), sorted(task.downstream_task_ids - kept)
+        ti.add_xcom(XCOM_KEY, {"followed": followed})
+        ti.log.info("Following branch %s", ", ".join(followed) or "none")
         if skipped:
             send_skips(ti, skipped)
 

@@ -1,0 +1,8 @@
+# rule: a cycle is refused
+# refused: AirflowDagCycleException
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+
+with DAG("refused_cycle", schedule=None):
+    a, b = EmptyOperator(task_id="a"), EmptyOperator(task_id="b")
+    a >> b >> a
