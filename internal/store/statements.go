@@ -41,6 +41,8 @@ const (
 	getXCom
 	xcomsOfInstance
 	xcomsOfTask
+	mappedXCom
+	countMappedXComs
 	blobInUse
 	blobsInUse
 
@@ -245,6 +247,10 @@ func controlStatements() []string {
 			` WHERE d.dag_id = ? AND r.run_id = ? AND x.task_id = ? AND x.map_index = ? ORDER BY x.key`,
 		xcomsOfTask: `SELECT ` + xcomColumns + fromXComs +
 			` WHERE d.dag_id = ? AND r.run_id = ? AND x.task_id = ? AND x.key = ? ORDER BY x.map_index`,
+		mappedXCom: `SELECT ` + xcomColumns + fromXComs + ` WHERE d.dag_id = ? AND r.run_id = ? AND x.task_id = ?
+			AND x.key = ? AND x.map_index >= 0 ORDER BY x.map_index LIMIT 1 OFFSET ?`,
+		countMappedXComs: `SELECT count(*)` + fromXComs + ` WHERE d.dag_id = ? AND r.run_id = ? AND x.task_id = ?
+			AND x.key = ? AND x.map_index >= 0`,
 		blobInUse:  `SELECT count(*) FROM xcoms WHERE blob = ?`,
 		blobsInUse: `SELECT DISTINCT blob FROM xcoms WHERE blob IS NOT NULL ORDER BY blob`,
 

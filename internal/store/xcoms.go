@@ -100,6 +100,29 @@ func (db *DB) XComsOfTask(ctx context.Context, dagID, runID, taskID, key string)
 	return xs, nil
 }
 
+// CountMappedXComs is how many instances of a mapped task have pushed a key.
+func (db *DB) CountMappedXComs(ctx context.Context, dagID, runID, taskID, key string) (int, error) {
+	n := 0
+	err := db.each(ctx, countMappedXComs, []any{dagID, runID, taskID, key}, func(row scanner) error { return row.Scan(&n) })
+	if err != nil {
+		return 0, fmt.Errorf("count XComs %q of %s/%s/%s: %w", key, dagID, runID, taskID, err)
+	}
+	return n, nil
+}
+
+// MappedXCom is the value at an offset, from 0, among those that the instances of a mapped task have pushed under a key, in
+// order of map index; ErrNotFound.
+func (db *DB) MappedXCom(ctx context.Context, dagID, runID, taskID, key string, offset int) (XCom, error) {
+	xs, err := db.xcoms(ctx, true, mappedXCom, dagID, runID, taskID, key, offset)
+	if err == nil && len(xs) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return XCom{}, fmt.Errorf("XCom %q of %s/%s/%s at %d: %w", key, dagID, runID, taskID, offset, err)
+	}
+	return xs[0], nil
+}
+
 func (db *DB) xcoms(ctx context.Context, values bool, id statement, args ...any) ([]XCom, error) {
 	var xs []XCom
 	var names []string

@@ -28,6 +28,8 @@ type Store interface {
 	AttemptByToken(ctx context.Context, hash []byte) (run.Attempt, error)
 	XCom(ctx context.Context, k run.Key, key string) (store.XCom, error)
 	XComsOfTask(ctx context.Context, dagID, runID, taskID, key string) ([]store.XCom, error)
+	CountMappedXComs(ctx context.Context, dagID, runID, taskID, key string) (int, error)
+	MappedXCom(ctx context.Context, dagID, runID, taskID, key string, offset int) (store.XCom, error)
 	Variable(ctx context.Context, key string) (store.Variable, error)
 	Connection(ctx context.Context, id string) (store.Connection, error)
 	DAG(ctx context.Context, dagID string) (store.DAGInfo, error)

@@ -70,27 +70,37 @@ func (c *call) sequence() ([]store.XCom, error) {
 	return slices.DeleteFunc(xs, func(x store.XCom) bool { return x.Key.MapIndex < 0 }), err
 }
 
+// getXComCount and getXComItem are asked by every instance of a task that is mapped over a mapped task: neither may read
+// all values.
 func (c *call) getXComCount() (any, error) {
-	xs, err := c.sequence()
+	k := c.key()
+	n, err := c.store.CountMappedXComs(c.ctx, k.DAGID, k.RunID, k.TaskID, c.req.Key)
 	return struct {
 		Type string `json:"type"`
 		Len  int    `json:"len"`
-	}{"XComCountResponse", len(xs)}, err
+	}{"XComCountResponse", n}, err
 }
 
 func (c *call) getXComItem() (any, error) {
-	xs, err := c.sequence()
-	if err != nil {
+	k, i := c.key(), c.req.Offset
+	if i < 0 {
+		n, err := c.store.CountMappedXComs(c.ctx, k.DAGID, k.RunID, k.TaskID, c.req.Key)
+		if err != nil {
+			return nil, err
+		}
+		i += n
+	}
+	x, err := store.XCom{}, store.ErrNotFound
+	if i >= 0 {
+		x, err = c.store.MappedXCom(c.ctx, k.DAGID, k.RunID, k.TaskID, c.req.Key, i)
+	}
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, fault(protocol.CodeXComNotFound, "there is no element %d of what task %s pushed under %q", c.req.Offset, c.req.TaskID, c.req.Key)
+	case err != nil:
 		return nil, err
 	}
-	i := c.req.Offset
-	if i < 0 {
-		i += len(xs)
-	}
-	if i < 0 || i >= len(xs) {
-		return nil, fault(protocol.CodeXComNotFound, "there is no element %d: task %s pushed %d values of %q", c.req.Offset, c.req.TaskID, len(xs), c.req.Key)
-	}
-	return xcomResult(c.req.Key, xs[i].Value), nil
+	return xcomResult(c.req.Key, x.Value), nil
 }
 
 func (c *call) getXComSlice() (any, error) {
