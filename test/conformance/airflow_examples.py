@@ -152,7 +152,7 @@ def trigger(server, dag_id):
     def ended():
         one = server.call("GET", run_path)
         return one if one["state"] in observe.ENDED else None
-    return server.until(dag_id, ended, 90)
+    return server.until(dag_id, ended, 150)
 
 
 
