@@ -106,7 +106,7 @@ def table(server, dags):
             if ran[dag_id].startswith("unexpected"):
                 bad.append(lines[-1])
     runs = [one for one in ran.values() if one.startswith(("success", "failed, as"))]
-    lines += ["", "%d files, %d of them do not parse; %d DAGs, %d run as on Airflow, %d not run, each with its reason" % (
+    lines += ["", "%d files, %d of them do not parse; %d DAGs, %d end as they are meant to, %d not run, each with its reason" % (
         len(paths), len(errors), len(ran), len(runs), len(ran) - len(runs))]
     return lines, bad
 
@@ -134,7 +134,7 @@ def run(server, dag_id):
     except (RuntimeError, urllib.error.HTTPError) as fault:
         return "unexpected: %s" % fault
     if ended["state"] == "failed" and why:
-        return "failed, as on Airflow: " + why
+        return "failed, as it is meant to: " + why
     if ended["state"] == "success":
         return "success"
     tasks = server.all("/api/v2/dags/%s/dagRuns/%s/taskInstances" % (dag_id, ended["dag_run_id"]), "task_instances")
