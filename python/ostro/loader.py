@@ -3,7 +3,7 @@
 import os
 import sys
 
-from . import context_stack, dates, finder, settings
+from . import context_stack, dates, finder, mapping, settings
 
 
 class LoadResult:
@@ -58,6 +58,8 @@ def load_file(bundle_path, file, shown_path=None, compat="airflow3", defaults=No
     else:
         _collect(module, place, result)
     result.modules = sorted(touched | _modules_of(place))
+    for dag in result.dags.values():
+        mapping.mapped_over(dag)
     _ready([task for dag in result.dags.values() for task in dag.tasks])
     result.warnings = [place.show(text) for text in settings.warnings]
     return result

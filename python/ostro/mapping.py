@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from . import context_stack, settings
 from .baseoperator import BaseOperator, all_arguments, merge_defaults
 from .exceptions import UnmappableXComTypePushed, XComForMappingNotPushed
-from .xcomarg import LazyXComSequence, MappedArgument, Reference, XComArg, elements, find_references, resolve_any
+from .xcomarg import MappedArgument, Reference, XComArg, elements, find_references, resolve_any
 
 
 class ExpandInput:
@@ -214,7 +214,7 @@ class MappedOperator(BaseOperator):
 
 def check_mappable(task, value):
     """Fail the task whose result other tasks are mapped over when nobody can map over it."""
-    if isinstance(value, (list, dict, LazyXComSequence)) or not _is_mapped_over(task):
+    if task.dag is None or task.task_id not in mapped_over(task.dag) or isinstance(value, (list, dict)):
         return
     if value is None:
         raise XComForMappingNotPushed(task.task_id)
@@ -222,13 +222,14 @@ def check_mappable(task, value):
         raise UnmappableXComTypePushed(task.task_id, value)
 
 
-def _is_mapped_over(task):
-    dag = task.dag
-    if dag is None:
-        return False
-    mappings = [one.mapping for one in dag.tasks if one.is_mapped]
-    mappings += [group.mapping for group in dag.task_groups.values() if group.mapping is not None]
-    return any(upstream.task_id == task.task_id for mapping in mappings for upstream in mapping.iter_references())
+def mapped_over(dag):
+    """Return the ids of the tasks whose results others are mapped over; the loader asks first, so that no task computes it."""
+    found = dag.__dict__.get("_mapped_over")
+    if found is None:
+        mappings = [one.mapping for one in dag.tasks if one.is_mapped]
+        mappings += [group.mapping for group in dag.task_groups.values() if group.mapping is not None]
+        found = dag.__dict__["_mapped_over"] = {task.task_id for mapping in mappings for task in mapping.iter_references()}
+    return found
 
 
 def _merged(partial, mapped):

@@ -71,3 +71,19 @@ def test_an_element_that_a_mapped_function_cannot_take_is_the_matter_of_its_inst
         joined[2]
     with pytest.raises(IndexError):
         joined[4]
+
+
+@pytest.mark.parametrize("value, why", [(None, "returned nothing"), ("abc", "returned str"), (3, "returned int")])
+def test_a_task_that_returns_what_nobody_can_map_over_fails_itself(value, why):
+    with DAG("d", start_date=START) as dag:
+        @task
+        def give():
+            return value
+
+        @task
+        def take(n):
+            return n
+
+        take.expand(n=give())
+    terminal = attempt(dag, "give").terminal
+    assert terminal["type"] == "RetryTask" and why in terminal["reason"]
