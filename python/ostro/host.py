@@ -392,12 +392,10 @@ class Host:
             if not fds:
                 os._exit(0)
             line.close()
-            channel, out, err = fds
-            os.dup2(out, 1)
-            os.dup2(err, 2)
-            os.close(out)
-            os.close(err)
-            process.attach(channel)
+            for number, fd in enumerate(fds[1:], 1):  # stdout, stderr
+                os.dup2(fd, number)
+                os.close(fd)
+            process.attach(fds[0])
             kernel.pthread_sigmask(_SETMASK, ())
         except BaseException:
             traceback.print_exc()
