@@ -159,7 +159,7 @@ func (s *Scheduler) addAssetEvent(b *batch, e *store.AssetEvent) {
 	b.assets = append(b.assets, func(tx *store.Tx) error { return tx.AddAssetEvent(e) })
 	for _, id := range st.assets.consumers {
 		d := st.dags[id]
-		if d.info.Paused || !listens(d.info.DAG.Schedule.Assets, e) {
+		if d == nil || d.info.Paused || !listens(d.info.DAG.Schedule.Assets, e) {
 			continue
 		}
 		st.assets.dirty = true

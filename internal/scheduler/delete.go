@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/store"
@@ -68,6 +69,8 @@ func (s *Scheduler) DeleteDAG(ctx context.Context, actor, dagID string) error {
 			}
 		}
 		delete(st.dags, dagID)
+		delete(st.assets.queued, dagID)
+		st.assets.consumers = slices.DeleteFunc(st.assets.consumers, func(id string) bool { return id == dagID })
 		b.writes = append(b.writes, func(tx *store.Tx) error { return tx.DeleteDAG(dagID) })
 		return nil
 	}})

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // A journal keeps small entries by id in one file that is only appended to: creating and deleting a file for each costs
@@ -31,6 +34,9 @@ func newJournal(path string) *journal { return &journal{path: path, live: map[st
 // put adds an entry, or replaces it; data, which must not contain a line break, is kept. After an error nothing has
 // changed.
 func (j *journal) put(id string, data []byte) error {
+	if id == "" || strings.ContainsAny(id, " \n") {
+		return fmt.Errorf("journal: %q cannot be the id of an entry", id)
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.append(appendEntry(nil, id, data)); err != nil {
@@ -64,14 +70,23 @@ func (j *journal) drop(id string) bool {
 	return true
 }
 
+// open opens the file unless it is open.
+func (j *journal) open() error {
+	if j.file != nil {
+		return nil
+	}
+	f, err := os.OpenFile(j.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	j.file = f
+	return nil
+}
+
 // append writes one line whole or not at all.
 func (j *journal) append(line []byte) error {
-	if j.file == nil {
-		f, err := os.OpenFile(j.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
-		if err != nil {
-			return err
-		}
-		j.file = f
+	if err := j.open(); err != nil {
+		return err
 	}
 	if _, err := j.file.Write(line); err != nil {
 		_ = j.file.Truncate(j.size) // half a line would spoil the next one
@@ -81,36 +96,58 @@ func (j *journal) append(line []byte) error {
 	return nil
 }
 
-// rewrite replaces the file by one with the live entries alone.
+// rewrite replaces the file by one with the live entries alone, as durable as they were. After an error the old one is as
+// good as before.
 func (j *journal) rewrite() error {
 	var all []byte
 	for id, data := range j.live {
 		all = appendEntry(all, id, data)
 	}
-	next := j.path + ".new"
-	err := os.WriteFile(next, all, 0o600)
+	next, err := os.OpenFile(j.path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("rewrite journal: %w", err)
+	}
+	if _, err = next.Write(all); err == nil {
+		err = next.Sync()
+	}
 	if err == nil {
-		err = os.Rename(next, j.path)
+		err = os.Rename(next.Name(), j.path)
 	}
 	if err != nil {
-		_ = os.Remove(next)
+		_ = next.Close()
+		_ = os.Remove(next.Name())
 		return fmt.Errorf("rewrite journal: %w", err)
 	}
 	if j.file != nil {
 		_ = j.file.Close()
 	}
-	j.file, j.size = nil, int64(len(all))
+	j.file, j.size = next, int64(len(all))
 	return nil
 }
 
-// sync makes everything durable that was appended before.
+// sync makes everything durable that was appended before. Nobody waits for it who puts or drops meanwhile.
 func (j *journal) sync() error {
 	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.file == nil {
-		return nil
+	err := j.open()
+	var file *os.File
+	if err == nil {
+		file, err = reopen(j.file)
 	}
-	return j.file.Sync()
+	j.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return file.Sync()
+}
+
+// reopen returns a handle of its own to an open file.
+func reopen(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
 func (j *journal) close() {
@@ -122,8 +159,8 @@ func (j *journal) close() {
 	}
 }
 
-// read takes in the entries a former process left and returns them in order, with the lines that say nothing, which the
-// file does not hold any longer.
+// read takes in the entries a former process left and returns them in order, with the lines that say nothing. Those stay
+// in the file until it is tidied.
 func (j *journal) read() (entries []journalEntry, damaged [][]byte, err error) {
 	data, err := os.ReadFile(j.path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -139,7 +176,26 @@ func (j *journal) read() (entries []journalEntry, damaged [][]byte, err error) {
 		j.live[e.id] = e.data
 		j.bytes += int64(len(e.data))
 	}
-	return entries, damaged, j.rewrite()
+	j.size = int64(len(data))
+	if n := len(data); n > 0 && data[n-1] != '\n' { // the next line must not join a torn one
+		if j.append([]byte("\n")) != nil { // a full disk
+			j.size = int64(bytes.LastIndexByte(data, '\n') + 1)
+			if err := os.Truncate(j.path, j.size); err != nil {
+				return entries, damaged, fmt.Errorf("cut off a torn line of the journal: %w", err)
+			}
+		}
+	}
+	return entries, damaged, nil
+}
+
+// tidy writes a journal that was read anew, without what is over or damaged.
+func (j *journal) tidy() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.size == 0 {
+		return nil
+	}
+	return j.rewrite()
 }
 
 type journalEntry struct {
@@ -167,7 +223,7 @@ func parseJournal(data []byte) (entries []journalEntry, damaged [][]byte) {
 				entries[n].id = ""
 			}
 			at[string(id)] = len(entries)
-			entries = append(entries, journalEntry{string(id), value})
+			entries = append(entries, journalEntry{string(id), bytes.Clone(value)})
 		}
 	}
 	kept := entries[:0]

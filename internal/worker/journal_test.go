@@ -89,11 +89,65 @@ func TestADamagedJournalKeepsItsOtherEntries(t *testing.T) {
 	if err := os.WriteFile(path, []byte("+a 1\n\x00\x00\x00\n+b 2\n-a\n\n+c 3\n+d 4"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	entries, damaged, err := newJournal(path).read()
+	j := newJournal(path)
+	entries, damaged, err := j.read()
+	if terr := j.tidy(); terr != nil {
+		t.Fatal(terr)
+	}
+	j.close()
 	if err != nil || len(entries) != 2 || entries[0].id != "b" || entries[1].id != "c" || len(damaged) != 3 {
 		t.Errorf("%v, %q, %v", entries, damaged, err)
 	}
 	if got, _ := entriesOf(t, path); cmp.Diff(map[string]string{"b": "2", "c": "3"}, got) != "" {
 		t.Error(got)
+	}
+}
+
+func TestAJournalThatCannotBeWrittenAnewIsReadAndGoesOn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j")
+	if err := os.WriteFile(path, []byte("+a 1\n+b 2\n-b\n+c to"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(path+".new", 0o700); err != nil { // as a full disk would refuse it
+		t.Fatal(err)
+	}
+	j := newJournal(path)
+	entries, damaged, err := j.read()
+	if err != nil || len(entries) != 1 || len(damaged) != 1 || j.tidy() == nil {
+		t.Fatal(entries, damaged, err)
+	}
+	if err := j.put("d", []byte("4")); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.sync(); err != nil {
+		t.Fatal(err)
+	}
+	j.close()
+	if err := os.Remove(path + ".new"); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	again, _ := parseJournal(must(os.ReadFile(path)))
+	for _, e := range again {
+		got[e.id] = string(e.data)
+	}
+	if diff := cmp.Diff(map[string]string{"a": "1", "c": "to", "d": "4"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func must(data []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+func TestAnIdThatWouldSpoilAJournalIsRefused(t *testing.T) {
+	j := newJournal(filepath.Join(t.TempDir(), "j"))
+	for _, id := range []string{"", "a b", "a\nb"} {
+		if j.put(id, nil) == nil {
+			t.Errorf("%q was taken", id)
+		}
 	}
 }

@@ -148,6 +148,7 @@ func clearAfter(home string, logger *slog.Logger) error {
 	}
 	defer f.Close()
 	r := newRecords(filepath.Join(home, "run"))
+	defer r.journal.close()
 	if err := r.clearPredecessor(home, "", logger); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("clear what the worker left: %w", err)
 	}

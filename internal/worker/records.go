@@ -2,7 +2,6 @@ package worker
 
 import (
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"path/filepath"
 
@@ -31,8 +30,8 @@ func (r records) Remove(id string) { r.journal.drop(id) }
 // the records and in their sessions (a task leads its own), and those that carry the home's marker in their environment.
 func (r records) clearPredecessor(home, instance string, logger *slog.Logger) error {
 	entries, _, err := r.journal.read() // a damaged line was half written when the worker died; the marker finds the process
-	if err != nil {
-		return fmt.Errorf("read attempt records: %w", err)
+	if err != nil {                     // a full disk, for instance: what was read is killed all the same, and the marker finds the others
+		logger.Error("the records of a former worker's processes", "err", err)
 	}
 	var sessions []int
 	for _, e := range entries {
@@ -56,6 +55,9 @@ func (r records) clearPredecessor(home, instance string, logger *slog.Logger) er
 	}
 	for _, e := range entries {
 		r.journal.drop(e.id)
+	}
+	if err := r.journal.tidy(); err != nil {
+		logger.Warn("the records of a former worker cannot be tidied", "err", err)
 	}
 	return nil
 }

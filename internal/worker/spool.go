@@ -92,6 +92,9 @@ func (s *spool) loadSmall() error {
 			return os.WriteFile(aside, line, 0o600)
 		})
 	}
+	if err == nil && s.small.tidy() != nil {
+		s.logger.Warn("the spool cannot be tidied; it is used as it is", "file", s.small.path)
+	}
 	return err
 }
 
@@ -169,11 +172,18 @@ func (s *spool) Save(id string) {
 func (s *spool) put(id string, data json.RawMessage) {
 	err := s.save(id, data)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, wanted := s.results[id]; !wanted {
-		s.unlink(id)
-		return
+	_, wanted := s.results[id]
+	if wanted {
+		s.saved(id, data, err)
 	}
+	s.mu.Unlock()
+	if !wanted { // acknowledged meanwhile
+		s.unlink(id)
+	}
+}
+
+// saved notes what became of saving a result; mu is held.
+func (s *spool) saved(id string, data json.RawMessage, err error) {
 	if err != nil {
 		s.logger.Error("cannot spool a result; it is kept in memory", "attempt", id, "err", err)
 		s.unsaved[id] = true
@@ -211,14 +221,19 @@ func (s *spool) settle() {
 	s.aged, s.syncing = nil, nil
 	s.mu.Unlock()
 	for id, data := range unsaved {
-		if err := s.save(id, data); err == nil {
+		if s.save(id, data) != nil {
+			continue
+		}
+		s.mu.Lock()
+		delete(s.unsaved, id)
+		_, wanted := s.results[id]
+		if wanted && len(data) > spoolMemory {
 			aged = append(aged, id)
-			s.mu.Lock()
-			delete(s.unsaved, id)
-			if _, wanted := s.results[id]; !wanted {
-				s.unlink(id) // acknowledged meanwhile
-			}
-			s.mu.Unlock()
+			s.results[id] = nil
+		}
+		s.mu.Unlock()
+		if !wanted { // acknowledged meanwhile
+			s.unlink(id)
 		}
 	}
 	if len(s.IDs()) > 0 {
@@ -293,9 +308,8 @@ func (s *spool) Remove(id string) {
 
 // unlink removes a result from the disk.
 func (s *spool) unlink(id string) {
-	if !s.small.drop(id) {
-		_ = os.Remove(s.path(id))
-	}
+	s.small.drop(id)
+	_ = os.Remove(s.path(id)) // also where the line replaced a file that could not be read
 }
 
 // Close stops the background work and makes what waits durable.

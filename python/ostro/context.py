@@ -57,6 +57,18 @@ class Context(MutableMapping):
             return default
         return self[name]
 
+    def pop(self, name, *default):
+        if name not in self and default:
+            return default[0]
+        value = self[name]
+        del self[name]
+        return value
+
+    def setdefault(self, name, default=None):
+        if name not in self:
+            self[name] = default
+        return self[name]
+
     def copy(self):
         return Context(self._makers, self._source, self._values, self._removed)
 

@@ -257,7 +257,10 @@ class Host:
     def _settle(self):
         """Bring the process into the state that is copied from now on."""
         _warm_templates(self._described["dags"], self._dags.values())
-        task.rehearse(self._files)
+        try:
+            task.rehearse(self._files)
+        except Exception:  # what the file has replaced, of logging for instance, is its tasks' business
+            traceback.print_exc()
         self._environment.restore()
         self._threads.settle()
         self._random.capture()
@@ -557,9 +560,12 @@ def _owner_of(pid, facts, suspects):
 
 def _warm_templates(described, dags):
     """Import Jinja and compile the templates that need it, and make the operators' loggers, so that not every fork does."""
+    from .baseoperator import BaseOperator
+
     for dag in dags:
         for one in getattr(dag, "tasks", ()):
-            getattr(one, "log", None)
+            if getattr(type(one), "log", None) is BaseOperator.log:  # not an author's own
+                one.log  # noqa: B018
     if any("{{" in text or "{%" in text for text in map(repr, described)):
         from . import template
 

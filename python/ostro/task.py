@@ -296,8 +296,8 @@ def _spawned(process):
         from ostro import triggerer
 
         return triggerer.run(startup, process.comms)
-    prepare()
     dags, failure = _load(startup, process.comms)
+    prepare()
     process._files = forkstate.OpenFiles()
     process._files.capture()
     gc.freeze()

@@ -28,6 +28,8 @@ def pieces(text):
     """
     known = _pieces.get(text)
     if known is None:
+        if len(_pieces) > _MANY:
+            _pieces.clear()
         cut = _NAME.split(text)
         odd = any(mark in part for part in cut[::2] for mark in ("{{", "{%", "{#", "}}", "%}", "#}", "\r"))
         odd = odd or any(part.endswith("{") for part in cut[:-1:2]) or any(part.startswith("}") for part in cut[2::2])
@@ -37,6 +39,7 @@ def pieces(text):
 
 
 _pieces = {}
+_MANY = 1000  # texts to remember; a mapped task may have any number
 
 
 def _named_only(text, dag):
