@@ -256,7 +256,7 @@ class Host:
 
     def _settle(self):
         """Bring the process into the state that is copied from now on."""
-        _warm_templates(self._described["dags"], self._dags.values())
+        preload.warm(self._described["dags"], self._dags.values())
         try:
             task.rehearse(self._files)
         except Exception:  # what the file has replaced, of logging for instance, is its tasks' business
@@ -556,20 +556,6 @@ def _owner_of(pid, facts, suspects):
         if proctree.environment_has(pid, "OSTRO_ATTEMPT_ID=" + one.attempt_id):
             return one
     return suspects[0] if len(suspects) == 1 else None
-
-
-def _warm_templates(described, dags):
-    """Import Jinja and compile the templates that need it, and make the operators' loggers, so that not every fork does."""
-    from .baseoperator import BaseOperator
-
-    for dag in dags:
-        for one in getattr(dag, "tasks", ()):
-            if getattr(type(one), "log", None) is BaseOperator.log:  # not an author's own
-                one.log  # noqa: B018
-    if any("{{" in text or "{%" in text for text in map(repr, described)):
-        from . import template
-
-        template.warm(dags)
 
 
 def main():

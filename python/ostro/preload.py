@@ -52,3 +52,17 @@ def _shared(top, bundle_path):
         return False
     origin, root = os.path.realpath(origin), os.path.join(os.path.realpath(bundle_path), "")
     return not origin.startswith(root) or "site-packages" in origin[len(root) :]
+
+
+def warm(described, dags):
+    """Import Jinja and compile the templates that need it, and make the operators' loggers, so that not every fork does."""
+    from .baseoperator import BaseOperator
+
+    for dag in dags:
+        for one in getattr(dag, "tasks", ()):
+            if getattr(type(one), "log", None) is BaseOperator.log:  # not an author's own
+                one.log  # noqa: B018
+    if any("{{" in text or "{%" in text for text in map(repr, described)):
+        from . import template
+
+        template.warm(dags)
