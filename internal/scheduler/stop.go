@@ -57,12 +57,16 @@ type Unfinished struct {
 	Callback string
 }
 
-// Unfinished lists the attempts that have not ended, the oldest first.
+// Unfinished lists the attempts of tasks and callbacks that have not ended, the oldest first. Triggerers are not among
+// them: the next server starts its own.
 func (s *Scheduler) Unfinished(ctx context.Context) ([]Unfinished, error) {
 	var out []Unfinished
 	err := s.call(ctx, message{actor: actorScheduler, read: true, fold: func(*batch) error {
 		out = nil
 		for _, a := range s.st.attempts {
+			if a.group != nil {
+				continue
+			}
 			u := Unfinished{Attempt: a.row}
 			if o := s.st.callbacks[a.callback]; o != nil {
 				u.Callback = o.Callback.Kind
@@ -94,10 +98,15 @@ func (s *Scheduler) Told(ctx context.Context) error {
 }
 
 // retire ends incarnations of an older build that have nothing to do: a newer one takes their place. Nothing is started
-// on them from then on, so no attempt can be caught between the two.
+// on them from then on, so no attempt can be caught between the two. A triggerer ends with its worker and is started anew.
 func (s *Scheduler) retire() {
-	if len(s.st.attempts) > 0 || s.held {
+	if s.held {
 		return
+	}
+	for _, a := range s.st.attempts {
+		if a.group == nil {
+			return
+		}
 	}
 	for name, d := range s.execs {
 		if r, ok := d.ex.(executor.Retirer); ok && s.instances[name] != "" && r.Retire() {
