@@ -1,14 +1,12 @@
 package airflowclient
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
-	"time"
+
+	"ostro.dev/ostro/test/program"
 )
 
 const dagFile = `from datetime import datetime
@@ -70,9 +68,7 @@ func TestTheGenuineAirflowClientCanUseTheAPI(t *testing.T) {
 	}
 	home := t.TempDir()
 	binary := filepath.Join(home, "ostro")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "ostro.dev/ostro/cmd/ostro").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	program.Build(t, binary)
 	if err := os.MkdirAll(filepath.Join(home, "dags"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -81,56 +77,11 @@ func TestTheGenuineAirflowClientCanUseTheAPI(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	url := serve(t, binary, home)
-	token, err := os.ReadFile(filepath.Join(home, "token"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	check := exec.CommandContext(t.Context(), python, "check.py", url, strings.TrimSpace(string(token)))
+	url, token := program.Serve(t, binary, home)
+	check := exec.CommandContext(t.Context(), python, "check.py", url, token)
 	out, err := check.CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {
 		t.Errorf("check.py: %v", err)
-	}
-}
-
-// serve starts the program and returns its address once it answers.
-func serve(t *testing.T, binary, home string) string {
-	t.Helper()
-	log, err := os.Create(filepath.Join(home, "server.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := exec.Command(binary, "standalone", "--home", home, "--port", "0")
-	server.Stdout, server.Stderr = log, log
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Wait() }()
-	t.Cleanup(func() {
-		if err := server.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Error(err)
-		}
-		if err := <-ended; err != nil {
-			text, _ := os.ReadFile(log.Name())
-			t.Errorf("the server ended with %v:\n%s", err, text)
-		}
-		_ = log.Close()
-	})
-	for deadline := time.Now().Add(30 * time.Second); ; {
-		var running struct{ URL string }
-		if b, err := os.ReadFile(filepath.Join(home, "run", "server.json")); err == nil && json.Unmarshal(b, &running) == nil {
-			return running.URL
-		}
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("the server ended: %v", err)
-		case <-time.After(20 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the server did not start")
-		}
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
+
+	"ostro.dev/ostro/test/program"
 )
 
 var only = flag.String("only", "", "names of DAG files with commas between, instead of all")
@@ -51,22 +51,16 @@ func observe(t *testing.T) (folder, said string) {
 	t.Helper()
 	home := t.TempDir()
 	binary, dags, notes := filepath.Join(home, "ostro"), filepath.Join(home, "dags"), filepath.Join(home, "notes")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "ostro.dev/ostro/cmd/ostro").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	program.Build(t, binary)
 	if err := os.CopyFS(dags, os.DirFS("../../examples/conformance")); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Mkdir(notes, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	url := serve(t, binary, home, notes)
-	token, err := os.ReadFile(filepath.Join(home, "token"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	url, token := program.Serve(t, binary, home, "CONFORMANCE_NOTES="+notes, "OSTRO_PYTHON="+python(t))
 	folder = filepath.Join(home, "found")
-	out, _ := exec.CommandContext(t.Context(), "python3", "-B", "observe.py", "--url", url, "--token", strings.TrimSpace(string(token)),
+	out, _ := exec.CommandContext(t.Context(), "python3", "-B", "observe.py", "--url", url, "--token", token,
 		"--dags", dags, "--notes", notes, "--out", folder, "--only", *only).CombinedOutput()
 	return folder, string(out) // a file that came to no end has no document
 }
@@ -103,48 +97,6 @@ func linesAbout(name, said string) string {
 		return said
 	}
 	return strings.Join(about, "\n")
-}
-
-// serve starts the program and returns its address once it answers.
-func serve(t *testing.T, binary, home, notes string) string {
-	t.Helper()
-	log, err := os.Create(filepath.Join(home, "server.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := exec.Command(binary, "standalone", "--home", home, "--port", "0")
-	server.Stdout, server.Stderr = log, log
-	server.Env = append(os.Environ(), "CONFORMANCE_NOTES="+notes, "OSTRO_PYTHON="+python(t))
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Wait() }()
-	t.Cleanup(func() {
-		if err := server.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Error(err)
-		}
-		if err := <-ended; err != nil {
-			text, _ := os.ReadFile(log.Name())
-			t.Errorf("the server ended with %v:\n%s", err, text)
-		}
-		_ = log.Close()
-	})
-	for deadline := time.Now().Add(30 * time.Second); ; {
-		var running struct{ URL string }
-		if b, err := os.ReadFile(filepath.Join(home, "run", "server.json")); err == nil && json.Unmarshal(b, &running) == nil {
-			return running.URL
-		}
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("the server ended: %v", err)
-		case <-time.After(20 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the server did not start")
-		}
-	}
 }
 
 // python is the interpreter the DAG files run on: the newest of the tests', which has Jinja2.

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ostro.dev/ostro/test/program"
 )
 
 // TestAirflowsOwnExampleDAGsParse reads the example DAGs where pip has put them: examples.txt has a line for each file,
@@ -25,9 +27,7 @@ func TestAirflowsOwnExampleDAGsParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	binary := filepath.Join(t.TempDir(), "ostro")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "ostro.dev/ostro/cmd/ostro").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	program.Build(t, binary)
 	out, err := exec.CommandContext(t.Context(), "python3", "-B", "airflow_examples.py", "--airflow", airflow, "--ostro", binary).Output()
 	if err != nil {
 		t.Fatalf("airflow_examples.py: %v", err)

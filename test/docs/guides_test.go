@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ostro.dev/ostro/internal/store/storetest/pgserver"
+	"ostro.dev/ostro/test/program"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgserver.Main(m)) }
@@ -37,9 +38,7 @@ func TestTheGuidesDoWhatTheySay(t *testing.T) {
 		}
 	}
 	bin := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(bin, "ostro"), "ostro.dev/ostro/cmd/ostro").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	program.Build(t, filepath.Join(bin, "ostro"))
 	for _, guide := range guides {
 		t.Run(filepath.Base(guide), func(t *testing.T) {
 			t.Parallel()
