@@ -282,7 +282,7 @@ func (w *watcher) seeTasks(ctx context.Context, r *trigger.Runs, found []run.DAG
 			if err != nil {
 				return seen, fmt.Errorf("read version %d of DAG %s: %w", one.DAGVersion, r.DAGID, err)
 			}
-			ids = groupTasks(d, r.GroupID)
+			ids = dag.NewIndex(d).GroupTasks(r.GroupID)
 			seen.TaskCount = max(seen.TaskCount, len(ids))
 		}
 		tis, _, err := w.store.TaskInstances(ctx, store.TIFilter{DAGID: r.DAGID, RunID: one.RunID})
@@ -296,16 +296,6 @@ func (w *watcher) seeTasks(ctx context.Context, r *trigger.Runs, found []run.DAG
 		}
 	}
 	return seen, nil
-}
-
-// groupTasks names the tasks in a group and in the groups inside it.
-func groupTasks(d *dag.DAG, group string) []string {
-	x := dag.NewIndex(d)
-	var ids []string
-	for _, p := range x.GroupMembers(group) {
-		ids = append(ids, x.At(p).ID)
-	}
-	return ids
 }
 
 // lookAtFiles begins to look at the files whose time has come and says how long to wait for the next.

@@ -89,10 +89,5 @@ func (c *call) groupTasks(runID string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := dag.NewIndex(d)
-	var ids []string
-	for _, p := range x.GroupMembers(c.req.TaskGroupID) {
-		ids = append(ids, x.At(p).ID)
-	}
-	return ids, nil
+	return dag.NewIndex(d).GroupTasks(c.req.TaskGroupID), nil
 }

@@ -107,6 +107,15 @@ func (x *Index) GroupMembers(id string) []int {
 	return members
 }
 
+// GroupTasks names the tasks in a group and in the groups inside it.
+func (x *Index) GroupTasks(id string) []string {
+	var names []string
+	for _, pos := range x.GroupMembers(id) {
+		names = append(names, x.At(pos).ID)
+	}
+	return names
+}
+
 // DependsOnPast tells whether any task looks at the previous run.
 func (x *Index) DependsOnPast() bool { return x.dependsOnPast }
 
