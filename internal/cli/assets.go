@@ -189,11 +189,10 @@ func (c *command) assetsUpdate() *cobra.Command {
 		RunE: func(cmd *cobra.Command, a []string) error {
 			body := map[string]any{}
 			if extra != "" {
-				var object map[string]any
-				if err := json.Unmarshal([]byte(extra), &object); err != nil || object == nil {
-					return usage("--extra is not a JSON object (%s): %s", jsonFault(extra, err), extra)
+				if err := checkObject("--extra", extra); err != nil {
+					return err
 				}
-				body["extra"] = object
+				body["extra"] = json.RawMessage(extra)
 			}
 			cl, err := c.connect()
 			if err != nil {
@@ -220,11 +219,10 @@ func (c *command) assetsMaterialize() *cobra.Command {
 		RunE: func(cmd *cobra.Command, a []string) error {
 			body := map[string]any{}
 			if conf != "" {
-				var object map[string]any
-				if err := json.Unmarshal([]byte(conf), &object); err != nil || object == nil {
-					return usage("--conf is not a JSON object (%s): %s", jsonFault(conf, err), conf)
+				if err := checkObject("--conf", conf); err != nil {
+					return err
 				}
-				body["conf"] = object
+				body["conf"] = json.RawMessage(conf)
 			}
 			cl, err := c.connect()
 			if err != nil {

@@ -41,11 +41,10 @@ func (o backfillOptions) body() (map[string]any, error) {
 	body := map[string]any{"dag_id": o.dagID, "from_date": from, "to_date": to, "run_backwards": o.reverse, "reprocess_behavior": o.reprocess,
 		"max_active_runs": o.maxActive, "run_on_latest_version": o.latest}
 	if o.conf != "" {
-		var object map[string]any
-		if err := json.Unmarshal([]byte(o.conf), &object); err != nil || object == nil {
-			return nil, usage("--dag-run-conf is not a JSON object (%s): %s", jsonFault(o.conf, err), o.conf)
+		if err := checkObject("--dag-run-conf", o.conf); err != nil {
+			return nil, err
 		}
-		body["dag_run_conf"] = object
+		body["dag_run_conf"] = json.RawMessage(o.conf)
 	}
 	return body, nil
 }
