@@ -197,7 +197,7 @@ func (s *Scheduler) await(b *batch, lr *liveRun, k run.Key, r executor.Result) {
 		return
 	}
 	ti, ok := lr.run.Instance(k)
-	if !ok || !ti.State.IsSuspended() || ti.AttemptID != r.AttemptID || r.Defer == nil {
+	if !ok || !ti.State.IsSuspended() || ti.AttemptID != r.AttemptID {
 		return
 	}
 	w := run.Wait{Key: k, ID: r.AttemptID, Classpath: r.Defer.Classpath, Kwargs: r.Defer.TriggerKwargs, CreatedAt: b.now}
