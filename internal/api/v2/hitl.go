@@ -103,11 +103,7 @@ func (a *API) getHITLTry(r *request) error {
 
 // oneHITL answers the last question of an instance that fits.
 func (a *API) oneHITL(r *request, fits func(run.Input) bool) error {
-	n := indexOf(r)
-	if err := r.bad(); err != nil {
-		return err
-	}
-	ti, err := a.instance(r, keyOf(r, n))
+	ti, err := a.named(r)
 	if err != nil {
 		return err
 	}

@@ -413,6 +413,15 @@ func indexOf(r *request) int {
 	return r.mapIndex()
 }
 
+// named loads the instance that a route names by its path, and perhaps by a map index in the query.
+func (a *API) named(r *request) (run.TaskInstance, error) {
+	n := indexOf(r)
+	if err := r.bad(); err != nil {
+		return run.TaskInstance{}, err
+	}
+	return a.instance(r, keyOf(r, n))
+}
+
 func (a *API) listTries(r *request) error {
 	n := indexOf(r)
 	if err := r.bad(); err != nil {
@@ -444,11 +453,7 @@ func (a *API) getTry(r *request) error {
 
 // dependencies answers why an instance does not run.
 func (a *API) dependencies(r *request) error {
-	n := indexOf(r)
-	if err := r.bad(); err != nil {
-		return err
-	}
-	ti, err := a.instance(r, keyOf(r, n))
+	ti, err := a.named(r)
 	if err != nil {
 		return err
 	}
