@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"os"
 	"sync"
 	"syscall"
 	"time"
+
+	"ostro.dev/ostro/internal/worker"
 )
 
 // A server listens on HOME/run/server.sock for whoever asks it to stop: the next server, which takes its place, or
@@ -52,18 +53,7 @@ func listenControl(h home) (*net.UnixListener, error) {
 	if len(path) > 100 {
 		return nil, fmt.Errorf("listen on %s: a socket's path can have 107 characters; choose a shorter home", path)
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("listen: %w", err)
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
-	}
-	// Nobody slips in before the mode is set: the directory is open to its owner only.
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("listen: %w", err), l.Close())
-	}
-	return l, nil
+	return worker.Listen(path)
 }
 
 // serveControl answers those who ask for a stop until the socket is closed. The function it returns waits for the last

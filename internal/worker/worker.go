@@ -157,7 +157,7 @@ func CheckSocketPath(path string) error {
 }
 
 func (w *Worker) run(ctx context.Context) error {
-	listener, err := listen(SocketPath(w.o.Home))
+	listener, err := Listen(SocketPath(w.o.Home))
 	if err != nil {
 		return fmt.Errorf("run worker: %w", err)
 	}
@@ -196,7 +196,9 @@ func (w *Worker) run(ctx context.Context) error {
 	return nil
 }
 
-func listen(path string) (*net.UnixListener, error) {
+// Listen opens a socket that only this user can connect to. Whoever calls it knows that a file that is there is that of a
+// dead process.
+func Listen(path string) (*net.UnixListener, error) {
 	if err := CheckSocketPath(path); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
