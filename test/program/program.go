@@ -28,7 +28,7 @@ func Serve(t *testing.T, binary, home string, environment ...string) (url, token
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := exec.Command(binary, "standalone", "--home", home, "--port", "0")
+	server := exec.Command(binary, "standalone", "--home", home, "--port", "0") //nolint:noctx // the cleanup stops it in order
 	server.Stdout, server.Stderr = log, log
 	server.Env = append(os.Environ(), environment...)
 	if err := server.Start(); err != nil {
