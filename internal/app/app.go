@@ -64,8 +64,10 @@ type App struct {
 
 	streams   context.CancelFunc // ends the requests under way that only read
 	ready     chan struct{}
-	asked     chan stopOrder
-	stopped   chan struct{} // closed when Run has stopped everything
+	begun     chan struct{} // closed when Run has begun
+	orders    stopOrders
+	stopped   chan struct{} // closed when everything has stopped
+	answered  func()        // waits until all who asked for the stop are answered; nil: nobody could ask
 	announced bool          // HOME/run/server.json is ours
 	socket    *os.File      // the listening socket, kept for the successor
 	report    StopReport
@@ -79,9 +81,10 @@ func New(cfg config.Config, logger *slog.Logger, opts Options) (_ *App, err erro
 		return nil, fmt.Errorf("the home folder %q cannot be used: %w", cfg.Home, errors.Join(err, os.ErrInvalid))
 	}
 	a := &App{cfg: cfg, opts: opts, log: logger, home: home(abs), ready: make(chan struct{}), streams: func() {},
-		asked: make(chan stopOrder, 1), stopped: make(chan struct{})}
+		begun: make(chan struct{}), orders: stopOrders{asked: make(chan struct{})}, stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
+			a.report.Failed = true
 			err = errors.Join(a.afterReplacing(err), a.Close())
 		}
 	}()
@@ -94,6 +97,7 @@ func New(cfg config.Config, logger *slog.Logger, opts Options) (_ *App, err erro
 	if a.control, err = listenControl(a.home); err != nil {
 		return nil, err
 	}
+	a.answered = a.serveControl()
 	if a.token, err = a.home.token(); err != nil {
 		return nil, err
 	}
@@ -279,31 +283,18 @@ func (a *App) Report() StopReport { return a.report }
 
 // Run serves until ctx ends or Stop is called, then stops in order. An error is one that made it stop early, or not well.
 func (a *App) Run(ctx context.Context) error {
-	run := &running{app: a, failed: make(chan error, 8)}
-	answered := a.serveControl()
-	defer func() {
-		close(a.stopped)
-		answered() // those who asked for the stop
-		if a.socket != nil {
-			_ = a.socket.Close() // it has been handed over, or nobody wants it
-		}
-	}()
-	return run.serve(ctx)
-}
-
-// serve is Run without those who ask for a stop.
-func (r *running) serve(ctx context.Context) error {
-	a := r.app
+	r := &running{app: a, failed: make(chan error, 8)}
+	close(a.begun)
 	r.start("lease", &r.lease, a.keepLead)
 	r.start("scheduler", &r.scheduler, a.sched.Run)
 	select {
 	case <-a.sched.Ready():
 	case err := <-r.failed:
-		return errors.Join(err, r.end())
+		return errors.Join(err, r.stop(a.order(stopOrder{mode: EndTasks})))
 	case <-ctx.Done():
-		return r.end()
-	case order := <-a.asked:
-		return r.stop(order)
+		return r.stop(a.order(stopOrder{mode: EndTasks}))
+	case <-a.orders.asked:
+		return r.stop(a.order(stopOrder{}))
 	}
 	calls := taskapi.New(a.store, a.sched, a.log.With("part", "taskapi"))
 	r.start("executor", &r.executor, func(ctx context.Context) error { return a.exec.Run(ctx, sink{a.sched, calls}) })
@@ -321,15 +312,15 @@ func (r *running) serve(ctx context.Context) error {
 	close(a.ready)
 	select {
 	case <-ctx.Done():
-		return r.end()
-	case order := <-a.asked:
-		return r.stop(order)
-	case failure := <-r.failed:
-		return errors.Join(failure, r.end())
+		return r.stop(a.order(stopOrder{mode: EndTasks}))
+	case <-a.orders.asked:
+		return r.stop(a.order(stopOrder{}))
+	case err := <-r.failed:
+		return errors.Join(err, r.stop(a.order(stopOrder{mode: EndTasks})))
 	}
 }
 
-// Close gives back what New took. Run does it by itself.
+// Close gives back what New took, and answers those who asked this server to stop. Run does it by itself.
 func (a *App) Close() error {
 	var errs []error
 	a.streams()
@@ -356,6 +347,15 @@ func (a *App) Close() error {
 		errs = append(errs, a.lock.Close())
 	}
 	a.listener, a.s3, a.store, a.lock, a.control, a.announced = nil, nil, nil, nil, nil, false
+	if a.answered != nil {
+		close(a.stopped)
+		a.answered()
+		a.answered = nil
+	}
+	if a.socket != nil {
+		_ = a.socket.Close() // it has been handed over, or nobody wants it
+		a.socket = nil
+	}
 	return errors.Join(errs...)
 }
 

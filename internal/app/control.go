@@ -16,9 +16,10 @@ import (
 )
 
 // A server listens on HOME/run/server.sock for whoever asks it to stop: the next server, which takes its place, or
-// `ostro stop`. The socket is open to the home's owner only. One question, then two answers, each a line of JSON: that the
-// stop has begun, and, when it is complete, what was done. A server that is replaced sends its listening socket along, so
-// that clients who connect meanwhile wait for the next server instead of being refused.
+// `ostro stop`. The socket is open to the home's owner only, and answers from the moment the home is taken. One question, then
+// answers, each a line of JSON: while the server is starting, every moment that it is; that the stop has begun; and, when it
+// is complete, what was done. A server that is replaced sends its listening socket along, so that clients who connect
+// meanwhile wait for the next server instead of being refused.
 
 // controlLine bounds a line of the conversation.
 const controlLine = 64 << 10
@@ -31,7 +32,7 @@ type stopQuestion struct {
 	Successor int `json:"successor,omitempty"`
 }
 
-// stopAnswer is first "Stopping", then "Stopped", or else "Refused".
+// stopAnswer is "Starting" as long as the server has not come up, then "Stopping", then "Stopped"; or else "Refused".
 type stopAnswer struct {
 	Type    string `json:"type"`
 	PID     int    `json:"pid"`
@@ -49,15 +50,15 @@ func controlPath(h home) string { return h.path("run", "server.sock") }
 
 // listenControl opens the socket; whoever calls it holds the home's lock, so a file that is there is a dead server's.
 func listenControl(h home) (*net.UnixListener, error) {
-	path := controlPath(h)
-	if len(path) > 100 {
-		return nil, fmt.Errorf("listen on %s: a socket's path can have 107 characters; choose a shorter home", path)
+	l, err := worker.Listen(controlPath(h))
+	if err != nil {
+		return nil, fmt.Errorf("open the socket for those who ask this server to stop: %w", err)
 	}
-	return worker.Listen(path)
+	return l, nil
 }
 
 // serveControl answers those who ask for a stop until the socket is closed. The function it returns waits for the last
-// answer.
+// answer, which is given when a.stopped is closed.
 func (a *App) serveControl() (wait func()) {
 	var serving sync.WaitGroup
 	listener := a.control
@@ -76,8 +77,12 @@ func (a *App) serveControl() (wait func()) {
 	return serving.Wait
 }
 
-// answerPatience is how long the other side may take to write or read a line.
-const answerPatience = 5 * time.Second
+const (
+	// answerPatience is how long the other side may take to write or read a line.
+	answerPatience = 5 * time.Second
+	// startingPause is how often a server that is starting says so to who waits for its stop.
+	startingPause = time.Second
+)
 
 // answerStop takes the question of one connection and answers it.
 func (a *App) answerStop(c *net.UnixConn) {
@@ -92,21 +97,25 @@ func (a *App) answerStop(c *net.UnixConn) {
 		_ = a.tell(c, answer, nil) // who asks in vain may be gone
 		return
 	}
-	order, limit := stopOrder{mode: EndTasks}, a.cfg.Tasks.KillGrace+workerMargin+2*resultsGrace
-	if q.KeepTasks {
-		order, limit = stopOrder{mode: KeepTasks, successor: q.Successor, socket: q.Successor != 0}, leaveLimit+2*resultsGrace
+	if err := a.awaitStart(c, answer); err != nil {
+		a.log.Warn("who asked this server to stop did not wait until it had come up: it goes on", "error", err)
+		return
 	}
-	answer.Type, answer.WithinSeconds = "Stopping", limit.Seconds()
+	order := stopOrder{mode: EndTasks}
+	if q.KeepTasks {
+		order = stopOrder{mode: KeepTasks, successor: q.Successor, socket: q.Successor != 0}
+	}
+	answer.Type, answer.WithinSeconds = "Stopping", a.limitOf(a.standing(order)).Seconds()
 	if err := a.tell(c, answer, nil); err != nil {
 		a.log.Warn("who asked this server to stop did not wait for the answer: it goes on", "error", err)
 		return
 	}
-	a.order(order)
-	<-a.stopped
-	answer.Type, answer.Left = "Stopped", 0
-	if a.report.Kept {
-		answer.Left = len(a.report.Tasks)
+	if limit := a.limitOf(a.order(order)).Seconds(); limit != answer.WithinSeconds { // somebody was faster
+		answer.WithinSeconds = limit
+		_ = a.tell(c, answer, nil) // whether that has failed the last answer finds out
 	}
+	<-a.stopped
+	answer.Type, answer.WithinSeconds, answer.Left = "Stopped", 0, a.report.left()
 	answer.Said = append(a.report.Lines(), "Ostro "+a.report.String()+".")
 	var socket *os.File
 	if q.Successor != 0 && q.Successor == a.report.Successor {
@@ -114,6 +123,30 @@ func (a *App) answerStop(c *net.UnixConn) {
 	}
 	if err := a.tell(c, answer, socket); err != nil {
 		a.log.Warn("who asked this server to stop is gone", "error", err)
+	}
+}
+
+// awaitStart tells who asked for a stop that this server is starting, again and again, until it has come up or has failed to.
+func (a *App) awaitStart(c *net.UnixConn, answer stopAnswer) error {
+	answer.Type, answer.Problem = "Starting", "it is still starting (its database may be on the way to a newer version) and stops when it has come up"
+	tick := time.NewTicker(startingPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-a.begun:
+			return nil
+		case <-a.stopped:
+			return nil
+		default:
+		}
+		if err := a.tell(c, answer, nil); err != nil {
+			return err
+		}
+		select {
+		case <-a.begun:
+		case <-a.stopped:
+		case <-tick.C:
+		}
 	}
 }
 

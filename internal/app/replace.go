@@ -38,9 +38,9 @@ type Stopped struct {
 	Left    int
 }
 
-// StopServer asks the server of a home to stop and waits until it has.
-func StopServer(ctx context.Context, folder string, mode StopMode) (Stopped, error) {
-	c, err := dialControl(ctx, home(folder))
+// StopServer asks the server of a home to stop and waits until it has. waits is told, once, why that cannot begin yet.
+func StopServer(ctx context.Context, folder string, mode StopMode, waits func(why string)) (Stopped, error) {
+	c, err := dialControl(ctx, home(folder), waits)
 	if err != nil {
 		return Stopped{}, err
 	}
@@ -54,12 +54,11 @@ func StopServer(ctx context.Context, folder string, mode StopMode) (Stopped, err
 // out before the other server is asked.
 func (a *App) replace() error {
 	a.replaced = &Replaced{}
-	ctx, cancel := context.WithTimeout(context.Background(), leaveLimit+3*resultsGrace)
-	defer cancel()
+	ctx := context.Background() // each server that is asked says itself how long it takes
 	if err := a.home.ownedBy(os.Geteuid()); err != nil {
 		return err
 	}
-	for ctx.Err() == nil {
+	for range replaceTries {
 		lock, err := a.home.lock()
 		if err == nil {
 			a.lock = lock
@@ -81,6 +80,9 @@ func (a *App) replace() error {
 	return a.listenAfter()
 }
 
+// replaceTries is how many servers, one after the other, may come up in the way of one that is to take over.
+const replaceTries = 10
+
 // listenAfter takes the port as soon as the server before has let go of it.
 func (a *App) listenAfter() (err error) {
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -95,7 +97,7 @@ func (a *App) listenAfter() (err error) {
 
 // askToHandOver asks the server that runs, once.
 func (a *App) askToHandOver(ctx context.Context) error {
-	c, err := dialControl(ctx, a.home)
+	c, err := dialControl(ctx, a.home, func(why string) { a.log.Info("the running server does not hand over yet", "why", why) })
 	if errors.Is(err, ErrNoServer) { // it has just ended
 		return nil
 	}
@@ -174,15 +176,17 @@ func (h home) ownedBy(uid int) error {
 // controlConn is a conversation with a server that runs.
 type controlConn struct {
 	*net.UnixConn
-	home home
-	pid  int
+	home  home
+	pid   int
+	held  int // the process that held the home when this conversation began, by its own account
+	waits func(why string)
 }
 
 // dialPatience is how long a server may hold the home before its socket is there.
 const dialPatience = 3 * time.Second
 
-// dialControl connects to the server of a home.
-func dialControl(ctx context.Context, h home) (*controlConn, error) {
+// dialControl connects to the server of a home. waits is told, once, why a stop cannot begin yet.
+func dialControl(ctx context.Context, h home, waits func(why string)) (*controlConn, error) {
 	path := controlPath(h)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -193,7 +197,8 @@ func dialControl(ctx context.Context, h home) (*controlConn, error) {
 		c, err := d.DialContext(ctx, "unix", path)
 		if err == nil {
 			u := c.(*net.UnixConn)
-			return &controlConn{UnixConn: u, home: h, pid: peerPID(u)}, nil
+			held, _ := h.server()
+			return &controlConn{UnixConn: u, home: h, pid: peerPID(u), held: held, waits: waits}, nil
 		}
 		if errors.Is(err, fs.ErrPermission) {
 			return nil, fmt.Errorf("ask the server of %s to stop: %w", h, err)
@@ -242,7 +247,7 @@ func (c *controlConn) stop(ctx context.Context, q stopQuestion) (Stopped, []*os.
 		if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return Stopped{}, nil, ctx.Err()
 		}
-		if _, serves := c.home.server(); !serves { // killed meanwhile, or of a build that closes first
+		if c.gone() {
 			return Stopped{PID: c.pid}, nil, nil
 		}
 		return Stopped{}, nil, noAnswer(c.home, c.pid, err)
@@ -255,20 +260,38 @@ func (c *controlConn) stop(ctx context.Context, q stopQuestion) (Stopped, []*os.
 	if _, err := c.Write(append(question, '\n')); err != nil {
 		return fail(err)
 	}
-	var answer stopAnswer
-	if err := lines.next(&answer); err != nil {
-		return fail(err)
-	}
-	if answer.Type == "Stopping" {
-		_ = c.SetReadDeadline(time.Now().Add(time.Duration(answer.WithinSeconds * float64(time.Second))))
+	waited := false
+	for {
+		var answer stopAnswer
 		if err := lines.next(&answer); err != nil {
 			return fail(err)
 		}
+		patience := answerPatience
+		switch answer.Type {
+		case "Starting":
+			if !waited {
+				c.waits(fmt.Sprintf("process %d serves %s: %s", answer.PID, c.home, answer.Problem))
+			}
+			waited = true
+		case "Stopping":
+			patience += time.Duration(answer.WithinSeconds * float64(time.Second))
+		case "Stopped":
+			return Stopped{PID: answer.PID, Version: answer.Version, Said: answer.Said, Left: answer.Left}, lines.files, nil
+		default:
+			return fail(errors.New(answer.Problem))
+		}
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		if ctx.Err() != nil { // its end may have come just before
+			return fail(ctx.Err())
+		}
 	}
-	if answer.Type != "Stopped" {
-		return fail(errors.New(answer.Problem))
-	}
-	return Stopped{PID: answer.PID, Version: answer.Version, Said: answer.Said, Left: answer.Left}, lines.files, nil
+}
+
+// gone reports whether the server that was asked has ended without a word: it was killed, or is of a build that closes
+// first. Another one may have taken the home meanwhile.
+func (c *controlConn) gone() bool {
+	pid, serves := c.home.server()
+	return !serves || pid != c.held || c.pid > 0 && errors.Is(syscall.Kill(c.pid, 0), syscall.ESRCH)
 }
 
 // peerPID is the process that listens on the other side; 0 when the system does not say.

@@ -23,6 +23,19 @@ type StopReport struct {
 	Successor int
 	// Tasks are what was running, the oldest first.
 	Tasks []StoppedTask
+	// Early is true when the server had not come up: it knew no task by name. Open counts what it left open then.
+	Early bool
+	Open  int
+	// Failed is true when the server could not start at all.
+	Failed bool
+}
+
+// left is how many tasks were left running.
+func (r StopReport) left() int {
+	if r.Kept {
+		return len(r.Tasks) + r.Open
+	}
+	return 0
 }
 
 // StoppedTask is a task that was running when its server stopped.
@@ -62,10 +75,18 @@ func (r StopReport) Lines() []string {
 // String is the report in words.
 func (r StopReport) String() string {
 	switch {
+	case r.Failed:
+		return "could not start, and has touched no task; it says why where it was started"
 	case r.Kept:
 		return r.keptWords()
 	case r.Unanswered:
 		return "stopped: the worker did not say in time what became of its tasks; the next start finds out"
+	}
+	switch {
+	case r.Early && r.Ended+r.Killed == 0:
+		return "stopped before it had come up: no worker was running a task"
+	case r.Early:
+		return fmt.Sprintf("stopped before it had come up: %s ended, %d killed, their results wait in the spool for the next start", tasks(r.Ended), r.Killed)
 	}
 	results := "results stored"
 	switch {
@@ -81,6 +102,9 @@ func (r StopReport) keptWords() string {
 	done, whose := "stopped", "the next server"
 	if r.Successor != 0 {
 		done, whose = fmt.Sprintf("handed over to process %d", r.Successor), "it"
+	}
+	if r.Early {
+		return fmt.Sprintf("%s before it had come up: what is open (%s) stays with the worker for %s", done, tasks(r.Open), whose)
 	}
 	if len(r.Tasks) == 0 {
 		return done + ": nothing was running"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"ostro.dev/ostro/internal/core/run"
@@ -43,11 +44,40 @@ type stopOrder struct {
 // decides how.
 func (a *App) Stop(mode StopMode) { a.order(stopOrder{mode: mode}) }
 
-func (a *App) order(o stopOrder) {
-	select {
-	case a.asked <- o:
-	default:
+// stopOrders keeps the order to stop once somebody has given it.
+type stopOrders struct {
+	asked chan struct{} // closed when it has been given
+	mu    sync.Mutex
+	given *stopOrder
+}
+
+// order gives the order to stop and returns the one that stands: the first.
+func (a *App) order(o stopOrder) stopOrder {
+	a.orders.mu.Lock()
+	defer a.orders.mu.Unlock()
+	if a.orders.given == nil {
+		a.orders.given = &o
+		close(a.orders.asked)
 	}
+	return *a.orders.given
+}
+
+// standing is the order that would stand if o were given.
+func (a *App) standing(o stopOrder) stopOrder {
+	a.orders.mu.Lock()
+	defer a.orders.mu.Unlock()
+	if a.orders.given != nil {
+		return *a.orders.given
+	}
+	return o
+}
+
+// limitOf is how long a stop takes at most.
+func (a *App) limitOf(o stopOrder) time.Duration {
+	if o.mode == KeepTasks {
+		return leaveLimit + 2*resultsGrace
+	}
+	return a.cfg.Tasks.KillGrace + workerMargin + 2*resultsGrace
 }
 
 // stop ends the server in order.
@@ -74,6 +104,8 @@ func (r *running) end() error {
 	r.bundle.end()
 	if r.executor.cancel != nil {
 		errs = append(errs, r.stopWorker(ctx))
+	} else {
+		errs = append(errs, r.stopUnknownWorker(ctx))
 	}
 	r.executor.end()
 	r.scheduler.end()
@@ -102,6 +134,8 @@ func (r *running) leave(o stopOrder) error {
 	r.bundle.end()
 	if r.executor.cancel != nil {
 		errs = append(errs, r.leaveWorker(ctx))
+	} else {
+		errs = append(errs, r.leaveUnknownWorker(ctx))
 	}
 	r.executor.end()
 	if r.executor.cancel != nil {
@@ -179,6 +213,26 @@ func (r *running) stopWorker(ctx context.Context) error {
 			a.report.Tasks = append(a.report.Tasks, a.whatBecameOf(ctx, u, slices.Contains(killed, u.ID)))
 		}
 	}
+	return err
+}
+
+// stopUnknownWorker ends the worker of a server before this one, which this one has not come so far as to talk to.
+func (r *running) stopUnknownWorker(ctx context.Context) error {
+	a := r.app
+	a.report.Early = true
+	stopped, err := a.exec.Stop(ctx, a.cfg.Tasks.KillGrace)
+	if stopped != nil {
+		a.report.Ended, a.report.Killed = len(stopped.Ended), len(stopped.Killed)
+	}
+	a.report.Unanswered = err != nil
+	return err
+}
+
+// leaveUnknownWorker counts what a worker that this server has not come so far as to talk to may be at.
+func (r *running) leaveUnknownWorker(ctx context.Context) (err error) {
+	a := r.app
+	a.report.Early = true
+	a.report.Open, err = a.store.AtWork(ctx)
 	return err
 }
 

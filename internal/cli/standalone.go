@@ -149,7 +149,7 @@ them: nothing is lost or run twice.`,
 			if keep {
 				mode = app.KeepTasks
 			}
-			s, err := app.StopServer(cmd.Context(), cfg.Home, mode)
+			s, err := app.StopServer(cmd.Context(), cfg.Home, mode, func(why string) { fmt.Fprintln(c.Err, "Waiting: "+why+".") })
 			switch {
 			case errors.Is(err, app.ErrNoServer), errors.Is(err, app.ErrNoAnswer):
 				return &problem{code: exitUnreachable, err: err}
