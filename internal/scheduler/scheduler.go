@@ -93,7 +93,8 @@ type Scheduler struct {
 	box   *mailbox
 	execs map[string]*dispatcher
 
-	watcher *watcher // waits for files and other runs
+	watcher *watcher     // waits for other runs
+	files   *fileWatcher // and for files
 
 	pushes       pushLog  // what running attempts pushed, told by the task API
 	faults       sync.Map // DAG id → TimetableFault
@@ -145,7 +146,7 @@ func New(cfg Config, st Store, execs []executor.Executor, logger *slog.Logger) *
 		cfg: cfg, store: st, log: logger, box: newMailbox(), execs: map[string]*dispatcher{},
 		instances: map[string]string{}, ready: make(chan struct{}), done: make(chan struct{}),
 	}
-	s.watcher = newWatcher(st, logger, s.fired)
+	s.watcher, s.files = newWatcher(st, logger, s.fired), newFileWatcher(logger, s.fired, s.noted)
 	for _, ex := range execs {
 		s.execs[ex.Name()] = newDispatcher(ex, logger)
 	}
@@ -188,6 +189,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	}
 	s.background = func(f func(context.Context)) { wg.Go(func() { f(dctx) }) }
 	wg.Go(func() { s.watcher.run(dctx) })
+	wg.Go(func() { s.files.run(dctx) })
 	if err := s.rebuild(ctx); err != nil {
 		return endOf(ctx, err)
 	}

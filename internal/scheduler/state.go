@@ -114,6 +114,7 @@ func (s *Scheduler) rebuild(ctx context.Context) error {
 			former := s.st
 			s.st = st
 			s.watcher.reset()
+			s.files.reset()
 			s.tellWaiters()
 			former.wakeTriggerers()
 			return nil

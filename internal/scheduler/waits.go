@@ -140,9 +140,15 @@ func (s *Scheduler) enterWait(st *state, lr *liveRun, w *wait) {
 // tellWaiters tells the watcher and the triggerers of the waits that are their business, once they are durable.
 func (s *Scheduler) tellWaiters() {
 	st := s.st
-	if fresh := st.watch; len(fresh) > 0 {
-		st.watch = nil
-		s.watcher.add(fresh)
+	fresh := st.watch
+	st.watch = nil
+	for _, w := range fresh {
+		switch t := w.spec.(type) {
+		case trigger.File:
+			s.files.add(w.Key, w.ID, t)
+		case *trigger.Runs:
+			s.watcher.add(w.Key, w.ID, t)
+		}
 	}
 	if fresh := st.python; len(fresh) > 0 {
 		st.python = nil
@@ -225,9 +231,11 @@ func (b *batch) unwait(d plan.Decision) {
 
 // leave tells whoever waits for an entry that it is over.
 func (s *Scheduler) leave(b *batch, w *wait) {
-	switch w.spec.(type) {
-	case trigger.File, *trigger.Runs:
-		b.after = append(b.after, func() { s.watcher.drop(w) })
+	switch t := w.spec.(type) {
+	case trigger.File:
+		b.after = append(b.after, func() { s.files.drop(w.ID) })
+	case *trigger.Runs:
+		b.after = append(b.after, func() { s.watcher.drop(w.ID, t) })
 	case nil:
 		if g := w.group; g != nil {
 			killed := b.actor != actorScheduler
@@ -297,6 +305,16 @@ func (s *Scheduler) fired(k run.Key, waitID string, payload json.RawMessage) {
 	s.box.put(message{actor: actorScheduler, fold: func(b *batch) error {
 		if w := s.st.waits.byKey[k]; w != nil && w.ID == waitID {
 			s.fire(b, w, payload)
+		}
+		return nil
+	}})
+}
+
+// noted takes down, from any goroutine, what there is to say of a wait.
+func (s *Scheduler) noted(k run.Key, waitID, note string) {
+	s.box.put(message{actor: actorScheduler, fold: func(*batch) error {
+		if w := s.st.waits.byKey[k]; w != nil && w.ID == waitID {
+			w.note = note
 		}
 		return nil
 	}})

@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"container/heap"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,18 +17,14 @@ import (
 	"ostro.dev/ostro/internal/store"
 )
 
-// watcher waits for files and for the states of other runs, beside the scheduler's loop. It looks at files as often as
-// their triggers say; at runs only when the scheduler tells it that one of their DAG has changed.
+// watcher waits for the states of other runs, beside the scheduler's loop. It looks at them only when the scheduler tells it
+// that one of their DAG has changed.
 type watcher struct {
 	store Store
 	log   *slog.Logger
 	fired func(k run.Key, waitID string, payload json.RawMessage)
-	// looks are the files being looked at; a file system that does not answer holds up only these.
-	looks chan struct{}
 
 	mu    sync.Mutex
-	files map[string]*fileWatch
-	queue fileQueue                     // those not being looked at
 	runs  map[string]map[string]watched // by DAG, by wait
 	dirty map[string]bool               // DAGs with changes
 	fresh []watched                     // never looked at
@@ -44,16 +39,9 @@ type watched struct {
 	done chan<- json.RawMessage // where the payload goes; nil: to the scheduler
 }
 
-type fileWatch struct {
-	key  run.Key
-	id   string
-	file trigger.File
-	next time.Time
-}
-
 func newWatcher(st Store, log *slog.Logger, fired func(run.Key, string, json.RawMessage)) *watcher {
 	return &watcher{
-		store: st, log: log, fired: fired, looks: make(chan struct{}, 16), files: map[string]*fileWatch{},
+		store: st, log: log, fired: fired,
 		runs: map[string]map[string]watched{}, dirty: map[string]bool{}, wake: make(chan struct{}, 1),
 	}
 }
@@ -62,7 +50,6 @@ func newWatcher(st Store, log *slog.Logger, fired func(run.Key, string, json.Raw
 func (w *watcher) reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.files, w.queue = map[string]*fileWatch{}, nil
 	w.dirty, w.fresh = map[string]bool{}, nil
 	for dagID, of := range w.runs { // tasks that wait by themselves go on waiting
 		for id, x := range of {
@@ -75,18 +62,9 @@ func (w *watcher) reset() {
 	}
 }
 
-func (w *watcher) add(waits []*wait) {
+func (w *watcher) add(k run.Key, id string, runs *trigger.Runs) {
 	w.mu.Lock()
-	for _, one := range waits {
-		switch t := one.spec.(type) {
-		case trigger.File:
-			f := &fileWatch{key: one.Key, id: one.ID, file: t}
-			w.files[one.ID] = f
-			heap.Push(&w.queue, f)
-		case *trigger.Runs:
-			w.enter(watched{key: one.Key, id: one.ID, runs: t})
-		}
-	}
+	w.enter(watched{key: k, id: id, runs: runs})
 	w.mu.Unlock()
 	w.kick()
 }
@@ -114,13 +92,10 @@ func (w *watcher) forget(dagID, id string) {
 	}
 }
 
-func (w *watcher) drop(one *wait) {
+func (w *watcher) drop(id string, runs *trigger.Runs) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.files, one.ID)
-	if r, ok := one.spec.(*trigger.Runs); ok {
-		w.forget(r.DAGID, one.ID)
-	}
+	w.forget(runs.DAGID, id)
 }
 
 // watchesRuns tells whether anybody waits for runs.
@@ -176,14 +151,11 @@ func (s *Scheduler) AwaitRuns(ctx context.Context, classpath string, kwargs json
 
 // run waits until ctx ends.
 func (w *watcher) run(ctx context.Context) {
-	var looking sync.WaitGroup
-	defer looking.Wait()
 	for {
 		for _, x := range w.due() {
 			w.look(ctx, x)
 		}
-		pause := w.lookAtFiles(ctx, &looking)
-		t := time.NewTimer(pause)
+		t := time.NewTimer(w.pause())
 		select {
 		case <-ctx.Done():
 			t.Stop()
@@ -193,6 +165,16 @@ func (w *watcher) run(ctx context.Context) {
 		}
 		t.Stop()
 	}
+}
+
+// pause is how long to wait without a change: not long when something could not be read.
+func (w *watcher) pause() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.fresh) > 0 {
+		return time.Second
+	}
+	return time.Minute
 }
 
 // due returns the waits for runs that are to be looked at.
@@ -296,63 +278,4 @@ func (w *watcher) seeTasks(ctx context.Context, r *trigger.Runs, found []run.DAG
 		}
 	}
 	return seen, nil
-}
-
-// lookAtFiles begins to look at the files whose time has come and says how long to wait for the next.
-func (w *watcher) lookAtFiles(ctx context.Context, looking *sync.WaitGroup) time.Duration {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	pause := time.Minute
-	if len(w.fresh) > 0 {
-		pause = time.Second
-	}
-	for len(w.queue) > 0 {
-		f := w.queue[0]
-		if left := time.Until(f.next); left > 0 {
-			return min(pause, left)
-		}
-		select {
-		case w.looks <- struct{}{}:
-		default:
-			return pause // whichever look ends first wakes us
-		}
-		heap.Pop(&w.queue)
-		if w.files[f.id] != f {
-			<-w.looks
-			continue
-		}
-		looking.Go(func() { w.lookAtFile(ctx, f) })
-	}
-	return pause
-}
-
-func (w *watcher) lookAtFile(ctx context.Context, f *fileWatch) {
-	there := fileThere(f.file.Pattern, f.file.Recursive)
-	<-w.looks
-	w.mu.Lock()
-	f.next = time.Now().Add(f.file.Every)
-	still := w.files[f.id] == f
-	if still && !there {
-		heap.Push(&w.queue, f)
-	}
-	w.mu.Unlock()
-	if there && still && ctx.Err() == nil {
-		w.fired(f.key, f.id, []byte("true"))
-	}
-	w.kick()
-}
-
-// fileQueue is a heap of files by when they are looked at next.
-type fileQueue []*fileWatch
-
-func (q fileQueue) Len() int           { return len(q) }
-func (q fileQueue) Less(i, j int) bool { return q[i].next.Before(q[j].next) }
-func (q fileQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-func (q *fileQueue) Push(x any)        { *q = append(*q, x.(*fileWatch)) }
-func (q *fileQueue) Pop() any {
-	old := *q
-	f := old[len(old)-1]
-	old[len(old)-1] = nil
-	*q = old[:len(old)-1]
-	return f
 }
