@@ -244,6 +244,7 @@ func (s *Scheduler) process(ctx context.Context, msgs []message) {
 func (s *Scheduler) apply(ctx context.Context, msgs []message) {
 	for try := 0; ; try++ {
 		b := s.newBatch(ctx, msgs[0].actor)
+		b.waits = s.st.takeLeftover()
 		refused := make([]error, len(msgs))
 		for i, m := range msgs {
 			refused[i] = m.fold(b)

@@ -18,6 +18,7 @@ import (
 // state is the cache of everything live. It belongs to the scheduler's goroutine.
 type state struct {
 	runs     map[plan.RunKey]*liveRun
+	stranded map[plan.RunKey]bool // live runs whose DAG version is gone: nothing can be decided about them
 	dags     map[string]*dagState
 	indexes  map[versionKey]*indexed
 	attempts map[string]*openAttempt
@@ -38,6 +39,7 @@ type state struct {
 	waits waits
 	// Waits that the watcher and the triggerers are to be told of.
 	watch, python []*wait
+	leftover      []waitOp // rows of waits that are over, to go with the next commit
 	groups        map[groupKey]*triggerGroup
 
 	wakes     wakeHeap
@@ -101,7 +103,7 @@ func newState() *state {
 		runs: map[plan.RunKey]*liveRun{}, dags: map[string]*dagState{}, indexes: map[versionKey]*indexed{},
 		attempts: map[string]*openAttempt{}, callbacks: map[int64]*owedCallback{}, pools: map[string]plan.Pool{},
 		running: map[plan.RunGroup]int{}, queued: map[plan.RunKey]*liveRun{}, active: map[string]int{},
-		pastDirty: map[plan.RunKey]bool{}, pending: map[string]executor.Started{}, runsDirty: true, fresh: true, waits: newWaits(), groups: map[groupKey]*triggerGroup{},
+		pastDirty: map[plan.RunKey]bool{}, pending: map[string]executor.Started{}, stranded: map[plan.RunKey]bool{}, runsDirty: true, fresh: true, waits: newWaits(), groups: map[groupKey]*triggerGroup{},
 	}
 }
 
@@ -156,6 +158,7 @@ func (s *Scheduler) load(ctx context.Context) (*state, error) {
 		lr, err := s.revive(ctx, st, l.Run, l.Instances)
 		if errors.Is(err, store.ErrNotFound) {
 			s.log.Error("a live DAG run cannot be scheduled: its DAG version is gone", "dag", l.Run.DAGID, "run", l.Run.RunID)
+			st.stranded[runKey(l.Run)] = true
 			continue
 		}
 		if err != nil {
@@ -169,10 +172,8 @@ func (s *Scheduler) load(ctx context.Context) (*state, error) {
 	}
 	for _, a := range attempts {
 		o := &openAttempt{row: a, seen: a.State == run.Running}
-		if s.st != nil {
-			if old := s.st.attempts[a.ID]; old != nil {
-				o.token, o.order, o.seen = old.token, old.order, old.seen
-			}
+		if old := s.formerAttempt(a.ID); old != nil {
+			o.token, o.order, o.seen = old.token, old.order, old.seen
 		}
 		st.attempts[a.ID] = o
 	}

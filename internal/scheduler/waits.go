@@ -99,18 +99,39 @@ func (h *waitHeap) Pop() any {
 	return w
 }
 
-// loadWaits reads what deferred instances wait for.
+// loadWaits reads what deferred instances wait for. Rows of runs that have ended, and of instances that do not wait any
+// more, are left over: they go with the next commit.
 func (s *Scheduler) loadWaits(ctx context.Context, st *state) error {
 	stored, err := s.store.Waits(ctx)
 	if err != nil {
 		return fmt.Errorf("read waits: %w", err)
 	}
 	for _, w := range stored {
-		if lr := st.runs[keyOf(w.Key)]; lr != nil {
+		lr := st.runs[keyOf(w.Key)]
+		switch {
+		case lr != nil && lr.suspended(w.Key):
 			s.enterWait(st, lr, newWait(w))
+		case !st.stranded[keyOf(w.Key)]:
+			st.leftover = append(st.leftover, waitOp{key: w.Key})
 		}
 	}
+	if n := len(st.leftover); n > 0 {
+		s.log.Warn("triggers of instances that do not wait any more are left over and dropped", "waits", n)
+	}
 	return nil
+}
+
+// suspended tells whether an instance waits for something.
+func (lr *liveRun) suspended(k run.Key) bool {
+	ti, ok := lr.run.Instance(k)
+	return ok && ti.State.IsSuspended()
+}
+
+// takeLeftover returns the rows that loadWaits found left over, once.
+func (st *state) takeLeftover() []waitOp {
+	ops := st.leftover
+	st.leftover = nil
+	return ops
 }
 
 func newWait(w run.Wait) *wait {
@@ -222,10 +243,15 @@ func (b *batch) unwait(d plan.Decision) {
 		if !c.Before.State.IsSuspended() || c.After.State.IsSuspended() {
 			continue
 		}
-		b.waits = append(b.waits, waitOp{key: c.Before.Key})
-		if w := b.s.st.waits.remove(c.Before.Key); w != nil {
-			b.s.leave(b, w)
-		}
+		b.s.dropWait(b, c.Before.Key)
+	}
+}
+
+// dropWait forgets what an instance waits for, here, in the store, and where it is waited for.
+func (s *Scheduler) dropWait(b *batch, k run.Key) {
+	b.waits = append(b.waits, waitOp{key: k})
+	if w := s.st.waits.remove(k); w != nil {
+		s.leave(b, w)
 	}
 }
 
@@ -249,10 +275,6 @@ func (s *Scheduler) wakeWaits(b *batch) {
 	ws := &s.st.waits
 	for len(ws.heap) > 0 && !ws.heap[0].at.After(b.now) {
 		w := ws.heap[0]
-		if s.st.runs[keyOf(w.Key)] == nil {
-			ws.remove(w.Key)
-			continue
-		}
 		m, timed := w.spec.(trigger.Moment)
 		switch {
 		case w.input != nil:
@@ -264,20 +286,15 @@ func (s *Scheduler) wakeWaits(b *batch) {
 		default:
 			s.fire(b, w, m.Payload)
 		}
-		if len(ws.heap) > 0 && ws.heap[0] == w { // its instance is not deferred any more: the row is left over
-			ws.remove(w.Key)
-			b.waits = append(b.waits, waitOp{key: w.Key})
-		}
 	}
 }
 
 // fire resumes an instance with what its trigger fired.
 func (s *Scheduler) fire(b *batch, w *wait, payload json.RawMessage) {
-	lr := s.st.runs[keyOf(w.Key)]
-	if lr == nil {
-		return
+	var ti run.TaskInstance
+	if lr := s.st.runs[keyOf(w.Key)]; lr != nil {
+		ti, _ = lr.run.Instance(w.Key)
 	}
-	ti, _ := lr.run.Instance(w.Key)
 	s.resume(b, w, plan.Resumed{NextKwargs: trigger.WithEvent(ti.NextKwargs, payload)})
 }
 
@@ -287,16 +304,22 @@ func (s *Scheduler) fail(b *batch, w *wait, text, traceback string) {
 }
 
 func (s *Scheduler) resume(b *batch, w *wait, ev plan.Resumed) {
-	if lr := s.st.runs[keyOf(w.Key)]; lr != nil {
-		ev.Key = w.Key
-		b.decide(lr, ev)
-	}
+	ev.Key = w.Key
+	s.over(b, w, ev)
 }
 
 func (s *Scheduler) endWait(b *batch, w *wait, ev plan.EndedByTrigger) {
+	ev.Key = w.Key
+	s.over(b, w, ev)
+}
+
+// over ends a wait. Whatever its instance makes of it, nobody waits any more afterwards.
+func (s *Scheduler) over(b *batch, w *wait, ev plan.Event) {
 	if lr := s.st.runs[keyOf(w.Key)]; lr != nil {
-		ev.Key = w.Key
 		b.decide(lr, ev)
+	}
+	if s.st.waits.byKey[w.Key] == w {
+		s.dropWait(b, w.Key)
 	}
 }
 

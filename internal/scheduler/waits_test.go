@@ -16,6 +16,7 @@ import (
 	"ostro.dev/ostro/internal/executor"
 	"ostro.dev/ostro/internal/executor/scripted"
 	"ostro.dev/ostro/internal/scheduler"
+	"ostro.dev/ostro/internal/store"
 	"ostro.dev/ostro/protocol"
 )
 
@@ -183,6 +184,39 @@ func TestClearingADeferredTaskForgetsWhatItWaitedFor(t *testing.T) {
 		t.Errorf("try %d, want 2: cleared, it begins anew", ti.TryNumber)
 	}
 	w.waiting(0)
+}
+
+func TestWaitsOfWhatDoesNotWaitAnyMoreGoAtTheNextStart(t *testing.T) {
+	t.Parallel()
+	s := &deferring{first: map[string]scripted.Behaviour{"t00": {}, "t01": {}}}
+	w := newWorld(t, s.script, chain("over", 1), chain("live", 2))
+	over := w.ended(w.trigger("over"))
+	s.mu.Lock()
+	s.first["t00"] = deferral("temporal.DateTimeTrigger", momentIn(time.Hour), 0)
+	s.mu.Unlock()
+	live := w.trigger("live")
+	w.inState(live, "t00", run.Deferred)
+	w.crash()
+	err := w.db.Update(t.Context(), "test", time.Now(), func(tx *store.Tx) error {
+		for i, of := range []run.DAGRun{over, live} { // of an instance that has ended, and of one that has not begun
+			k := run.Key{DAGID: of.DAGID, RunID: of.RunID, TaskID: []string{"t00", "t01"}[i], MapIndex: -1}
+			err := tx.PutWait(run.Wait{Key: k, ID: fmt.Sprint("left-", i), Classpath: triggers + "file.FileTrigger",
+				Kwargs: json.RawMessage(`{"filepath":"/nowhere"}`), CreatedAt: time.Now()})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.waiting(3)
+	w.start()
+	w.wait("the rows that are left over to go", func() bool {
+		ws, err := w.db.Waits(t.Context())
+		return err == nil && len(ws) == 1 && ws[0].TaskID == "t00" && ws[0].DAGID == "live"
+	})
 }
 
 func TestAFileWaitEndsWhenTheFileIsThere(t *testing.T) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -37,6 +38,9 @@ func (tx *Tx) PutWait(w run.Wait) error {
 // DropWait forgets what an instance waits for. Repeating it changes nothing.
 func (tx *Tx) DropWait(k run.Key) error {
 	ti, err := tx.instanceKey(k)
+	if errors.Is(err, ErrNotFound) {
+		return nil // it has gone with its instance
+	}
 	if err == nil {
 		_, err = tx.s.exec(deleteWait, ti)
 	}

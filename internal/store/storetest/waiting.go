@@ -34,6 +34,7 @@ func testWaits(f *fixture) {
 	f.finish(&r, run.RunFailed)
 	f.update(func(tx *store.Tx) error { return tx.DeleteRun("waits", "r1") })
 	f.sameWaits()
+	f.update(func(tx *store.Tx) error { return tx.DropWait(a.Key) }) // it has gone with its run
 }
 
 func (f *fixture) sameWaits(want ...run.Wait) {
