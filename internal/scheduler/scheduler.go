@@ -36,6 +36,7 @@ type Store interface {
 	Run(ctx context.Context, dagID, runID string) (run.DAGRun, error)
 	Runs(ctx context.Context, f store.RunFilter) ([]run.DAGRun, int, error)
 	TaskInstances(ctx context.Context, f store.TIFilter) ([]run.TaskInstance, int, error)
+	TaskStates(ctx context.Context, f store.TIFilter, visit func(run.Key, run.TaskState) error) error
 	XComsOfTask(ctx context.Context, dagID, runID, taskID, key string) ([]store.XCom, error)
 	Attempt(ctx context.Context, id string) (run.Attempt, error)
 	EventLog(ctx context.Context, f store.EventFilter) ([]store.Event, int, error)

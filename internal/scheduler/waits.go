@@ -189,7 +189,7 @@ func (s *Scheduler) tellChanges(b *batch) {
 	}
 	for _, c := range b.runs {
 		if c.create || c.dec.Run != nil || len(c.dec.Tasks) > 0 {
-			s.watcher.changed(c.lr.key.DAGID)
+			s.watcher.changed(c.lr.run.Row(), c.create || c.dec.Run != nil, c.dec.Tasks)
 		}
 	}
 }

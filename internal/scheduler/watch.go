@@ -12,23 +12,24 @@ import (
 	"time"
 
 	"ostro.dev/ostro/internal/core/dag"
+	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/core/trigger"
 	"ostro.dev/ostro/internal/store"
 )
 
 // watcher waits for the states of other runs, beside the scheduler's loop. It looks at them only when the scheduler tells it
-// that one of their DAG has changed.
+// that what a wait is about has changed.
 type watcher struct {
 	store Store
 	log   *slog.Logger
 	fired func(k run.Key, waitID string, payload json.RawMessage)
 
 	mu    sync.Mutex
-	runs  map[string]map[string]watched // by DAG, by wait
-	dirty map[string]bool               // DAGs with changes
-	fresh []watched                     // never looked at
-	count atomic.Int64                  // waits in runs
+	runs  map[string]map[string]watched  // by DAG, by wait
+	dirty map[string]map[string]*touched // what has changed of them, by DAG, by run
+	fresh []watched                      // never looked at
+	count atomic.Int64                   // waits in runs
 	wake  chan struct{}
 }
 
@@ -42,7 +43,7 @@ type watched struct {
 func newWatcher(st Store, log *slog.Logger, fired func(run.Key, string, json.RawMessage)) *watcher {
 	return &watcher{
 		store: st, log: log, fired: fired,
-		runs: map[string]map[string]watched{}, dirty: map[string]bool{}, wake: make(chan struct{}, 1),
+		runs: map[string]map[string]watched{}, dirty: map[string]map[string]*touched{}, wake: make(chan struct{}, 1),
 	}
 }
 
@@ -50,7 +51,7 @@ func newWatcher(st Store, log *slog.Logger, fired func(run.Key, string, json.Raw
 func (w *watcher) reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.dirty, w.fresh = map[string]bool{}, nil
+	w.dirty, w.fresh = map[string]map[string]*touched{}, nil
 	for dagID, of := range w.runs { // tasks that wait by themselves go on waiting
 		for id, x := range of {
 			if x.done == nil {
@@ -122,12 +123,52 @@ func (w *watcher) await(ctx context.Context, r *trigger.Runs) (json.RawMessage, 
 	}
 }
 
-// changed says that runs of a DAG have changed.
-func (w *watcher) changed(dagID string) {
+// touched is what has changed of a DAG run since its watchers were told.
+type touched struct {
+	date  *time.Time // the run's logical date
+	run   bool       // it is new, or its state is another
+	tasks map[string]bool
+}
+
+// changed says what of a run has changed.
+func (w *watcher) changed(row run.DAGRun, itself bool, tasks []plan.TaskChange) {
 	w.mu.Lock()
-	w.dirty[dagID] = true
-	w.mu.Unlock()
+	defer w.mu.Unlock()
+	if len(w.runs[row.DAGID]) == 0 {
+		return
+	}
+	of := w.dirty[row.DAGID]
+	if of == nil {
+		of = map[string]*touched{}
+		w.dirty[row.DAGID] = of
+	}
+	t := of[row.RunID]
+	if t == nil {
+		t = &touched{date: row.LogicalDate, tasks: map[string]bool{}}
+		of[row.RunID] = t
+	}
+	t.run = t.run || itself
+	for i := range tasks {
+		if tasks[i].Before.State != tasks[i].After.State || tasks[i].Before.Version == 0 {
+			t.tasks[tasks[i].After.TaskID] = true
+		}
+	}
 	w.kick()
+}
+
+// concerns tells whether what a trigger waits for may be another now that a run was touched.
+func (t *touched) concerns(r *trigger.Runs, runID string) bool {
+	switch {
+	case len(r.RunIDs) > 0 && !slices.Contains(r.RunIDs, runID):
+		return false
+	case len(r.RunIDs) == 0 && (t.date == nil || !slices.ContainsFunc(r.Dates, t.date.Equal)):
+		return false
+	case !r.OfTasks():
+		return t.run
+	case r.GroupID != "": // which tasks that are says the run's version of the DAG
+		return t.run || len(t.tasks) > 0
+	}
+	return t.run || slices.ContainsFunc(r.TaskIDs, func(id string) bool { return t.tasks[id] })
 }
 
 func (w *watcher) kick() {
@@ -183,9 +224,14 @@ func (w *watcher) due() []watched {
 	defer w.mu.Unlock()
 	out := w.fresh
 	w.fresh = nil
-	for dagID := range w.dirty {
+	for dagID, changed := range w.dirty {
 		for _, x := range w.runs[dagID] {
-			out = append(out, x)
+			for runID, t := range changed {
+				if t.concerns(x.runs, runID) {
+					out = append(out, x)
+					break
+				}
+			}
 		}
 	}
 	clear(w.dirty)
@@ -267,14 +313,15 @@ func (w *watcher) seeTasks(ctx context.Context, r *trigger.Runs, found []run.DAG
 			ids = dag.NewIndex(d).GroupTasks(r.GroupID)
 			seen.TaskCount = max(seen.TaskCount, len(ids))
 		}
-		tis, _, err := w.store.TaskInstances(ctx, store.TIFilter{DAGID: r.DAGID, RunID: one.RunID})
-		if err != nil {
-			return seen, fmt.Errorf("read task instances of %s: %w", one.RunID, err)
+		if len(ids) == 0 {
+			continue // a filter without tasks would be one for all
 		}
-		for _, ti := range tis {
-			if slices.Contains(ids, ti.TaskID) {
-				seen.Tasks[one.RunID] = append(seen.Tasks[one.RunID], string(ti.State))
-			}
+		err := w.store.TaskStates(ctx, store.TIFilter{DAGID: r.DAGID, RunID: one.RunID, TaskIDs: ids}, func(_ run.Key, s run.TaskState) error {
+			seen.Tasks[one.RunID] = append(seen.Tasks[one.RunID], string(s))
+			return nil
+		})
+		if err != nil {
+			return seen, fmt.Errorf("read task states of %s: %w", one.RunID, err)
 		}
 	}
 	return seen, nil
