@@ -321,69 +321,6 @@ func (m message) answer(err error) {
 	}
 }
 
-// commandPatience is how long a change from outside waits for a database that cannot be written.
-const commandPatience = 2 * time.Second
-
-// commit writes a batch. While the database cannot be written it waits, answering questions, and tries again; a batch
-// with commands only for a while.
-func (s *Scheduler) commit(ctx context.Context, b *batch, commands bool) error {
-	if b.spoilt != nil {
-		return b.spoilt
-	}
-	if b.empty() {
-		return nil
-	}
-	wait := 50 * time.Millisecond
-	failing := s.problem.Load() != nil
-	for {
-		err := s.store.Update(ctx, b.actor, b.now, b.write)
-		if !errors.Is(err, store.ErrUnavailable) {
-			if failing && err == nil {
-				s.log.Info("the database can be written again")
-			}
-			s.problem.Store(nil)
-			return err
-		}
-		if !failing {
-			failing, s.troubled = true, time.Now()
-			text := "the database cannot be written: " + err.Error()
-			s.problem.Store(&text)
-			s.log.Error("the database cannot be written; nothing is lost, scheduling waits and tries again",
-				"error", err, "hint", "the error says what is wrong; ostro db check looks at the database")
-		}
-		impatient := time.Since(s.troubled) > commandPatience
-		if commands && impatient {
-			return err
-		}
-		if !s.waitAnswering(ctx, wait, impatient, err) {
-			return ctx.Err()
-		}
-		wait = min(2*wait, commandPatience)
-	}
-}
-
-// waitAnswering waits and meanwhile answers what only reads and, when it lasts, refuses commands.
-func (s *Scheduler) waitAnswering(ctx context.Context, d time.Duration, refuse bool, why error) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	for {
-		for _, m := range s.box.takeImpatient(refuse) {
-			if m.command() {
-				m.answer(why)
-				continue
-			}
-			m.answer(m.fold(s.newBatch(ctx, actorScheduler)))
-		}
-		select {
-		case <-ctx.Done():
-			return false
-		case <-t.C:
-			return true
-		case <-s.box.wake:
-		}
-	}
-}
-
 // call posts a command and waits for its answer.
 func (s *Scheduler) call(ctx context.Context, m message) error {
 	answer := make(chan error, 1)

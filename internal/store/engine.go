@@ -37,8 +37,9 @@ type engine interface {
 type link interface {
 	// Begin starts a transaction. Known is the number of the newest event, if it came along; -1 otherwise.
 	Begin() (known int64, err error)
-	// Commit returns once everything is durable.
+	// Commit returns once everything is durable. After an error that is postgres.ErrUnsettled Outcome finds out whether it is.
 	Commit() error
+	Outcome() postgres.Outcome
 	Rollback() error
 	// Savepoint, Release and RollbackTo surround a closure within a transaction; either of the latter ends it.
 	Savepoint() error

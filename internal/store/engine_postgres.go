@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"ostro.dev/ostro/internal/store/postgres"
 )
@@ -49,6 +50,15 @@ func (l *postgresLink) Begin() (int64, error) {
 	}
 	return l.Newest(), nil
 }
+
+// Outcome asks once, and not for long: the writer refuses others only between two questions.
+func (l *postgresLink) Outcome() postgres.Outcome {
+	ctx, cancel := context.WithTimeout(context.Background(), outcomePatience)
+	defer cancel()
+	return l.Writer.Outcome(ctx)
+}
+
+const outcomePatience = 2 * time.Second
 
 func (l *postgresLink) Commit() error     { return l.Writer.Commit(context.Background()) }
 func (l *postgresLink) Rollback() error   { return l.Writer.Rollback(context.Background()) }

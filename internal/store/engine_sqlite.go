@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"ostro.dev/ostro/internal/store/postgres"
 	"ostro.dev/ostro/internal/store/sqlite"
 )
 
@@ -60,6 +61,9 @@ func (l *sqliteLink) Rollback() error       { return control(l.rollback) }
 func (l *sqliteLink) Savepoint() error      { return control(l.savepoint) }
 func (l *sqliteLink) Release() error        { return control(l.release) }
 func (l *sqliteLink) Flush() error          { return nil }
+
+// Outcome is never asked for: SQLite answers every commit.
+func (l *sqliteLink) Outcome() postgres.Outcome { return postgres.NotCommitted }
 
 // RollbackTo also takes the savepoint away, which SQLite would leave.
 func (l *sqliteLink) RollbackTo() error {

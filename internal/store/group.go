@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"ostro.dev/ostro/internal/store/postgres"
 )
 
 // The points at which Options.Fault is asked, once a transaction each.
@@ -60,7 +62,8 @@ type writer struct {
 // request is one closure on its way.
 type request struct {
 	f     func(*session) error
-	taken atomic.Bool // by the writer, or by a caller that gave up
+	taken atomic.Bool     // by the writer, or by a caller that gave up
+	gone  <-chan struct{} // closed when the caller would rather have no answer than wait
 	done  chan struct{}
 	err   error
 	// panicked is what f panicked with; it is raised again where Update was called.
@@ -87,9 +90,9 @@ func newWriter(eng engine, texts []string, fault func(string) error, used []atom
 }
 
 // do runs f in the writer and returns after the commit that holds it. A caller whose ctx ends before the writer took f
-// is answered at once and f never runs; after that it waits for the outcome.
+// is answered at once and f never runs; after that it waits for the outcome, unless the answer to the commit is lost.
 func (w *writer) do(ctx context.Context, f func(*session) error) error {
-	r := &request{f: f, done: make(chan struct{})}
+	r := &request{f: f, gone: ctx.Done(), done: make(chan struct{})}
 	select {
 	case <-w.quit:
 		return ErrClosed
@@ -250,7 +253,7 @@ func (w *writer) finish() {
 		w.abandon(err)
 		return
 	}
-	if err := w.s.failed(w.s.link.Commit()); err != nil {
+	if err := w.s.failed(w.commit()); err != nil {
 		w.abandon(fmt.Errorf("commit: %w", err))
 		return
 	}
@@ -265,6 +268,63 @@ func (w *writer) finish() {
 		w.batch[i] = nil
 	}
 	w.batch = w.batch[:0]
+}
+
+// commit commits. When the answer is lost it asks until it is known what has become of the commit: nobody of the batch can be
+// told anything before, since a change that was made and is made again is made twice. Those who come meanwhile are refused.
+func (w *writer) commit() error {
+	err := w.s.link.Commit()
+	if !errors.Is(err, postgres.ErrUnsettled) {
+		return err
+	}
+	for pause := leastPause; ; pause = min(2*pause, mostPause) {
+		switch w.s.link.Outcome() {
+		case postgres.Committed:
+			_ = w.s.close() // it is broken; the next transaction opens another
+			return nil
+		case postgres.NotCommitted:
+			return err
+		case postgres.Unknowable:
+			return fmt.Errorf("%w, and the server keeps no account of it any more", err)
+		case postgres.Unknown:
+		}
+		if !w.refuseFor(pause, err) {
+			return fmt.Errorf("%w, and the database is closed before the server has said what became of it", err)
+		}
+		w.batch = slices.DeleteFunc(w.batch, func(r *request) bool {
+			select {
+			case <-r.gone:
+				r.answer(explain(err))
+				return true
+			default:
+				return false
+			}
+		})
+	}
+}
+
+// How long a writer waits before it asks again what has become of a commit.
+const (
+	leastPause = 50 * time.Millisecond
+	mostPause  = time.Second
+)
+
+// refuseFor answers those who want to write that they cannot, for a while; false when the database closes.
+func (w *writer) refuseFor(d time.Duration, why error) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for {
+		select {
+		case <-w.quit:
+			return false
+		case r := <-w.requests:
+			if r.take() {
+				r.answer(explain(fmt.Errorf("wait for an earlier commit: %w", why)))
+			}
+		case <-t.C:
+			return true
+		}
+	}
 }
 
 // abandon rolls back and answers every closure of the batch: its own error, or else err.

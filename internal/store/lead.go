@@ -61,7 +61,8 @@ func (db *DB) Resign(ctx context.Context) error {
 }
 
 // Release ends the lead of a home whose machine is off for good, so that another one may go on: what its worker ran counts as
-// lost then. It returns who led; ErrConflict when the leader is alive, ErrNotFound when there was none.
+// lost then. It returns who led; ErrConflict when the leader is alive, or has come to life again just now, ErrNotFound when
+// there was none.
 func (db *DB) Release(ctx context.Context) (Leader, error) {
 	pg, ok := db.eng.(postgresEngine)
 	if !ok {
@@ -76,5 +77,10 @@ func (db *DB) Release(ctx context.Context) (Leader, error) {
 	case was.Left > 0:
 		return was, fmt.Errorf("release: %s leads, and is alive: %w", was.Server, ErrConflict)
 	}
-	return was, explain(pg.Release(ctx, was.Term))
+	if err := pg.Release(ctx, was.Term); errors.Is(err, ErrLed) {
+		return was, fmt.Errorf("release: %s has just renewed its lead, or another has taken it; look again: %w", was.Server, ErrConflict)
+	} else if err != nil {
+		return was, fmt.Errorf("release: %w", explain(err))
+	}
+	return was, nil
 }

@@ -43,7 +43,7 @@ func Classify(err error) Fault {
 		return FaultVersion
 	case errors.Is(err, errStandby):
 		return FaultReadOnly
-	case errors.Is(err, errGone):
+	case errors.Is(err, errGone), errors.Is(err, ErrUnsettled):
 		return FaultGone
 	}
 	if e, ok := isPgError(err); ok {

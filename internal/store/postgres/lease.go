@@ -81,7 +81,7 @@ func (w *Writer) lead(ctx context.Context, who Leader, ttl time.Duration, left s
 	if err != nil {
 		return Leader{}, 0, err
 	}
-	if err := w.Commit(ctx); err != nil {
+	if err := w.commitSurely(ctx); err != nil {
 		return Leader{}, 0, err
 	}
 	w.d.term.term.Store(who.Term)
@@ -101,21 +101,9 @@ func (d *Database) Resign(ctx context.Context) error {
 	return d.touch(ctx, 0, "give the lease up")
 }
 
-func (d *Database) touch(ctx context.Context, ttl time.Duration, what string) (err error) {
-	conn, err := d.readers.Conn(ctx)
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	tx, err := conn.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	defer func() { _ = tx.Rollback() }() // after the commit it does nothing
-	if _, err := tx.ExecContext(ctx, "SET TRANSACTION READ WRITE"); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	res, err := tx.ExecContext(ctx, `UPDATE leader SET expires_at = clock_timestamp() + $2 * interval '1 microsecond' WHERE term = $1`,
+// touch uses a connection of its own: readers that keep theirs busy must not cost the lead.
+func (d *Database) touch(ctx context.Context, ttl time.Duration, what string) error {
+	res, err := d.leasing.ExecContext(ctx, `UPDATE leader SET expires_at = clock_timestamp() + $2 * interval '1 microsecond' WHERE term = $1`,
 		d.term.term.Load(), ttl.Microseconds())
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
@@ -123,7 +111,7 @@ func (d *Database) touch(ctx context.Context, ttl time.Duration, what string) (e
 	if n, err := res.RowsAffected(); err != nil || n == 0 {
 		return errors.Join(fmt.Errorf("%s: %w", what, ErrFenced), err)
 	}
-	return tx.Commit()
+	return nil
 }
 
 const leaderText = `SELECT term, server, home_id, url, greatest(extract(epoch FROM expires_at - clock_timestamp()), 0)::float8 FROM leader`
@@ -141,18 +129,26 @@ func (d *Database) Leader(ctx context.Context) (Leader, error) {
 	return scanLeader(d.readers.QueryRowContext(ctx, leaderText))
 }
 
-// Release takes the lead from the home that had it in this term, so that any other may lead.
+// Release takes the lead from the home that had it in this term, so that any other may lead. ErrLed when that home has
+// renewed its lease meanwhile, or another leads.
 func (d *Database) Release(ctx context.Context, term int64) error {
 	w, err := d.Writer(ctx)
 	if err != nil {
 		return err
 	}
-	err = w.Begin(ctx)
-	if err == nil {
-		_, err = w.conn.Exec(ctx, `UPDATE leader SET term = term + 1, home_id = '' WHERE term = $1 AND expires_at <= clock_timestamp()`, term)
+	return errors.Join(w.release(ctx, term), w.Close())
+}
+
+func (w *Writer) release(ctx context.Context, term int64) error {
+	if err := w.Begin(ctx); err != nil {
+		return err
 	}
-	if err == nil {
-		err = w.Commit(ctx)
+	tag, err := w.conn.Exec(ctx, `UPDATE leader SET term = term + 1, home_id = '' WHERE term = $1 AND expires_at <= clock_timestamp()`, term)
+	switch {
+	case err != nil:
+		return err
+	case tag.RowsAffected() == 0:
+		return errors.Join(ErrLed, w.Rollback(ctx))
 	}
-	return errors.Join(err, w.Close())
+	return w.commitSurely(ctx)
 }

@@ -43,6 +43,7 @@ type Database struct {
 	o       Options
 	config  *pgx.ConnConfig
 	readers *sql.DB
+	leasing *sql.DB // the one connection that the lease is renewed over
 	term    *lease
 }
 
@@ -107,6 +108,11 @@ func connect(ctx context.Context, o Options) (*Database, error) {
 	d.readers = stdlib.OpenDB(readers)
 	d.readers.SetMaxOpenConns(o.Readers)
 	d.readers.SetMaxIdleConns(o.Readers)
+	leasing := *config
+	leasing.Config = *config.Config.Copy()
+	leasing.RuntimeParams["default_transaction_read_only"] = "off"
+	d.leasing = stdlib.OpenDB(leasing) // connects when the lease is renewed for the first time
+	d.leasing.SetMaxOpenConns(1)
 	if err := d.examine(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", Shown(o.URL), oneLine(err)), d.Close())
 	}
@@ -211,8 +217,8 @@ func Clean(arg any) any {
 	return arg
 }
 
-// Close closes the reading pool; the Writer is its owner's to close.
-func (d *Database) Close() error { return d.readers.Close() }
+// Close closes the connections but for the Writer's, which is its owner's to close.
+func (d *Database) Close() error { return errors.Join(d.readers.Close(), d.leasing.Close()) }
 
 // Shown is an address as people may see it, without its password.
 func Shown(address string) string {

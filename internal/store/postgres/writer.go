@@ -199,8 +199,8 @@ func (w *Writer) mark(err error) error {
 	return err
 }
 
-// Commit returns nil once the transaction is durable. When the connection breaks before the answer has come, the server is
-// asked over another one what became of the transaction.
+// Commit returns nil once the transaction is durable, and ErrUnsettled when the connection broke before the answer had come:
+// Outcome finds out.
 func (w *Writer) Commit(ctx context.Context) error {
 	w.queue = nil
 	tag, err := w.conn.Exec(ctx, "COMMIT")
@@ -213,45 +213,7 @@ func (w *Writer) Commit(ctx context.Context) error {
 	if e, ok := isPgError(err); ok && e.Severity != "FATAL" && e.Severity != "PANIC" {
 		return w.mark(err)
 	}
-	if w.settle(ctx) {
-		return nil
-	}
-	return w.mark(err)
-}
-
-const (
-	settlePatience = 3 * time.Second
-	settlePause    = 50 * time.Millisecond
-)
-
-// settle reports whether the transaction is committed. When the server does not come back in time the answer is no, and may
-// be wrong: whoever repeats the transaction then meets its guards.
-func (w *Writer) settle(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, settlePatience)
-	defer cancel()
-	for {
-		status := ""
-		if conn, err := w.d.dial(ctx, nil); err == nil {
-			err = conn.QueryRow(ctx, "SELECT coalesce(pg_xact_status($1::text::xid8), '')", w.xid).Scan(&status)
-			_ = conn.Close(ctx)
-			if _, said := isPgError(err); said {
-				return false // the server does not know the transaction
-			}
-		}
-		switch status {
-		case "committed":
-			return true
-		case "aborted":
-			return false
-		}
-		t := time.NewTimer(settlePause)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return false
-		case <-t.C:
-		}
-	}
+	return fmt.Errorf("%w: %w", ErrUnsettled, w.mark(err))
 }
 
 // Rollback ends the transaction without a trace, if there is one.

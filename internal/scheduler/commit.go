@@ -1,0 +1,110 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"ostro.dev/ostro/internal/store"
+)
+
+// commandPatience is how long a change from outside waits for a database that cannot be written.
+const commandPatience = 2 * time.Second
+
+// commit writes a batch. While the database cannot be written it waits, answering questions, and tries again; a batch
+// with commands only for a while.
+func (s *Scheduler) commit(ctx context.Context, b *batch, commands bool) error {
+	if b.spoilt != nil {
+		return b.spoilt
+	}
+	if b.empty() {
+		return nil
+	}
+	wait := 50 * time.Millisecond
+	for {
+		err := s.update(ctx, b)
+		if !errors.Is(err, store.ErrUnavailable) {
+			if s.problem.Swap(nil) != nil && err == nil {
+				s.log.Info("the database can be written again")
+			}
+			return err
+		}
+		s.trouble(err)
+		impatient := time.Since(s.troubled) > commandPatience
+		if commands && impatient {
+			return err
+		}
+		if !s.waitAnswering(ctx, wait, impatient, err) {
+			return ctx.Err()
+		}
+		wait = min(2*wait, commandPatience)
+	}
+}
+
+// trouble says, once until it is over, that the database cannot be written.
+func (s *Scheduler) trouble(err error) {
+	text := "the database cannot be written: " + err.Error()
+	if s.problem.Swap(&text) == nil {
+		s.troubled = time.Now()
+		s.log.Error("the database cannot be written; nothing is lost, scheduling waits and tries again",
+			"error", err, "hint", "the error says what is wrong; ostro db check looks at the database")
+	}
+}
+
+// slowCommit is how long the database may take over a commit before people are told and questions answered beside it.
+const slowCommit = time.Second
+
+// errSlowCommit refuses changes while the database has not answered a commit. What became of that one must be known first.
+var errSlowCommit = fmt.Errorf("it has not answered a commit: %w", store.ErrUnavailable)
+
+// update writes a batch once. The store may have to wait until the database says what became of a commit.
+func (s *Scheduler) update(ctx context.Context, b *batch) error {
+	done := make(chan error, 1)
+	go func() { done <- s.store.Update(ctx, b.actor, b.now, b.write) }()
+	slow := time.NewTimer(slowCommit)
+	defer slow.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-slow.C:
+	}
+	s.trouble(errSlowCommit)
+	slow.Reset(commandPatience)
+	for {
+		s.answerImpatient(ctx, time.Since(s.troubled) >= commandPatience, errSlowCommit)
+		select {
+		case err := <-done:
+			return err
+		case <-s.box.wake:
+		case <-slow.C:
+		}
+	}
+}
+
+// answerImpatient answers what only reads and, when it is to, refuses commands.
+func (s *Scheduler) answerImpatient(ctx context.Context, refuse bool, why error) {
+	for _, m := range s.box.takeImpatient(refuse) {
+		if m.command() {
+			m.answer(why)
+			continue
+		}
+		m.answer(m.fold(s.newBatch(ctx, actorScheduler)))
+	}
+}
+
+// waitAnswering waits and meanwhile answers what only reads and, when it lasts, refuses commands.
+func (s *Scheduler) waitAnswering(ctx context.Context, d time.Duration, refuse bool, why error) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for {
+		s.answerImpatient(ctx, refuse, why)
+		select {
+		case <-ctx.Done():
+			return false
+		case <-t.C:
+			return true
+		case <-s.box.wake:
+		}
+	}
+}
