@@ -13,7 +13,7 @@
 // host's Hello; the worker answers with Welcome or closes. Afterwards the worker sends Describe, Fork and Shutdown.
 // A Fork frame is accompanied by exactly three file descriptors (SCM_RIGHTS, sent with the first byte of the frame):
 // the task channel, stdout, stderr. While it handles Describe, and only then, the host may send requests of its own, with
-// ids of its own: GetVariable and GetConnection, what a DAG file asks for at its top level; and MaskSecret notifications.
+// ids of its own: GetVariable and GetConnection, what a DAG file asks for at its top level; and MaskSecret.
 // Requests and answers are told apart by their type.
 //
 // A task process has one task channel. The worker sends StartupDetails first, without being asked (id 0). The task
@@ -341,7 +341,8 @@ type SetRenderedMapIndex struct {
 	Text string `json:"rendered_map_index"`
 }
 
-// MaskSecret adds a value that must never appear in a log (notification). From a host it holds for all its tasks.
+// MaskSecret adds a value that must never appear in a log. From a host it holds for all its tasks. As a request it is
+// answered with OKResponse once the value is hidden; what was told in a notification may be printed before it is read.
 type MaskSecret struct {
 	Type  string `json:"type"` // "MaskSecret"
 	Value string `json:"value"`

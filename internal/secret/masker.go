@@ -8,9 +8,13 @@ package secret
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // TooShort says that a value is one that Add leaves alone, so that logs would show it.
@@ -34,7 +38,7 @@ type Masker struct {
 }
 
 // Add tells the masker values to hide. Values shorter than five characters are left alone. Of a value with several lines
-// each line is hidden too, since logs come line by line; so are the forms a value takes inside JSON and quotes.
+// each line is hidden too, since logs come line by line; so are the forms a value takes inside JSON, quotes and a URI.
 func (m *Masker) Add(values ...string) { m.add(minLength, values) }
 
 // AddExplicit is Add for values that a person or program named as secret in so many words: only empty ones are left alone.
@@ -75,26 +79,113 @@ func (m *Masker) add(least int, values []string) {
 	m.replacer = strings.NewReplacer(pairs...)
 }
 
-// forms lists how a value can show up in text.
+// forms lists how a value can show up in text: as it is, line by line, inside JSON, inside what Python prints of a list or
+// dict, and inside a URI.
 func forms(value string) []string {
 	out := []string{value}
+	add := func(form string) {
+		if form != "" && !slices.Contains(out, form) {
+			out = append(out, form)
+		}
+	}
 	if strings.ContainsAny(value, "\r\n") {
 		for line := range strings.Lines(value) {
 			// A line such as "}" or "-----END…" alone says nothing, but a short one would be masked everywhere.
 			if line = strings.TrimSpace(line); len([]rune(line)) >= minLength {
-				out = append(out, line)
+				add(line)
 			}
 		}
 	}
-	if trimmed := strings.TrimSpace(value); trimmed != value {
-		out = append(out, trimmed)
+	add(strings.TrimSpace(value))
+	add(inJSON(value))
+	add(ascii(inJSON(value)))
+	add(escapes.Replace(value))
+	for _, form := range slices.Clone(out) {
+		if plain(form) {
+			continue
+		}
+		escaped := url.QueryEscape(form)
+		add(escaped)
+		escaped = strings.ReplaceAll(escaped, "+", "%20")
+		add(escaped)
+		add(strings.ReplaceAll(escaped, "%2F", "/"))
 	}
+	return out
+}
+
+// escapes is how Python writes a text between quotes.
+var escapes = strings.NewReplacer("\\", `\\`, "\n", `\n`, "\r", `\r`, "\t", `\t`)
+
+// plain says whether a text is the same in a URI.
+func plain(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.~", r))
+	})
+}
+
+// inJSON is a text as it stands between the quotes of a JSON string.
+func inJSON(text string) string {
 	var quoted bytes.Buffer
 	encoder := json.NewEncoder(&quoted)
 	encoder.SetEscapeHTML(false)
-	if encoder.Encode(value) == nil {
-		if inner := strings.Trim(strings.TrimSpace(quoted.String()), `"`); inner != value && inner != "" {
-			out = append(out, inner)
+	if encoder.Encode(text) != nil {
+		return ""
+	}
+	inner := strings.TrimSpace(quoted.String())
+	return inner[1 : len(inner)-1]
+}
+
+// ascii is JSON text with every character beyond ASCII as an escape, as Python writes it.
+func ascii(text string) string {
+	var out strings.Builder
+	for _, unit := range utf16.Encode([]rune(text)) {
+		if unit < utf8.RuneSelf {
+			out.WriteByte(byte(unit))
+			continue
+		}
+		fmt.Fprintf(&out, `\u%04x`, unit)
+	}
+	return out.String()
+}
+
+// Find returns what is secret of a text that stands under a name: all of it when the name is sensitive, and, when the
+// text is JSON, what is under sensitive keys in it.
+func Find(name, text string) []string {
+	var out []string
+	secret := IsSensitive(name)
+	if secret {
+		out = append(out, text)
+	}
+	if trimmed := strings.TrimSpace(text); trimmed == "" || !strings.Contains(`{["`, trimmed[:1]) {
+		return out
+	}
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
+	var value any
+	if decoder.Decode(&value) != nil {
+		return out
+	}
+	return collect(out, secret, value)
+}
+
+// collect adds the texts and numbers in a decoded JSON value that are secret: all, or those under sensitive keys.
+func collect(out []string, all bool, value any) []string {
+	switch v := value.(type) {
+	case string:
+		if all {
+			out = append(out, v)
+		}
+	case json.Number:
+		if all {
+			out = append(out, v.String())
+		}
+	case []any:
+		for _, item := range v {
+			out = collect(out, all, item)
+		}
+	case map[string]any:
+		for key, item := range v {
+			out = collect(out, all || IsSensitive(key), item)
 		}
 	}
 	return out

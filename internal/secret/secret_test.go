@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +33,40 @@ func TestSecretsAreReplacedTheLongestFirst(t *testing.T) {
 	} {
 		if got := m.Mask(text); got != want {
 			t.Errorf("Mask(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestASecretIsHiddenInTheFormsProgramsPrintItIn(t *testing.T) {
+	var m Masker
+	m.Add(`p@ss/w "rd\é`)
+	for _, form := range []string{
+		`p@ss/w "rd\é`, `"p@ss/w \"rd\\é"`, `"p@ss/w \"rd\\\u00e9"`, `'p@ss/w "rd\\é'`,
+		"postgres://u:p%40ss%2Fw%20%22rd%5C%C3%A9@h", "x=p%40ss%2Fw+%22rd%5C%C3%A9", "p%40ss/w%20%22rd%5C%C3%A9",
+	} {
+		if got := m.Mask(form); strings.Contains(got, "ss") || !strings.Contains(got, Hidden) {
+			t.Errorf("Mask(%q) = %q", form, got)
+		}
+	}
+}
+
+func TestWhatIsSecretInATextIsFoundByItsNameAndByTheKeysInIt(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"api_key", "plain", []string{"plain"}},
+		{"settings", "plain", nil},
+		{"settings", `{"user":"joe","db":{"password":"hunter2"},"tokens":["a",{"id":12345}]}`, []string{"a", "12345", "hunter2"}},
+		{"db_password", `{"a":"x","b":["y"]}`, []string{`{"a":"x","b":["y"]}`, "x", "y"}},
+		{"db_password", `{"torn`, []string{`{"torn`}},
+		{"", "", nil},
+	} {
+		got := Find(c.name, c.text)
+		slices.Sort(got)
+		slices.Sort(c.want)
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("Find(%q, %q) (-want +got):\n%s", c.name, c.text, diff)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"ostro.dev/ostro/internal/secret"
 	"ostro.dev/ostro/protocol"
 )
 
@@ -115,8 +116,8 @@ func (a *attempt) forward(ctx context.Context, conn *protocol.Conn, f protocol.F
 	var refused *protocol.Error
 	switch {
 	case err == nil:
-		if name == "GetConnection" {
-			a.maskConnection(answer)
+		if name == "GetVariable" || name == "GetConnection" {
+			a.mask.Add(secretsIn(f.Body, answer)...) // before the task has it, so that it cannot print it first
 		}
 		err = conn.Write(f.ID, answer, nil)
 	case errors.As(err, &refused):
@@ -129,12 +130,28 @@ func (a *attempt) forward(ctx context.Context, conn *protocol.Conn, f protocol.F
 	}
 }
 
-// maskConnection keeps a connection's password out of the log, whoever prints it.
-func (a *attempt) maskConnection(answer json.RawMessage) {
-	var c protocol.ConnectionResult
-	if json.Unmarshal(answer, &c) == nil {
-		a.mask.Add(c.Password)
+// secretsIn returns what of an answer must stay out of logs: a variable whose name says so, a connection's password,
+// and what stands in either under a key that says so.
+func secretsIn(request, answer json.RawMessage) []string {
+	var r protocol.Request
+	if json.Unmarshal(request, &r) != nil {
+		return nil
 	}
+	switch r.Type {
+	case "GetVariable":
+		var v struct {
+			Value string `json:"value"`
+		}
+		if json.Unmarshal(answer, &v) == nil {
+			return secret.Find(r.Key, v.Value)
+		}
+	case "GetConnection":
+		var c protocol.ConnectionResult
+		if json.Unmarshal(answer, &c) == nil {
+			return append(secret.Find("", c.Extra), c.Password)
+		}
+	}
+	return nil
 }
 
 // withRequestID adds request_id to an object.

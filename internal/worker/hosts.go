@@ -268,6 +268,10 @@ func (p *pool) bringUp(ctx context.Context, h *host, d protocol.Describe, watch 
 	known, err := proc.Describe(ctx, d)
 	done()
 	h.output = h.asking.masker.Mask(proc.TakeOutput())
+	var end *daghost.EndError
+	if errors.As(err, &end) {
+		end.Output = h.asking.masker.Mask(end.Output)
+	}
 	if ctx.Err() != nil {
 		err = h.asking.because(context.Cause(ctx))
 	}

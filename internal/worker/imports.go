@@ -19,7 +19,7 @@ type asking struct {
 	mu       sync.Mutex
 	masker   secret.Masker
 	named    []string // what the file's process called a secret
-	found    []string // passwords of connections
+	found    []string // what was secret of the answers
 	awaiting string   // what was asked for last and not answered
 }
 
@@ -43,10 +43,10 @@ func (a *asking) Ask(ctx context.Context, request json.RawMessage) (json.RawMess
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.awaiting = ""
-	var c protocol.ConnectionResult
-	if err == nil && r.Type == "GetConnection" && json.Unmarshal(answer, &c) == nil && c.Password != "" {
-		a.found = append(a.found, c.Password)
-		a.masker.Add(c.Password)
+	if err == nil {
+		secrets := secretsIn(request, answer)
+		a.found = append(a.found, secrets...)
+		a.masker.Add(secrets...)
 	}
 	return answer, err
 }
@@ -86,5 +86,8 @@ func (a *asking) clean(d *protocol.Described) {
 	for i := range d.Errors {
 		e := &d.Errors[i]
 		e.Message, e.Traceback = a.masker.Mask(e.Message), a.masker.Mask(e.Traceback)
+	}
+	for i := range d.Warnings {
+		d.Warnings[i] = a.masker.Mask(d.Warnings[i])
 	}
 }

@@ -1,18 +1,21 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/executor"
+	"ostro.dev/ostro/internal/secret"
 	"ostro.dev/ostro/internal/workerapi"
 	"ostro.dev/ostro/protocol"
 )
@@ -49,7 +52,12 @@ func answers(_, _ string, request json.RawMessage) (json.RawMessage, error) {
 	if r.Type == "GetConnection" && r.ConnID == "warehouse" {
 		return json.Marshal(protocol.ConnectionResult{Type: "ConnectionResult", ConnID: r.ConnID, ConnType: "postgres", Host: "db", Password: "pass-of-db"})
 	}
-	if value, ok := map[string]string{"environment": "prod", "api_token": "tok-1234"}[r.Key]; ok {
+	if r.Type == "GetConnection" && r.ConnID == "lake" {
+		return json.Marshal(protocol.ConnectionResult{Type: "ConnectionResult", ConnID: r.ConnID, ConnType: "aws", Host: "lake",
+			Password: "pa/ss of@lake", Extra: `{"region":"eu","aws_secret_access_key":"extra-of-lake"}`})
+	}
+	if value, ok := map[string]string{"environment": "prod", "api_token": "tok-1234", "tokens": `{"a":"leaf-of-tokens"}`,
+		"settings": `{"password":"inner-of-settings"}`, "pem_secret": "line one of pem\nline two of pem"}[r.Key]; ok {
 		return json.Marshal(map[string]string{"type": "VariableResult", "key": r.Key, "value": value})
 	}
 	return nil, &protocol.Error{Code: protocol.CodeVariableNotFound, Message: "there is no variable " + r.Key}
@@ -154,4 +162,73 @@ dag = DAG("threads", schedule=None)
 	if len(p.Described.Errors) != 0 || len(p.Described.DAGs) != 1 {
 		t.Errorf("described: %+v", p.Described)
 	}
+}
+
+// tellingFile prints every kind of secret the moment it has it.
+const tellingFile = `
+import logging, os, sys, traceback
+from datetime import datetime
+from airflow import DAG
+from airflow.hooks.base import BaseHook
+from airflow.models import Variable
+from airflow.operators.bash import BashOperator
+from airflow.operators.python import PythonOperator
+from airflow.utils.log.secrets_masker import mask_secret
+
+def tell():
+    print("1", Variable.get("api_token"))
+    print("2", Variable.get("tokens", deserialize_json=True)["a"])
+    print("3", Variable.get("settings", deserialize_json=True)["password"])
+    lake = BaseHook.get_connection("lake")
+    print("4", lake.password, lake.extra, lake.get_uri(), [lake.password], lake.as_json())
+    os.environ["AIRFLOW_VAR_ENV_TOKEN"] = "tok-of-env"
+    os.environ["AIRFLOW_CONN_ENV"] = "http://u:pass-of-env@h/?secret=extra-of-env"
+    print("5", Variable.get("env_token"))
+    env = BaseHook.get_connection("env")
+    print("6", env.password, env.extra)
+    mask_secret("named-in-words")
+    print("7 named-in-words")
+    sys.stderr.write("8 tok-")
+    sys.stderr.flush()
+    sys.stderr.write("1234\\n")
+    print(Variable.get("pem_secret"))
+    logging.getLogger("x").info("9 %s", lake.password)
+    raise ValueError("10 " + lake.password)
+
+def failed(context):
+    print("11", BaseHook.get_connection("warehouse").password, context["exception"])
+
+with DAG("real", start_date=datetime(2024, 1, 1), schedule=None, catchup=False) as dag:
+    PythonOperator(task_id="tell", python_callable=tell, on_failure_callback=failed)
+    BashOperator(task_id="bash", bash_command="echo 1 {{ var.value.api_token }} {{ conn.lake.password }}; echo 2 $K",
+                 env={"K": "{{ conn.lake.extra_dejson.aws_secret_access_key }}"})
+`
+
+func TestNoSecretIsLoggedHoweverSoonATaskPrintsIt(t *testing.T) {
+	t.Parallel()
+	f := askingFixture(t, tellingFile)
+	f.serveAnswers(f.connect())
+	var wg sync.WaitGroup
+	for i := range 12 {
+		wg.Go(func() {
+			name, want := "tell", run.Failed
+			if i%3 == 0 {
+				name, want = "bash", run.Success
+			}
+			isolation := map[bool]string{true: "spawn"}[i == 11]
+			r := f.do("", task(name), inFile("asks.py"), func(a *executor.Attempt) { a.Isolation = isolation })
+			data, err := os.ReadFile(f.logPath(r.AttemptID))
+			if err != nil || (r.State != want && r.State != run.UpForRetry) || bytes.Count(data, []byte(secret.Hidden)) < 2 {
+				t.Errorf("%s: %+v %v\n%s", name, r, err, data)
+			}
+			shown := string(data) + r.Reason + string(r.Rendered)
+			for _, value := range []string{"tok-1234", "leaf-of-tokens", "inner-of-settings", "ss of@lake", "%20of%40lake", "extra-of-lake",
+				"tok-of-env", "pass-of-env", "extra-of-env", "named-in-words", "one of pem", "two of pem", "pass-of-db"} {
+				if strings.Contains(shown, value) {
+					t.Errorf("%s: %q is shown:\n%s", name, value, shown)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

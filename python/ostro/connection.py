@@ -132,9 +132,9 @@ class Connection:
         if text:
             found = (cls.from_json(text, conn_id) if text.lstrip().startswith("{")
                      else cls(conn_id=conn_id, uri=text.strip()))
+            found._mask()
         else:
-            found = cls._ask(conn_id)
-        found._mask()
+            found = cls._ask(conn_id)  # whoever answers masks it first
         return found
 
     get_connection_from_secrets = get
@@ -157,10 +157,13 @@ class Connection:
     def _mask(self):
         from .variable import mask
 
-        if self.password:
-            mask(self.password)
-        if self.extra:
-            mask(self.extra_dejson)
+        mask(self.secrets())
+
+    def secrets(self):
+        """Return what must stay out of logs: the password, and what stands under sensitive keys of the extra."""
+        from .masking import find
+
+        return ([self.password] if self.password else []) + find("", self.extra or "")
 
 
 def _host(parts):

@@ -12,6 +12,7 @@ import time
 
 from . import dates, live
 from .localcomms import LocalComms
+from .masking import MaskedStream, Masker, masked_output
 
 _DONE_WELL = ("success", "skipped")
 # The settings of `ostro dags test`: pods, variables, connections as JSON.
@@ -34,11 +35,12 @@ class Instance:
 class LocalRun:
     """One run of a DAG in this process; ``state`` and ``instances`` tell how it went."""
 
-    def __init__(self, dag, logical_date=None, conf=None, settings=None, out=None, mark_success=None):
+    def __init__(self, dag, logical_date=None, conf=None, settings=None, out=None, mark_success=None,
+                 masker=None):
         settings = settings or {}
         self.dag, self.conf, self.out = dag, conf or {}, out or sys.stdout
         self.pods, self.mark_success = settings.get("pods"), mark_success
-        self.comms = LocalComms(settings.get("variables"), settings.get("connections"))
+        self.comms = LocalComms(settings.get("variables"), settings.get("connections"), masker=masker)
         self.logical_date = dates.plain(logical_date) if logical_date else datetime.datetime.now(dates.utc)
         self.run_id = "manual__" + self.logical_date.isoformat()
         self.instances, self.skipped, self.state = {}, set(), "running"
@@ -304,25 +306,29 @@ def decide(rule, states):
 
 def run_dag(dag, logical_date=None, conf=None, settings=None, connections_file=None, variables_file=None, out=None,
             mark_success=None):
-    """Run a DAG here and now and print how it goes; return the finished LocalRun."""
+    """Run a DAG here and now and print how it goes, without its secrets; return the finished LocalRun."""
     settings = dict(settings if settings is not None else _settings())
     for name, path in (("connections", connections_file), ("variables", variables_file)):
         if path:
             settings[name] = _read(path)
+    masker = Masker()
+    if out is not None:
+        out = MaskedStream(out, masker)
     _log_to(out)
     dag.validate()
     if isinstance(conf, str):
         conf = json.loads(conf)
-    run = LocalRun(dag, logical_date, conf, settings, out, mark_success).run()
-    run._say("\n" + run.table())
+    with masked_output(masker):
+        run = _run_whole(LocalRun(dag, logical_date, conf, settings, out, mark_success, masker))
+    if out is not None:
+        out.finish()
     return run
 
 
-def run_one(dag, task_id, index=-1, logical_date=None, conf=None, settings=None):
-    """Run one task of a DAG here and now and print how it goes; return its instance."""
-    _log_to(None)
-    dag.validate()
-    return LocalRun(dag, logical_date, conf, settings).run_one(task_id, index)
+def _run_whole(run):
+    run.run()
+    run._say("\n" + run.table())
+    return run
 
 
 def _log_to(out):
@@ -386,10 +392,16 @@ def main(argv=None):
     path = os.path.abspath(given.file if os.path.isabs(given.file) or not given.bundle
                            else os.path.join(given.bundle, given.file))
     bundle = os.path.abspath(given.bundle or os.path.dirname(path))
+    masker = Masker()
+    with masked_output(masker):
+        return _run_given(given, path, bundle, masker)
+
+
+def _run_given(given, path, bundle, masker):
     from .loader import load_file
 
     settings = _settings()
-    live.comms = LocalComms(settings.get("variables"), settings.get("connections"))
+    live.comms = LocalComms(settings.get("variables"), settings.get("connections"), masker=masker)
     try:
         result = load_file(bundle, os.path.relpath(path, bundle), compat=given.compat, defaults=settings.get("defaults"))
     finally:
@@ -413,18 +425,22 @@ def main(argv=None):
     if not isinstance(conf, dict):
         print("wrong argument: --conf must be a JSON object", file=sys.stderr)
         return 2
+    _log_to(None)
+    dag.validate()
+    run = LocalRun(dag, logical, conf, settings, masker=masker)
     if given.task:
-        return _test_one(dag, given, logical, conf, settings)
-    return 0 if run_dag(dag, logical, conf, settings).state == "success" else 1
+        return _test_one(run, given)
+    return 0 if _run_whole(run).state == "success" else 1
 
 
-def _test_one(dag, given, logical, conf, settings):
+def _test_one(run, given):
+    dag = run.dag
     if given.task not in dag.task_dict:
         from .settings import nearest
 
         print("DAG %s has no task %r%s" % (dag.dag_id, given.task, nearest(given.task, dag.task_dict)), file=sys.stderr)
         return 3
-    one = run_one(dag, given.task, given.map_index, logical, conf, settings)
+    one = run.run_one(given.task, given.map_index)
     return 0 if one.state in _DONE_WELL else 1
 
 

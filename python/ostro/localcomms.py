@@ -2,6 +2,7 @@
 
 import json
 
+from . import masking
 from .exceptions import error_for
 
 
@@ -9,13 +10,15 @@ class LocalComms:
     """Answers what a task asks from dicts, and keeps every message it sends.
 
     ``sent`` lists notifications and terminal messages in order; ``xcoms`` maps (dag, run, task, map index, key) to JSON.
+    What is secret of the answers is told to ``masker`` before they are given, as the worker does.
     """
 
     # Records of the logging framework go where the test or the terminal wants them, not through here.
     takes_logs = False
     TERMINAL = ("SucceedTask", "TaskState", "RetryTask", "RescheduleTask", "DeferTask")
 
-    def __init__(self, variables=None, connections=None, runs=None, shared=None):
+    def __init__(self, variables=None, connections=None, runs=None, shared=None, masker=None):
+        self.masker = masker if masker is not None else shared.masker if shared is not None else masking.Masker()
         self.sent, self.asked = [], []
         self.xcoms = shared.xcoms if shared is not None else {}
         self.lengths = shared.lengths if shared is not None else {}
@@ -100,8 +103,13 @@ class LocalComms:
         if message["key"] not in self.variables:
             raise error_for("VARIABLE_NOT_FOUND", "there is no variable %r" % message["key"])
         value = self.variables[message["key"]]
-        return {"type": "VariableResult", "key": message["key"],
-                "value": value if isinstance(value, str) else json.dumps(value)}
+        text = value if isinstance(value, str) else json.dumps(value)
+        self.masker.add(*masking.find(message["key"], text))
+        return {"type": "VariableResult", "key": message["key"], "value": text}
+
+    def _MaskSecret(self, message):
+        self.masker.add(message["value"], least=1)
+        return {"type": "OKResponse", "ok": True}
 
     def _PutVariable(self, message):
         self.variables[message["key"]] = message["value"]
@@ -124,6 +132,7 @@ class LocalComms:
         found = dict(found)
         if isinstance(found.get("extra"), dict):
             found["extra"] = json.dumps(found["extra"])
+        self.masker.add(*filter(None, (found.get("password"), *masking.find("", found.get("extra") or ""))))
         return dict({"type": "ConnectionResult", "conn_id": message["conn_id"]}, **found)
 
     def _TriggerDagRun(self, message):

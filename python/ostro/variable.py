@@ -4,28 +4,26 @@ import os
 
 from . import live
 from .exceptions import CommsError
+from .masking import find, looks_secret
 from .params import NOTSET
-
-_SECRET_WORDS = ("access_token", "api_key", "apikey", "authorization", "passphrase", "passwd", "password", "private_key",
-                 "secret", "token", "keyfile_dict", "service_account", "keyfile")
-
-
-def looks_secret(name):
-    """Say whether a name is that of something to mask."""
-    return any(word in name.lower() for word in _SECRET_WORDS)
 
 
 def mask(value, name=None):
-    """Keep a value out of the logs."""
+    """Keep a value out of the logs; when this returns, it is kept out of everything that is printed from now on."""
     if isinstance(value, dict):
         for key, item in value.items():
-            if looks_secret(str(key)) or not isinstance(item, str):
+            if looks_secret(key) or not isinstance(item, str):
                 mask(item, key)
     elif isinstance(value, (list, tuple)):
         for item in value:
             mask(item, name)
-    elif isinstance(value, str) and len(value) > 2:
-        live.send({"type": "MaskSecret", "value": value, **({"name": str(name)} if name else {})})
+    elif isinstance(value, str) and len(value) > 2 and live.comms is not None:
+        try:
+            live.request({"type": "MaskSecret", "value": value, **({"name": str(name)} if name else {})})
+        except CommsError as fault:
+            # A process the task has forked itself, or a thread that an import has left: nobody there can be told.
+            if fault.code not in ("NOT_SUPPORTED", "UNAVAILABLE"):
+                raise
 
 
 class Variable:
@@ -40,18 +38,15 @@ class Variable:
         fallback = default_var if default is NOTSET else default
         text = os.environ.get("AIRFLOW_VAR_" + key.upper())
         if text is None:
-            text = cls._ask(key, fallback)
+            text = cls._ask(key, fallback)  # whoever answers masks it first
             if text is NOTSET:
                 return fallback
-        if looks_secret(key):
-            mask(text, key)
+        else:
+            mask(find(key, text), key)
         if deserialize_json:
             import json
 
-            value = json.loads(text)
-            if looks_secret(key):
-                mask(value, key)
-            return value
+            return json.loads(text)
         return text
 
     @staticmethod

@@ -14,6 +14,7 @@ from airflow.exceptions import AirflowSkipException
 from airflow.operators.empty import EmptyOperator
 from airflow.operators.python import PythonOperator
 from ostro.dagtest import decide, run_dag
+from ostro.loader import load_file
 from support import HERE, START, write
 
 
@@ -216,7 +217,7 @@ with DAG("d_" + env, schedule=None):
 
 
 def test_one_task_runs_alone_and_once():
-    from ostro.dagtest import run_one
+    from ostro.dagtest import LocalRun
 
     ran = []
     with DAG("d", start_date=START) as dag:
@@ -230,5 +231,64 @@ def test_one_task_runs_alone_and_once():
             raise ValueError("no good")
 
         before() >> fails()
-    one = run_one(dag, "fails", settings={})
+    one = LocalRun(dag).run_one("fails")
     assert (one.state, one.tries, ran) == ("failed", 1, ["fails"])
+
+
+SECRETIVE = """
+import logging, os, sys
+from airflow import DAG
+from airflow.hooks.base import BaseHook
+from airflow.models import Variable
+from airflow.operators.bash import BashOperator
+from airflow.operators.python import PythonOperator
+
+print("at import", Variable.get("api_key"))
+
+def show():
+    key, db = Variable.get("api_key"), BaseHook.get_connection("db")
+    sys.stdout.write(key[:5]); sys.stdout.flush(); sys.stdout.write(key[5:] + "\\n")
+    print(Variable.get("settings", deserialize_json=True)["token"], db.password, db.get_uri(), [db.extra], file=sys.stderr)
+    print(Variable.get("env_password"), Variable.get("pem_secret"))
+    sys.stdout.buffer.write(key.encode())
+    logging.getLogger("x").warning("a record %s", key)
+    print("held", end="")
+    raise ValueError("no luck with " + key)
+
+with DAG("hides", schedule=None) as dag:
+    PythonOperator(task_id="show", python_callable=show)
+    BashOperator(task_id="bash", bash_command="echo {{ var.value.api_key }} {{ conn.db.password }}; echo \\$E",
+                 env={"E": "{{ var.value.api_key }}"})
+"""
+
+
+@pytest.mark.parametrize("more", [[], ["--task", "show"], ["--task", "bash"]])
+def test_what_is_tested_here_prints_no_secret(tmp_path, more):
+    write(tmp_path, "hides.py", SECRETIVE)
+    settings = {"variables": {"api_key": "k-12345-abc", "settings": '{"token": "t-of-settings"}',
+                              "pem_secret": "first line of it\nsecond line of it"},
+                "connections": {"db": "postgres://u:p%40ss%2Fword@h/s?secret=in-extra"}}
+    env = dict(os.environ, OSTRO_DAGTEST_SETTINGS=json.dumps(settings), AIRFLOW_VAR_ENV_PASSWORD="from-the-env")
+    done = subprocess.run([sys.executable, "-m", "ostro.dagtest", "--file", str(tmp_path / "hides.py"), *more], env=env,
+                          cwd=os.path.dirname(HERE), stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=60)
+    text = done.stdout.decode()
+    for secret in ("k-12345", "345-abc", "t-of-settings", "p@ss", "p%40ss", "in-extra", "from-the-env", "line of it"):
+        assert secret not in text, text
+    assert "at import ***\n" in text and text.count("***") > 2, text
+
+
+def test_dag_test_prints_no_secret(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("AIRFLOW_VAR_API_KEY", "k-12345-abc")
+    write(tmp_path, "d.py", """
+        from airflow import DAG
+        from airflow.models import Variable
+        from airflow.operators.python import PythonOperator
+
+        with DAG("d", schedule=None) as dag:
+            PythonOperator(task_id="t", python_callable=lambda: print("saw", Variable.get("api_key")))
+        """)
+    out = io.StringIO()
+    run_dag(load_file(str(tmp_path), "d.py").dags["d"], out=out)
+    printed = capsys.readouterr()
+    assert "saw ***" in printed.out and "k-12345" not in printed.out + printed.err + out.getvalue()

@@ -16,7 +16,7 @@ from ostro.localcomms import LocalComms
 
 @pytest.fixture
 def comms(monkeypatch):
-    made = LocalComms({"a": "1", "j": '{"x": [1]}', "api_key": "s3cret"}, {"db": "postgres://u:p%40ss@h:5432/s?sslmode=require"})
+    made = LocalComms({"a": "1", "j": '{"x": [1]}', "api_key": "s3cret"}, {"db": "postgres://u:p%40sswd@h:5432/s?sslmode=require"})
     monkeypatch.setattr(live, "comms", made)
     return made
 
@@ -44,7 +44,44 @@ def test_variables_are_set_and_deleted(comms):
 
 def test_a_variable_with_a_secret_name_is_masked(comms):
     Variable.get("api_key")
-    assert comms.sent == [{"type": "MaskSecret", "value": "s3cret", "name": "api_key"}]
+    assert comms.masker.mask("a s3cret 1") == "a *** 1" and comms.sent == []
+
+
+@pytest.mark.parametrize("name, secret", [
+    ("api_key", True), ("DB-Password", True), ("aws_access_key_id", True), ("https_proxy", True), ("environment", False),
+    ("max_tokens", False), ("tokenizer", False), ("keyfile_dict", True)])
+def test_names_of_secrets_are_those_the_worker_knows(name, secret):
+    from ostro.masking import looks_secret
+
+    assert looks_secret(name) is secret
+
+
+def test_a_secret_of_the_environment_is_masked_before_the_task_has_it(comms, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_VAR_MY_TOKEN", "tok-1")
+    monkeypatch.setenv("AIRFLOW_VAR_CFG", '{"user": "joe", "db": {"password": "hunter2"}}')
+    monkeypatch.setenv("AIRFLOW_CONN_E", "http://u:pass-1@h/?api_key=key-of-e")
+    Variable.get("my_token"), Variable.get("cfg", deserialize_json=True), BaseHook.get_connection("e")
+    # Requests, not notifications: each was answered before the value was returned.
+    assert [one["value"] for one in comms.asked if one["type"] == "MaskSecret"] == ["tok-1", "hunter2", "pass-1", "key-of-e"]
+
+
+def test_a_process_that_cannot_tell_a_secret_still_gets_the_value(comms, monkeypatch):
+    from ostro.exceptions import error_for
+
+    def refuse(message):
+        raise error_for("NOT_SUPPORTED", "a child")
+
+    comms.request = refuse
+    monkeypatch.setenv("AIRFLOW_VAR_MY_TOKEN", "tok-1")
+    assert Variable.get("my_token") == "tok-1"
+
+
+def test_mask_secret_waits_until_the_value_is_hidden(comms):
+    from airflow.utils.log.secrets_masker import mask_secret
+
+    mask_secret("one-secret")
+    mask_secret({"user": "joe", "password": "two-secret"})
+    assert comms.sent == [] and comms.masker.mask("one-secret joe two-secret") == "*** joe ***"
 
 
 def test_without_a_server_only_the_environment_is_read():
@@ -80,8 +117,8 @@ def test_connections_from_the_environment_in_both_forms(monkeypatch):
 
 def test_a_connection_of_the_server_is_masked(comms):
     found = BaseHook.get_connection("db")
-    assert (found.host, found.password, found.extra_dejson) == ("h", "p@ss", {"sslmode": "require"})
-    assert {"type": "MaskSecret", "value": "p@ss"} in comms.sent
+    assert (found.host, found.password, found.extra_dejson) == ("h", "p@sswd", {"sslmode": "require"})
+    assert comms.masker.mask("my p@sswd") == "my ***"
     with pytest.raises(AirflowNotFoundException, match="The conn_id `none` isn't defined"):
         BaseHook.get_connection("none")
 

@@ -129,8 +129,11 @@ def test_after_the_import_a_thread_it_left_is_refused_also_one_that_waits(ends):
 def test_secrets_are_told_and_nothing_else(ends):
     comms, worker = ends
     comms.send({"type": "AddNotice", "text": "lost"})
-    comms.send({"type": "MaskSecret", "value": "s3cret"})
-    assert worker.frame()["body"] == {"type": "MaskSecret", "value": "s3cret"}
+    told = []
+    thread = serve(worker, lambda frame: (told.append(frame["body"]), worker.send({"type": "OKResponse"}, id=frame["id"])))
+    comms.request({"type": "MaskSecret", "value": "s3cret"})
+    thread.join()
+    assert told == [{"type": "MaskSecret", "value": "s3cret"}]
 
 
 def test_a_worker_that_is_gone_ends_the_import(ends):
