@@ -172,6 +172,7 @@ func (a *App) wire() error {
 			p, known := worker.Find(string(a.home))
 			return p.PID, p.Stopped(), known
 		},
+		Running: func() []string { return worker.Running(string(a.home)) },
 		End: func(ctx context.Context, grace time.Duration) (*workerapi.Stopped, error) {
 			return worker.End(ctx, string(a.home), grace, a.log.With("part", "executor"))
 		},

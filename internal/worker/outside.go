@@ -62,6 +62,9 @@ func Find(home string) (daghost.ProcessID, bool) {
 	return id, id.Alive()
 }
 
+// Running are the attempts that the worker of a home has, by its records. One that is just being started may be missing.
+func Running(home string) []string { return newRecords(filepath.Join(home, "run")).ids() }
+
 // killLimit is how long a process may take to be gone after SIGKILL.
 const killLimit = 5 * time.Second
 
@@ -77,7 +80,7 @@ func End(ctx context.Context, home string, grace time.Duration, logger *slog.Log
 	if id.PID == 0 {
 		return nil, clearAfter(home, logger)
 	}
-	running := newRecords(filepath.Join(home, "run")).ids()
+	running := Running(home)
 	done := workerapi.Stopped{Type: "Stopped", Ended: running}
 	_ = id.Signal(syscall.SIGTERM)
 	_ = id.Signal(syscall.SIGCONT) // one that is stopped does not hear the other

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/executor"
@@ -24,6 +25,11 @@ const spoolMemory = 64 << 10
 // A spool keeps results until the server acknowledges them, small ones as lines of a journal and large ones in a file
 // each, so that they outlive both processes. They are made durable some time after they were written, off the task's
 // critical path: until then only a power failure could take them, and after one the server knows that the worker is gone.
+//
+// A worker that ends in order leaves no journal: what waits is in a file each, ID.json, which builds from before the journal
+// read as well. (They take a journal for a temporary file and delete it.) So going back to an older build loses nothing after
+// an orderly end. What a newer build may leave that this one does not know is never deleted; a journal of such a kind keeps
+// the worker from starting, as the server would take its results for lost.
 type spool struct {
 	dir    string
 	logger *slog.Logger
@@ -59,14 +65,33 @@ func openSpool(dir string, logger *slog.Logger) (*spool, error) {
 	for _, e := range entries {
 		id, ok := strings.CutSuffix(e.Name(), ".json")
 		switch {
-		case e.IsDir() || e.Name() == filepath.Base(s.small.path):
-		case !ok:
-			_ = os.Remove(filepath.Join(dir, e.Name())) // a temporary file whose rename never came
-		default:
+		case ok && !e.IsDir():
 			s.load(id)
+		case !e.IsDir():
+			if err := s.stray(e.Name()); err != nil {
+				return nil, fmt.Errorf("open spool: %w", err)
+			}
 		}
 	}
 	return s, nil
+}
+
+// ErrNewerSpool: a newer build has left results in a form that this one does not know.
+var ErrNewerSpool = errors.New("a newer version of ostro has left results here")
+
+// stray looks at a file that holds no result of its own.
+func (s *spool) stray(name string) error {
+	journal := filepath.Base(s.small.path)
+	switch {
+	case name == journal:
+	case strings.HasSuffix(name, ".tmp"), name == journal+".new": // its rename never came
+		_ = os.Remove(filepath.Join(s.dir, name))
+	case strings.HasSuffix(name, ".journal"):
+		return fmt.Errorf("%w: %s; start that version once more and end it with `ostro stop`, then go back", ErrNewerSpool, filepath.Join(s.dir, name))
+	default:
+		s.logger.Warn("a file in the spool is none of a result's and is left alone", "file", filepath.Join(s.dir, name))
+	}
+	return nil
 }
 
 func (s *spool) path(id string) string { return filepath.Join(s.dir, id+".json") }
@@ -200,6 +225,10 @@ func (s *spool) save(id string, data []byte) error {
 	if len(data) <= spoolMemory {
 		return s.small.put(id, data)
 	}
+	return s.saveFile(id, data)
+}
+
+func (s *spool) saveFile(id string, data []byte) error {
 	tmp := filepath.Join(s.dir, id+".tmp")
 	err := os.WriteFile(tmp, data, 0o600)
 	if err == nil {
@@ -321,5 +350,48 @@ func (s *spool) Close() {
 	}
 	s.mu.Unlock()
 	s.settle()
+	if err := s.unfold(); err != nil {
+		s.logger.Error("small results that wait stay in the journal; only this build and newer ones read it", "file", s.small.path, "err", err)
+	}
 	s.small.close()
+}
+
+// unfold puts what waits in the journal into files of their own and removes the journal.
+func (s *spool) unfold() error {
+	s.mu.Lock()
+	waiting := map[string]json.RawMessage{}
+	for id, data := range s.results {
+		if data != nil {
+			waiting[id] = data
+		}
+	}
+	s.mu.Unlock()
+	for id, data := range waiting {
+		if err := s.saveFile(id, data); err != nil {
+			return err
+		}
+	}
+	if len(waiting) > 0 {
+		if err := syncAll(s.dir); err != nil {
+			return err
+		}
+	}
+	s.small.close()
+	if err := os.Remove(s.small.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// syncAll makes a folder and all files in it durable, at the price of whatever else its file system has to write.
+func syncAll(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return os.NewSyscallError("syncfs", err)
+	}
+	return nil
 }

@@ -2,9 +2,11 @@ package worker
 
 import (
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,5 +109,63 @@ func TestAResultThatNoMessageCanCarryBecomesAFailureThatSaysSo(t *testing.T) {
 	var r executor.Result
 	if err := json.Unmarshal(data, &r); err != nil || r.State != run.Failed || !strings.Contains(r.Reason, "too large") {
 		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+func TestASpoolThatIsClosedLeavesWhatEveryBuildReads(t *testing.T) {
+	dir := t.TempDir()
+	s := testSpool(t, dir)
+	for _, id := range []string{"a", "b", "done"} {
+		if _, err := s.Add(executor.Result{AttemptID: id, State: run.Success, EndedAt: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		s.Save(id)
+	}
+	s.Remove("done")
+	s.Close()
+	// A build from before the journal reads ID.json, and deletes whatever has another name.
+	var names []string
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil || checkResult(strings.TrimSuffix(e.Name(), ".json"), data) != nil {
+			t.Errorf("%s holds %s, %v", e.Name(), data, err)
+		}
+	}
+	if diff := cmp.Diff([]string{"a.json", "b.json"}, names); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	again := testSpool(t, dir)
+	ids := again.IDs()
+	slices.Sort(ids)
+	if diff := cmp.Diff([]string{"a", "b"}, ids); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	again.Remove("a")
+	again.Remove("b")
+	again.Close()
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("where nothing waits there is %v, %v", entries, err)
+	}
+}
+
+func TestAJournalOfANewerBuildIsRefusedAndNothingOfItDeleted(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"results-2.journal", "notes.txt", "half.tmp"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := openSpool(dir, slog.New(slog.DiscardHandler)); !errors.Is(err, ErrNewerSpool) || !strings.Contains(err.Error(), "results-2.journal") {
+		t.Errorf("got %v", err)
+	}
+	for name, want := range map[string]bool{"results-2.journal": true, "notes.txt": true, "half.tmp": false} {
+		if _, err := os.Stat(filepath.Join(dir, name)); (err == nil) != want {
+			t.Errorf("%s is there: %v, want %v", name, err == nil, want)
+		}
 	}
 }

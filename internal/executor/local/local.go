@@ -48,6 +48,9 @@ type Options struct {
 	Dial func(ctx context.Context) (net.Conn, error)
 	// Process says which process the worker is, for words about one that does not answer; nil: nobody knows.
 	Process func() (pid int, stopped, known bool)
+	// Running are the attempts that the worker has by its own records, for one that this program cannot talk to; nil: nobody
+	// knows.
+	Running func() []string
 	// End ends the worker from outside, for a Stop that cannot reach it, and says what was running, nil when there was no
 	// worker; nil: nobody can.
 	End func(ctx context.Context, grace time.Duration) (*workerapi.Stopped, error)
@@ -71,7 +74,10 @@ type Executor struct {
 	stopped  bool          // Stop was called: no worker is started any more
 	worker   <-chan struct{}
 	spawnErr error
+	early    int                   // workers in a row that ended before they could be reached
+	notYet   time.Time             // before which no other is started
 	silent   string                // what is the matter with a worker that does not answer
+	foreign  string                // what is the matter with one that speaks another protocol
 	finished func(executor.Result) // reports a result to the sink; nil before Run
 }
 
@@ -334,6 +340,9 @@ func (e *Executor) connect(ctx context.Context, sink executor.Sink, q *queue) (c
 		if errors.Is(err, workerapi.ErrClosed) || ctx.Err() != nil {
 			return false, nil //nolint:nilerr // Run dials again, and the next attach says what is wrong
 		}
+		if isForeign(err) {
+			return false, e.outlast(ctx, err)
+		}
 		return false, err
 	}
 	return true, nil
@@ -359,7 +368,7 @@ func (e *Executor) attach(ctx context.Context, peer *workerapi.Peer, sink execut
 		return peer.Post(workerapi.Stop{Type: "Stop"})
 	}
 	e.mu.Lock()
-	e.peer, e.instance, e.pid, e.outdated, e.spawnErr = peer, a.Instance, a.PID, other, nil
+	e.peer, e.instance, e.pid, e.outdated, e.spawnErr, e.early, e.foreign = peer, a.Instance, a.PID, other, nil, 0, ""
 	close(e.ready)
 	e.mu.Unlock()
 	e.log.Info("connected to the worker", "instance", a.Instance, "pid", a.PID, "known", len(a.Known))
@@ -446,9 +455,15 @@ func (e *Executor) ensureWorker(ctx context.Context) error {
 		select {
 		case <-e.worker:
 			e.worker = nil
+			if err := e.endedEarly(); err != nil {
+				return err
+			}
 		default:
 			return nil
 		}
+	}
+	if time.Now().Before(e.notYet) {
+		return nil
 	}
 	ended, err := e.o.Spawn(ctx)
 	if err != nil {
@@ -461,6 +476,27 @@ func (e *Executor) ensureWorker(ctx context.Context) error {
 	e.worker = ended
 	return nil
 }
+
+// endedEarly counts a worker that has ended, with the lock held; one that was reached has set the count back. The first may
+// have met its predecessor, which was still clearing up: after a few people are told, and the next are started later and later.
+func (e *Executor) endedEarly() error {
+	if e.peer != nil {
+		return nil
+	}
+	if e.early++; e.early < tellEarly {
+		return nil
+	}
+	e.notYet = time.Now().Add(min(250*time.Millisecond<<min(e.early-tellEarly, 10), 10*time.Second))
+	e.spawnErr = fmt.Errorf("%d in a row have ended before they could be reached; the end of %s says why",
+		e.early, filepath.Join(e.o.Home, "logs", "worker.log"))
+	if e.early > tellEarly {
+		return nil // said before
+	}
+	return e.spawnErr
+}
+
+// tellEarly is after how many workers that end at once people are told.
+const tellEarly = 3
 
 // spawn starts the worker process.
 func (e *Executor) spawn(context.Context) (<-chan struct{}, error) {

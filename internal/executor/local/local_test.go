@@ -28,6 +28,7 @@ type fakeWorker struct {
 	version  string
 	known    []executor.Known
 	early    []any // sent right behind the answer to Attach
+	refuses  error // the answer to Attach instead
 
 	mu      sync.Mutex
 	peers   []*workerapi.Peer
@@ -54,6 +55,10 @@ func (w *fakeWorker) dial(context.Context) (net.Conn, error) {
 
 func (w *fakeWorker) handle(p *workerapi.Peer, in workerapi.Inbound) {
 	if in.Type == "Attach" {
+		if w.refuses != nil {
+			in.Fail(w.refuses)
+			return
+		}
 		in.Reply(workerapi.Attached{Type: "Attached", Instance: w.instance, Version: w.version, Known: w.known})
 		for _, m := range w.early {
 			_ = p.Notify(m)
@@ -192,6 +197,43 @@ func TestWithoutAWorkerOrdersAreRefusedAndOneIsStartedOnce(t *testing.T) {
 	}
 }
 
+func TestWorkersThatEndAtOnceAreToldAboutAndStartedLessOften(t *testing.T) {
+	w := newFakeWorker(t, "w1")
+	var mu sync.Mutex
+	up := false
+	spawned := make(chan struct{}, 100)
+	e, r := start(t, Options{
+		Home: "/home/of/it",
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if !up {
+				return nil, errors.New("nobody there")
+			}
+			return w.dial(ctx)
+		},
+		Spawn: func(context.Context) (<-chan struct{}, error) {
+			ended := make(chan struct{})
+			close(ended)
+			spawned <- struct{}{}
+			return ended, nil
+		},
+	})
+	for range tellEarly + 1 {
+		<-spawned
+	}
+	if p := e.Problem(); !strings.Contains(p, "in a row have ended before they could be reached; the end of /home/of/it/logs/worker.log says why") {
+		t.Errorf("the problem is said to be %q", p)
+	}
+	mu.Lock()
+	up = true
+	mu.Unlock()
+	r.expect(t, "connected w1 0")
+	if p := e.Problem(); p != "" {
+		t.Errorf("with a worker the problem is said to be %q", p)
+	}
+}
+
 func TestATasksRequestIsAnsweredByTheSink(t *testing.T) {
 	w := newFakeWorker(t, "w1")
 	_, r := start(t, Options{Dial: w.dial})
@@ -277,6 +319,53 @@ func TestAnIdleWorkerOfAnotherVersionIsReplacedAndABusyOneIsNot(t *testing.T) {
 	busy.version, busy.known = "1", []executor.Known{{AttemptID: "a", Running: true}}
 	_, r = start(t, Options{Dial: busy.dial, Version: "2"})
 	r.expect(t, "connected busy 1")
+}
+
+func TestAWorkerThatSpeaksAnotherProtocolIsReplacedOnceItHasNothingToDo(t *testing.T) {
+	old, fresh := newFakeWorker(t, "old"), newFakeWorker(t, "fresh")
+	old.refuses = &protocol.Error{Code: protocol.CodeNotSupported, Message: "this worker speaks protocol 0, the server 1"}
+	var mu sync.Mutex
+	current, running, ended := old, []string{"a", "b"}, 0
+	looked := make(chan struct{}, 100)
+	e, r := start(t, Options{
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			mu.Lock()
+			w := current
+			mu.Unlock()
+			return w.dial(ctx)
+		},
+		Process: func() (int, bool, bool) { return 77, false, true },
+		Running: func() []string {
+			mu.Lock()
+			defer mu.Unlock()
+			looked <- struct{}{}
+			return running
+		},
+		End: func(context.Context, time.Duration) (*workerapi.Stopped, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			ended++
+			current = fresh
+			return &workerapi.Stopped{Type: "Stopped"}, nil
+		},
+	})
+	<-looked
+	<-looked // what the first look has found is said
+	const want = "the worker (process 77) is of a version that this server cannot talk to: the tasks it runs go on and their results are kept, " +
+		"new ones wait; it is replaced when it has none any more (now: 2); `kill 77` ends it at once, and a new worker runs its tasks again"
+	if diff := cmp.Diff(want, e.Problem()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	mu.Lock()
+	if ended > 0 {
+		t.Error("it was ended with its tasks")
+	}
+	running = nil
+	mu.Unlock()
+	r.expect(t, "connected fresh 0")
+	if p := e.Problem(); p != "" || ended != 1 {
+		t.Errorf("after that the problem is %q, and %d workers were ended", p, ended)
+	}
 }
 
 func TestABusyWorkerOfAnotherVersionIsRetiredOnceNothingIsParsedOnIt(t *testing.T) {

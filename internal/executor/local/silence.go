@@ -15,6 +15,8 @@ func (e *Executor) Problem() string {
 	switch {
 	case e.silent != "":
 		return e.silent
+	case e.foreign != "":
+		return e.foreign
 	case e.peer == nil && e.spawnErr != nil:
 		return "no worker can be started: " + e.spawnErr.Error()
 	}
