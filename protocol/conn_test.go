@@ -163,7 +163,7 @@ func TestDescriptorsArriveWithTheirFrame(t *testing.T) {
 func TestEveryNamedMessageDecodesIntoItsType(t *testing.T) {
 	for _, name := range []string{"Hello", "Exited", "Welcome", "Describe", "Described", "Fork", "Forked", "Shutdown",
 		"StartupDetails", "SetRenderedFields", "SetRenderedMapIndex", "MaskSecret", "AddNotice", "SkipDownstreamTasks",
-		"LogRecord", "SucceedTask", "TaskState", "RetryTask", "RescheduleTask", "DeferTask", "CallbacksDone", "GetXCom"} {
+		"LogRecord", "SucceedTask", "TaskState", "RetryTask", "RescheduleTask", "DeferTask", "CallbacksDone", "Exiting", "GetXCom"} {
 		if _, err := Decode([]byte(`{"type":"` + name + `"}`)); err != nil {
 			t.Error(err)
 		}

@@ -134,6 +134,8 @@ func taskMessage(name string) any {
 		return new(CallbacksDone)
 	case "ImportedModules":
 		return new(ImportedModules)
+	case "Exiting":
+		return new(Exiting)
 	}
 	return nil
 }

@@ -380,6 +380,17 @@ type ImportedModules struct {
 	Modules []string `json:"modules"`
 }
 
+// Exiting is the last message of a forked task (notification): everything below it is gone, its descriptors are closed but
+// for the channel, which follows, and what the kernel has yet to take away concerns nobody. A task that has more to leave
+// behind, a thread or much memory, does not send it, and its end is the host's Exited. The fields are as there.
+type Exiting struct {
+	Type   string  `json:"type"` // "Exiting"
+	Status int     `json:"status"`
+	UTime  float64 `json:"utime"`
+	STime  float64 `json:"stime"`
+	MaxRSS int64   `json:"maxrss"`
+}
+
 // ---- task channel, task → worker, terminal: exactly one, then callbacks, then CallbacksDone, then exit ----
 
 // SucceedTask ends the attempt well.

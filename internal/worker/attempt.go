@@ -57,6 +57,7 @@ type attempt struct {
 	isolationReason string
 	started         *executor.Started // guarded by Worker.mu
 	spoke           atomic.Bool       // a message or output has come
+	lastWord        atomic.Pointer[protocol.Exiting]
 
 	killMu    sync.Mutex
 	killer    *killOrder    // the first order to end it
@@ -180,20 +181,12 @@ func (a *attempt) run() executor.Result {
 	defer sending.Wait()
 	defer ch.task.Close()
 
-	logged := make(chan error, 1)
-	go func() {
-		var err error
-		a.log, err = openLog(a.w.disk, filepath.Join(a.settings.LogRoot, path), a.mask.Mask, a.w.o.LogLimit, a.w.log)
-		logged <- err
-	}()
-	p, bad := a.start(ch)
-	if err := <-logged; err != nil {
-		bad.unhappy, bad.infra = "cannot write the log: "+err.Error(), true
-		if p != nil {
-			a.kill(killOrder{reason: bad.unhappy, infra: true})
-		}
+	a.log = newLog(a.w.disk, filepath.Join(a.settings.LogRoot, path), a.mask.Mask, a.w.o.LogLimit, a.w.log)
+	a.log.broken = func(err error) {
+		a.kill(killOrder{reason: "cannot write the log: " + err.Error(), infra: true})
 	}
 	defer a.log.Close()
+	p, bad := a.start(ch)
 	ch.closeTheirs()
 	if p == nil {
 		bad.killed = a.killOrder()
@@ -370,10 +363,9 @@ func (a *attempt) supervise(p *process, ch *channels) ending {
 	streams.Go(func() { a.copy(ch.err, streamErr) })
 	talk.Go(func() { a.converse(ctx, ch.conn) })
 
-	end := a.wait(p)
-
 	drained := make(chan struct{})
 	go func() { streams.Wait(); talk.Wait(); close(drained) }()
+	end := a.wait(p, drained)
 	cancel() // what the task asked for has nobody left to answer
 	select {
 	case <-drained:
@@ -451,8 +443,9 @@ func (a *attempt) awaitEmpty(ch *channels, drained <-chan struct{}) {
 	}
 }
 
-// wait returns when the process and everything below it are gone.
-func (a *attempt) wait(p *process) ending {
+// wait returns when the process and everything below it are gone, or as good as gone: when a forked task has said its
+// last word and everything it could still be heard through is closed.
+func (a *attempt) wait(p *process, silent <-chan struct{}) ending {
 	var end ending
 	k := killing{a: a, p: p, killed: a.killed}
 	if a.order.ExecutionTimeout > 0 {
@@ -470,6 +463,15 @@ func (a *attempt) wait(p *process) ending {
 		case x := <-p.exited:
 			a.ended(&end, p, &k, x)
 			return end
+		case <-silent:
+			silent = nil
+			if last := a.lastWord.Load(); last != nil && p.host != nil && a.killOrder() == nil {
+				a.ended(&end, p, &k, protocol.Exited{
+					AttemptID: a.order.ID, PID: p.id.PID, Status: last.Status,
+					UTime: last.UTime, STime: last.STime, MaxRSS: last.MaxRSS,
+				})
+				return end
+			}
 		case <-p.gone:
 			select {
 			case x := <-p.exited: // its last word

@@ -80,6 +80,8 @@ func (a *attempt) message(ctx context.Context, conn *protocol.Conn, f protocol.F
 		a.mask.AddExplicit(m.Value)
 	case *protocol.LogRecord:
 		a.logRecord(m)
+	case *protocol.Exiting:
+		a.lastWord.Store(m)
 	case *protocol.ImportedModules:
 		if a.host != nil {
 			a.w.pool.Learn(a.host, m.Modules)

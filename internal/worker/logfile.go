@@ -43,11 +43,13 @@ type logFile struct {
 	logger *slog.Logger
 	ctx    context.Context           // its end gives up waiting for a disk
 	put    func([]byte) (int, error) // writes to the file; tests fill the disk here
+	broken func(error)               // called once when the file cannot be made and room on the disk would not help
 
 	path string
 
 	mu      sync.Mutex
-	f       *os.File // nil while the disk has no room for it
+	f       *os.File // nil until there is something to write, and while the disk has no room for it
+	failed  bool     // broken was called; what comes is lost
 	buf     []byte
 	written int64
 	capped  bool
@@ -59,18 +61,16 @@ type logFile struct {
 	lost    int        // lines that the disk did not take in time
 }
 
-// openLog creates the file with its directories, or goes on with one that exists; a line torn by a crash is ended first.
-// A disk without room is no error: the file is made when there is some.
-func openLog(ctx context.Context, path string, mask func(string) string, limit int64, logger *slog.Logger) (*logFile, error) {
-	l := &logFile{mask: mask, limit: limit, logger: logger, ctx: ctx, path: path}
+// newLog returns a log that makes its file with the first line: many a short task has nothing to say, and the file with its
+// folders would be a good part of what it costs.
+func newLog(ctx context.Context, path string, mask func(string) string, limit int64, logger *slog.Logger) *logFile {
+	l := &logFile{mask: mask, limit: limit, logger: logger, ctx: ctx, path: path, broken: func(error) {}}
 	l.idle = sync.NewCond(&l.mu)
 	l.put = l.write
-	if err := l.open(); err != nil && !diskTrouble(err) {
-		return nil, err
-	}
-	return l, nil
+	return l
 }
 
+// open creates the file with its directories, or goes on with one that exists; a line torn by a crash is ended first.
 func (l *logFile) open() error {
 	f, err := createLog(l.path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -130,6 +130,10 @@ func (l *logFile) Line(at time.Time, stream, level, text, name string) {
 	if l.closed {
 		return
 	}
+	if l.failed {
+		l.lost++
+		return
+	}
 	if l.limit > 0 && l.written+int64(len(l.buf)) > l.limit {
 		if !l.capped {
 			l.capped = true
@@ -145,10 +149,14 @@ func (l *logFile) Line(at time.Time, stream, level, text, name string) {
 	}
 	if !l.armed && !l.busy {
 		l.armed = true
+		delay := logDelay
+		if l.f == nil {
+			delay = 0 // making the file takes a moment, in which the task goes on
+		}
 		if l.timer == nil {
-			l.timer = time.AfterFunc(logDelay, l.Flush)
+			l.timer = time.AfterFunc(delay, l.Flush)
 		} else {
-			l.timer.Reset(logDelay)
+			l.timer.Reset(delay)
 		}
 	}
 }
@@ -189,6 +197,12 @@ func (l *logFile) flush() {
 		l.buf = l.buf[:copy(l.buf, l.buf[n:])]
 		if err == nil {
 			continue
+		}
+		if l.f == nil && !diskTrouble(err) {
+			l.failed = true
+			l.lost, l.buf = l.lost+bytes.Count(l.buf, []byte{'\n'}), nil
+			l.broken(err)
+			return
 		}
 		if !told {
 			told = true

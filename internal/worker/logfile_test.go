@@ -61,10 +61,7 @@ func testLog(t *testing.T, mask func(string) string) (*logFile, string) {
 	if mask == nil {
 		mask = func(s string) string { return s }
 	}
-	l, err := openLog(context.Background(), path, mask, 0, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := newLog(context.Background(), path, mask, 0, slog.New(slog.DiscardHandler))
 	t.Cleanup(l.Close)
 	return l, path
 }
@@ -139,10 +136,7 @@ func TestALogTornByACrashIsMendedWhenItIsOpenedAgain(t *testing.T) {
 	f, _ := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 	io.WriteString(f, `{"t":"2024-01-01T00:00:0`)
 	f.Close()
-	again, err := openLog(context.Background(), path, func(s string) string { return s }, 0, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	again := newLog(context.Background(), path, func(s string) string { return s }, 0, slog.New(slog.DiscardHandler))
 	again.System("info", "second")
 	again.Close()
 	if diff := cmp.Diff([]string{"first", "second"}, texts(readLog(t, path), "")); diff != "" {
@@ -198,10 +192,7 @@ func TestALogThatNoDiskTakesDoesNotKeepTheWorkerFromEnding(t *testing.T) {
 }
 
 func BenchmarkLogCopy(b *testing.B) {
-	l, err := openLog(context.Background(), filepath.Join(b.TempDir(), "x.log"), func(s string) string { return s }, 0, slog.New(slog.DiscardHandler))
-	if err != nil {
-		b.Fatal(err)
-	}
+	l := newLog(context.Background(), filepath.Join(b.TempDir(), "x.log"), func(s string) string { return s }, 0, slog.New(slog.DiscardHandler))
 	defer l.Close()
 	line := strings.Repeat("a line of some eighty characters that a task might print while it is busy doing", 1) + "\n"
 	text := strings.Repeat(line, 1000)

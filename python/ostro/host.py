@@ -8,6 +8,8 @@ Dying is part of the contract. When the worker is gone (end of file on the chann
 died) the host ends every task with everything below it. While it imports, and cannot listen, the kernel kills it.
 """
 
+from ostro import workingset  # isort: skip; first, see there
+
 import faulthandler
 import fcntl
 import gc
@@ -23,7 +25,7 @@ import traceback
 import weakref
 
 from ostro import comms as wire
-from ostro import forksafe, forkstate, kernel, preload, proctree, task
+from ostro import forkedtask, forksafe, forkstate, kernel, preload, proctree, task
 
 _PARENT_DIED = signal.SIGRTMIN
 _OURS = tuple(map(int, (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, _PARENT_DIED)))
@@ -32,17 +34,8 @@ _STRAY_PATIENCE = 5.0  # seconds an end is held back for processes that do not d
 _SPARE_IDLE = float(os.environ.get("OSTRO_SPARE_IDLE") or 10)  # seconds after the last Fork during which forks are kept waiting
 _SPARE_DELAY = 0.05  # seconds a task runs before one is made beside it; making it would delay the end of a shorter one
 _SPARES = 2  # forks kept waiting: in a chain of short tasks one gets ready while the other one's task runs
+_REHEARSALS = 10  # the interpreter specialises a function after some calls
 _TERM_GRACE = 5.0  # seconds for tasks when somebody sends the host a SIGTERM
-
-
-class _Task:
-    """A forked process, and after its end the processes it left that are not gone yet."""
-
-    def __init__(self, attempt_id):
-        self.attempt_id = attempt_id
-        self.end = None  # the Exited message
-        self.strays = set()
-        self.held_until = 0.0
 
 
 class Host:
@@ -63,11 +56,13 @@ class Host:
         self._described = None
         self._dags = {}
         self._modules = frozenset()
-        self._tasks = {}  # pid → _Task
+        self._tasks = {}  # pid → ForkedTask
         self._held = []  # tasks that have ended and wait for their strays
-        self._strays = {}  # pid → the _Task it is attributed to, or None
+        self._strays = {}  # pid → the ForkedTask it is attributed to, or None
         self._spares = []  # (pid, line) of forks that wait for a task, the oldest first
         self._spare_at = self._spare_until = 0.0  # when to make them, when to let them go
+        self._memory = workingset.WorkingSet()
+        self._reports = {}  # pid → where the fork reports on its memory
         self._discarded = set()  # pids of forks that never got a task
         self._own = set()  # children that are not tasks and stay
         self._closing = None  # when Shutdown turns into KILL
@@ -258,7 +253,8 @@ class Host:
         """Bring the process into the state that is copied from now on."""
         preload.warm(self._described["dags"], self._dags.values())
         try:
-            task.rehearse(self._files)
+            for _ in range(_REHEARSALS):
+                task.rehearse(self._files)
         except Exception:  # what the file has replaced, of logging for instance, is its tasks' business
             traceback.print_exc()
         self._environment.restore()
@@ -274,6 +270,7 @@ class Host:
         self._files.capture()
         gc.freeze()
         gc.disable()
+        workingset.use_huge_pages()
 
     # ---- forking ----
 
@@ -290,7 +287,7 @@ class Host:
         finally:
             for fd in fds:
                 os.close(fd)
-        self._tasks[pid] = _Task(body["attempt_id"])
+        self._tasks[pid] = forkedtask.ForkedTask(body["attempt_id"])
         self._spare_at = time.monotonic() + _SPARE_DELAY
         self._spare_until = self._spare_at + _SPARE_IDLE
         return {"type": "Forked", "pid": pid}
@@ -330,7 +327,8 @@ class Host:
         ``not_yours`` are descriptors open at the moment that the child must not keep.
         """
         ours, theirs = socket.socketpair()
-        process = task.Process(wire.Comms(), self._files)
+        report = self._memory.expect()
+        process = task.Process(wire.Comms(), self._files, report=report)
         self._files.flush()
         kernel.pthread_sigmask(_BLOCK, _OURS)
         try:
@@ -343,8 +341,11 @@ class Host:
             raise wire.RemoteError("UNAVAILABLE", "cannot fork: %s" % err)
         finally:
             if os.getpid() == self._pid:
+                self._memory.expect_no_more()
                 kernel.pthread_sigmask(_UNBLOCK, _OURS)
                 theirs.close()
+        if report:
+            self._reports[pid] = report
         return pid, ours
 
     def _keep_spares(self):
@@ -385,7 +386,7 @@ class Host:
             self._random.restore()
             if self._gc_enabled:
                 gc.enable()
-            if not not_yours:  # a task waits already where there are descriptors to close
+            if not not_yours and not self._memory.given:  # a task waits already where there are descriptors to close
                 kernel.set_patience(True)
                 task.rehearse(self._files)
                 proctree.reap()
@@ -426,6 +427,8 @@ class Host:
                 break
             if any(pid == spare for spare, _ in self._spares):
                 self._drop_spares()
+            if pid in self._reports:
+                self._memory.learn(self._reports.pop(pid))
             if pid in self._discarded:
                 self._discarded.remove(pid)
                 continue
@@ -461,7 +464,7 @@ class Host:
             if pid in self._tasks or pid in self._strays or pid in self._discarded or pid in keep:
                 continue
             facts = proctree.stat(pid)
-            owner = _owner_of(pid, facts, suspects)
+            owner = forkedtask.owner_of(pid, facts, suspects)
             tree = [pid] + proctree.descendants(pid)
             self._strays[pid] = owner
             if owner is not None:
@@ -545,17 +548,6 @@ class Host:
                 pass
         except BlockingIOError:
             pass
-
-
-def _owner_of(pid, facts, suspects):
-    """Say which of the dead tasks a stray process belonged to, or None."""
-    for one in suspects:
-        if facts is not None and facts[2] == one.end["pid"]:
-            return one
-    for one in suspects:
-        if proctree.environment_has(pid, "OSTRO_ATTEMPT_ID=" + one.attempt_id):
-            return one
-    return suspects[0] if len(suspects) == 1 else None
 
 
 def main():

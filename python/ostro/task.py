@@ -11,21 +11,26 @@ import datetime
 import gc
 import importlib
 import os
+import resource
 import signal
 import socket
+import stat
 import sys
 import threading
 import time
 import traceback
 
 from ostro import comms as wire
-from ostro import kernel, preload, proctree
+from ostro import kernel, preload, proctree, workingset
 
 EXIT_LIMIT = 20.0
 """Seconds that threads and atexit hooks get after the task's function has returned."""
 
 LEFTOVER_GRACE = 0.5
 """Seconds between TERM and KILL for processes a task has left behind."""
+
+_MUCH_MEMORY = 512 << 20
+_HARMLESS_DEVICES = {1, 4, 5, *range(136, 144)}  # memory, terminals
 
 EXIT_TERMINATED = 128 + signal.SIGTERM
 KIND_CALLBACK = "callback"
@@ -46,10 +51,9 @@ def prepare():
 def rehearse(files):
     """Do once what every task does.
 
-    In a fork that waits for its task, so that it has its own copy of the pages that takes by then: a fork shares its
-    parent's memory until it writes, in Python reading writes too (reference counts), and a page costs some microseconds,
-    hundreds of them most of a short task. In the host before it forks, so that what the interpreter learns the first time
-    (specialised instructions, caches of types) is shared and not learned in every fork.
+    In the host before it forks, so that what the interpreter learns from the first calls (specialised instructions, caches
+    of types) is shared and not learned in every fork. And in a fork that waits for its task and has not got the memory
+    tasks write in another way (``ostro.workingset``), so that it has its own copy of it by then.
     """
     import ostro.rehearsal
 
@@ -71,8 +75,9 @@ def rehearse(files):
 class Process:
     """One task process: its channel, its signals and its end."""
 
-    def __init__(self, comms, files=None, limit=EXIT_LIMIT):
+    def __init__(self, comms, files=None, limit=EXIT_LIMIT, report=None):
         self.comms = comms
+        self._report = report  # where to tell which memory this task took, if that is asked
         self._files = files
         self._limit = float(os.environ.get("OSTRO_EXIT_LIMIT") or limit)
         self._pid = os.getpid()
@@ -166,8 +171,37 @@ class Process:
             kernel.signal(_SIGTERM, kernel.SIG_IGN)
             self._flush()
             self._end_leftovers()
+            if self._report is not None:
+                workingset.report(self._report)
+            self._say_goodbye(status)
         finally:
             os._exit(status)
+
+    def _say_goodbye(self, status):
+        """Tell the worker that all is done, where what the kernel has yet to take away matters to nobody.
+
+        Taking away a process is slow, and slowest for the memory, which comes first. So the next task need not wait for
+        it. It does wait where something of this one may go on (a thread), or is given back late (memory, a device's).
+        """
+        if self._files is None or self.comms.fileno() is None or os.getpid() != self._pid:
+            return
+        usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        memory = max(one.ru_maxrss for one in usage) * 1024
+        descriptors = [int(name) for name in os.listdir("/proc/self/fd")]
+        if memory > _MUCH_MEMORY or len(os.listdir("/proc/self/task")) > 1 or any(map(_is_device, descriptors)):
+            return
+        channel = self.comms.fileno()
+        for fd in descriptors:
+            if fd != channel:
+                _close(fd)
+        self.comms.send({
+            "type": "Exiting",
+            "status": (status & 0xFF) << 8,
+            "utime": sum(one.ru_utime for one in usage),
+            "stime": sum(one.ru_stime for one in usage),
+            "maxrss": memory,
+        })
+        os.close(channel)
 
     def _flush(self):
         _flush_standard_streams()
@@ -213,6 +247,22 @@ def _set_environment(env):
     environ = os.environ
     for name, value in env.items():  # update() looks at what it is given in ways that cost a fresh fork
         environ[name] = value
+
+
+def _is_device(fd):
+    """Whether ``fd`` is a device other than a terminal or one of the kernel's own, such as /dev/null."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return False
+    return stat.S_ISCHR(found.st_mode) and os.major(found.st_rdev) not in _HARMLESS_DEVICES
+
+
+def _close(fd):
+    try:
+        os.close(fd)
+    except OSError:
+        pass
 
 
 def _keep_terms_from_getting_lost():

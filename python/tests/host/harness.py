@@ -137,7 +137,7 @@ class TaskEnd:
     def __init__(self):
         self.terminal, self.logs, self.notes = None, [], []
         self.out = self.err = ""
-        self.exited = None
+        self.exited = self.exiting = None
         self.after_eof = None
 
     @property
@@ -208,6 +208,8 @@ class Task:
             end.terminal = body
         elif body["type"] == "LogRecord":
             end.logs.append(body["event"])
+        elif body["type"] == "Exiting":
+            end.exiting = body
         else:
             end.notes.append(body)
 

@@ -1,0 +1,136 @@
+"""The memory that the tasks of a host write, learned from the first of them and given to every later fork in one call.
+
+A fork shares its parent's memory until it writes, and in Python reading counts references, which writes. So even a task
+that does nothing copies hundreds of pages, and the trap into the kernel for each costs as much as the copy. Which pages
+they are hardly differs from task to task. The kernel says of a process which pages it has for itself; what two tasks have
+in common, a later fork asks for at its very start (MADV_POPULATE_WRITE for a list of ranges: Linux 6.13; before, a fork
+rehearses instead, see ``ostro.rehearsal``).
+"""
+
+import array
+import ctypes
+import mmap
+import os
+import struct
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_PRESENT, _EXCLUSIVE = 1 << 63, 1 << 56  # bits of an entry of /proc/PID/pagemap
+_MOST_PAGES = 8000  # in a report
+_REPORTERS = 2
+_COUNT = struct.Struct("Q")
+_MOST_RANGES = 1024  # in one call
+_HUGE, _COLLAPSE = 2 << 20, 25
+_PROCESS_MADVISE, _POPULATE_WRITE, _MYSELF = 440, 23, -10000
+
+
+class _Range(ctypes.Structure):
+    _fields_ = [("start", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+
+_libc = ctypes.CDLL(None)
+_madvise = _libc.madvise
+_madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_syscall = _libc.syscall
+_syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_uint]
+_syscall.restype = ctypes.c_long
+
+
+def use_huge_pages():
+    """Put this process's memory into huge pages where it fills them, so that a fork copies fewer entries (Linux 6.1)."""
+    with open("/proc/self/maps") as maps:
+        lines = [line.split() for line in maps]
+    for where, permissions, *_, name in (line if len(line) > 5 else [*line, ""] for line in lines):
+        if permissions != "rw-p" or name not in ("", "[heap]"):
+            continue
+        start, end = [int(one, 16) for one in where.split("-")]
+        for at in range(-(-start // _HUGE) * _HUGE, end - _HUGE + 1, _HUGE):
+            _madvise(at, _HUGE, _COLLAPSE)
+
+
+class WorkingSet:
+    """What is known of the tasks of one host."""
+
+    def __init__(self):
+        self._reports = [mmap.mmap(-1, 8 + 8 * _MOST_PAGES) for _ in range(_REPORTERS)]  # shared with the forks
+        self._free = list(self._reports)
+        self._pages = []  # a set from each task that has reported
+        self._ranges = None
+        self.given = False  # in a fork: whether it has the memory already
+
+    def expect(self):
+        """Prepare for the next fork, which is one that runs a task; return where it is to report, or None."""
+        global _expected
+        _expected = self
+        return self._free.pop() if self._free else None
+
+    def expect_no_more(self):
+        """Say that forks from now on are none that run tasks."""
+        global _expected
+        _expected = None
+
+    def learn(self, report):
+        """Read the report of a fork that has ended; after the last one what later forks get is settled."""
+        (count,) = _COUNT.unpack_from(report)
+        if count == 0:  # it never got a task, or died
+            self._free.append(report)
+            return
+        self._pages.append(set(array.array("Q", report[8 : 8 + 8 * count])))
+        if len(self._pages) == _REPORTERS:
+            ranges = _ranges(sorted(set.intersection(*self._pages)))[:_MOST_RANGES]
+            self._ranges = (_Range * len(ranges))(*[(start * _PAGE, count * _PAGE) for start, count in ranges])
+            self._reports = self._free = self._pages = ()
+
+    def _populate(self):
+        if self._ranges is not None:
+            self.given = _syscall(_PROCESS_MADVISE, _MYSELF, self._ranges, len(self._ranges), _POPULATE_WRITE, 0) > 0
+
+
+_expected = None
+
+
+def _after_fork():
+    global _expected
+    if _expected is not None:
+        expected, _expected = _expected, None
+        expected._populate()
+
+
+# Such functions are called in the order of their registration. What the interpreter's own modules do after a fork (module
+# threading and others) writes some of these pages, too: import this module before them.
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def report(where):
+    """Note in ``where`` which pages this process, a fork at its end, has for itself."""
+    try:
+        pages = _own_pages()
+    except OSError:
+        return
+    where[8 : 8 + len(pages)] = pages
+    _COUNT.pack_into(where, 0, len(pages) // 8)
+
+
+def _own_pages():
+    found = array.array("Q")
+    with open("/proc/self/maps") as maps, open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
+        for line in maps:
+            where, permissions = line.split(None, 2)[:2]
+            if permissions != "rw-p":
+                continue
+            start, end = [int(one, 16) // _PAGE for one in where.split("-")]
+            entries = array.array("Q")
+            entries.frombytes(os.pread(pagemap.fileno(), (end - start) * 8, start * 8))
+            wanted = _PRESENT | _EXCLUSIVE
+            found.extend(start + n for n, entry in enumerate(entries) if entry & wanted == wanted)
+    return found[:_MOST_PAGES].tobytes()
+
+
+def _ranges(pages):
+    """Return ascending page numbers as (first, count)."""
+    out = []
+    for page in pages:
+        if out and page == out[-1][0] + out[-1][1]:
+            out[-1][1] += 1
+        else:
+            out.append([page, 1])
+    return out
