@@ -52,6 +52,10 @@ func (s *Scheduler) onTime(b *batch) error {
 	}
 	if since := b.now.Sub(s.lastFull); since >= s.cfg.Interval || since < 0 { // less than none: the clock was set back
 		s.lastFull = b.now
+		if st.dagsStale {
+			s.rereadDAGs(b)
+		}
+		s.pushes.keep(st.attempts)
 		if st.pendingAt.After(b.now.Add(s.cfg.StartedDelay)) {
 			st.pendingAt = b.now
 		}

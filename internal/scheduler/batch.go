@@ -263,6 +263,7 @@ func (x xcomWrite) write(tx *store.Tx) error {
 // finish does what only may be done once everything is durable.
 func (b *batch) finish() {
 	st := b.s.st
+	clear(st.ending)
 	for _, f := range b.after {
 		f()
 	}

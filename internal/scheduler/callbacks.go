@@ -60,7 +60,7 @@ func (s *Scheduler) adoptCallback(st *state, o *owedCallback) {
 	id := s.callbackAttempt(o.ID, o.Tries)
 	a := &openAttempt{callback: o.ID, row: run.Attempt{Key: callbackKey(o.Callback), ID: id, Executor: s.cfg.Limits.DefaultExecutor, TryNumber: o.Tries}}
 	if s.st != nil {
-		old := s.st.attempts[id]
+		old := s.formerAttempt(id)
 		if old == nil {
 			return // this process knows better: the try has ended
 		}

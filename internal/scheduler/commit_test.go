@@ -8,11 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"ostro.dev/ostro/internal/core/dag"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/executor"
 	"ostro.dev/ostro/internal/executor/scripted"
 	"ostro.dev/ostro/internal/scheduler"
 	"ostro.dev/ostro/internal/store"
+	"ostro.dev/ostro/protocol"
 )
 
 // silent is a database that takes a commit and does not answer it while it is held.
@@ -87,4 +89,124 @@ func TestWhileACommitIsNotAnsweredQuestionsAreAndChangesAreRefused(t *testing.T)
 	if r = w.ended(r); r.State != run.RunSuccess || w.s.Problem() != "" {
 		t.Errorf("the run ended %s, the problem is said to be %q", r.State, w.s.Problem())
 	}
+}
+
+// refusing is a store that does things wrong when it is told to.
+type refusing struct {
+	*store.DB
+	mu     sync.Mutex
+	commit func() error // asked before every commit
+	dags   error        // of listing DAGs
+}
+
+func (r *refusing) Update(ctx context.Context, actor string, now time.Time, f func(*store.Tx) error) error {
+	r.mu.Lock()
+	commit := r.commit
+	r.mu.Unlock()
+	if commit != nil {
+		if err := commit(); err != nil {
+			return err
+		}
+	}
+	return r.DB.Update(ctx, actor, now, f)
+}
+
+func (r *refusing) DAGs(ctx context.Context, f store.DAGFilter) ([]store.DAGInfo, int, error) {
+	r.mu.Lock()
+	err := r.dags
+	r.mu.Unlock()
+	if err != nil {
+		return nil, 0, err
+	}
+	return r.DB.DAGs(ctx, f)
+}
+
+func (r *refusing) set(commit func() error, dags error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.commit, r.dags = commit, dags
+}
+
+// refuse makes a world whose store does things wrong when it is told to.
+func refuse(t *testing.T, script scripted.Script, dags ...*dag.DAG) (*world, *refusing) {
+	t.Helper()
+	w := newWorld(t, script, dags...)
+	w.crash()
+	r := &refusing{DB: w.db}
+	w.through = func(*store.DB) scheduler.Store { return r }
+	w.start()
+	return w, r
+}
+
+func TestTheEndOfACallbackWhoseCommitFailsIsCommittedLater(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	ran := 0
+	d := chain("owing", 1)
+	d.HasOnFailureCallback = true
+	var db *refusing
+	var w *world
+	w, db = refuse(t, func(a executor.Attempt) scripted.Behaviour {
+		if a.Startup.Kind != protocol.KindCallback {
+			return scripted.Behaviour{Exit: 1, Final: true}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if ran++; ran == 1 {
+			once := true // the commit that holds the callback's end fails
+			db.set(func() error {
+				mu.Lock()
+				defer mu.Unlock()
+				if once {
+					once = false
+					return store.ErrConflict
+				}
+				return nil
+			}, nil)
+		}
+		return scripted.Behaviour{}
+	}, d)
+	r := w.ended(w.trigger("owing"))
+	w.wait("the callback to be done", func() bool {
+		owed, err := w.db.OwedCallbacks(t.Context())
+		return err == nil && len(owed) == 0
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	if r.State != run.RunFailed || ran != 1 {
+		t.Errorf("the run ended %s, and its callback ran %d times", r.State, ran)
+	}
+}
+
+func TestDAGsThatCannotBeReadWhenTheyArePublishedAreReadLater(t *testing.T) {
+	t.Parallel()
+	w, db := refuse(t, func(executor.Attempt) scripted.Behaviour { return scripted.Behaviour{} }, chain("old", 1))
+	db.set(nil, errors.New("the disk gave an error"))
+	w.publish(chain("new", 1))
+	if _, err := w.s.Trigger(t.Context(), "u", scheduler.TriggerRequest{DAGID: "new"}); !errors.Is(err, scheduler.ErrNotFound) {
+		t.Errorf("a DAG that could not be read: %v", err)
+	}
+	db.set(nil, nil)
+	w.wait("the DAG to be known", func() bool {
+		_, err := w.s.Trigger(t.Context(), "u", scheduler.TriggerRequest{DAGID: "new", RunID: "r"})
+		return err == nil
+	})
+}
+
+func TestAStopDoesNotWaitForADatabaseThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	w, db := refuse(t, func(executor.Attempt) scripted.Behaviour { return scripted.Behaviour{} }, chain("stop", 1))
+	tried := make(chan struct{}, 100)
+	db.set(func() error {
+		tried <- struct{}{}
+		return store.ErrUnavailable
+	}, nil)
+	go func() { _, _ = w.s.Trigger(t.Context(), "u", scheduler.TriggerRequest{DAGID: "stop"}) }()
+	<-tried
+	held := make(chan error, 1)
+	go func() { held <- w.s.Hold(t.Context()) }()
+	if err := <-held; err != nil {
+		t.Error(err)
+	}
+	db.set(nil, nil)
 }

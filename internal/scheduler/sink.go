@@ -114,7 +114,7 @@ func (s *Scheduler) foldFinished(b *batch, r executor.Result) error {
 		r = cannotWait(r, "the task asked a person something without options")
 	}
 	s.ended(b, a, r)
-	delete(st.attempts, r.AttemptID)
+	st.close(a)
 	b.after = append(b.after, func() { s.acknowledge(a.row.Executor, r.AttemptID) })
 	return nil
 }
@@ -184,7 +184,7 @@ func (s *Scheduler) lose(b *batch, a *openAttempt, reason string) {
 		r.StartedAt = &e.At
 	}
 	s.ended(b, a, r)
-	delete(s.st.attempts, a.row.ID)
+	s.st.close(a)
 }
 
 func endOfAttempt(a run.Attempt, r executor.Result, now time.Time) run.Attempt {
@@ -290,6 +290,17 @@ func (p *pushLog) add(attemptID, key string, n int) {
 		p.m[attemptID] = map[string]int{}
 	}
 	p.m[attemptID][key] = n
+}
+
+// keep drops what attempts have pushed that are not open: a push may be told just after the end.
+func (p *pushLog) keep(open map[string]*openAttempt) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id := range p.m {
+		if open[id] == nil {
+			delete(p.m, id)
+		}
+	}
 }
 
 func (p *pushLog) take(attemptID string) map[string]int {

@@ -20,8 +20,12 @@ type state struct {
 	runs     map[plan.RunKey]*liveRun
 	stranded map[plan.RunKey]bool // live runs whose DAG version is gone: nothing can be decided about them
 	dags     map[string]*dagState
-	indexes  map[versionKey]*indexed
-	attempts map[string]*openAttempt
+	// dagsStale: DAGs have changed and could not be read.
+	dagsStale bool
+	indexes   map[versionKey]*indexed
+	attempts  map[string]*openAttempt
+	// ending are those whose end is folded and not committed yet: when the commit fails they are open again.
+	ending map[string]*openAttempt
 	// callbacks owed, by id. running ones have an attempt in attempts.
 	callbacks map[int64]*owedCallback
 	pools     map[string]plan.Pool
@@ -98,10 +102,27 @@ type indexed struct {
 	info store.DAGVersionInfo
 }
 
+// formerAttempt is an attempt of the state that is being replaced, as far as is committed; nil when there was none.
+func (s *Scheduler) formerAttempt(id string) *openAttempt {
+	if s.st == nil {
+		return nil
+	}
+	if a := s.st.ending[id]; a != nil {
+		return a
+	}
+	return s.st.attempts[id]
+}
+
+// close takes an attempt out whose end the batch commits.
+func (st *state) close(a *openAttempt) {
+	delete(st.attempts, a.row.ID)
+	st.ending[a.row.ID] = a
+}
+
 func newState() *state {
 	return &state{
 		runs: map[plan.RunKey]*liveRun{}, dags: map[string]*dagState{}, indexes: map[versionKey]*indexed{},
-		attempts: map[string]*openAttempt{}, callbacks: map[int64]*owedCallback{}, pools: map[string]plan.Pool{},
+		attempts: map[string]*openAttempt{}, ending: map[string]*openAttempt{}, callbacks: map[int64]*owedCallback{}, pools: map[string]plan.Pool{},
 		running: map[plan.RunGroup]int{}, queued: map[plan.RunKey]*liveRun{}, active: map[string]int{},
 		pastDirty: map[plan.RunKey]bool{}, pending: map[string]executor.Started{}, stranded: map[plan.RunKey]bool{}, runsDirty: true, fresh: true, waits: newWaits(), groups: map[groupKey]*triggerGroup{},
 	}
@@ -109,10 +130,13 @@ func newState() *state {
 
 // rebuild reads everything live from the store. It tries until it succeeds or ctx ends.
 func (s *Scheduler) rebuild(ctx context.Context) error {
-	wait := 50 * time.Millisecond
+	wait := leastRebuild
 	for {
 		st, err := s.load(ctx)
 		if err == nil {
+			if wait > leastRebuild { // it had failed before
+				s.problem.Store(nil)
+			}
 			former := s.st
 			s.st = st
 			s.watcher.reset()
@@ -125,14 +149,31 @@ func (s *Scheduler) rebuild(ctx context.Context) error {
 			return ctx.Err()
 		}
 		s.log.Error("the scheduling state cannot be read; trying again", "error", err, "in", wait.String())
-		t := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			t.Stop()
+		text := "the scheduling state cannot be read: " + err.Error()
+		s.problem.Store(&text)
+		if !s.waitRebuilding(ctx, wait, err) {
 			return ctx.Err()
-		case <-t.C:
 		}
 		wait = min(2*wait, 5*time.Second)
+	}
+}
+
+// leastRebuild is how long a rebuild waits before it tries for the second time.
+const leastRebuild = 50 * time.Millisecond
+
+// waitRebuilding waits before the next try; false when ctx ended. Questions are answered from what was known before, if
+// anything was, and changes refused.
+func (s *Scheduler) waitRebuilding(ctx context.Context, d time.Duration, why error) bool {
+	if s.st != nil {
+		return s.waitAnswering(ctx, d, true, errors.Join(store.ErrUnavailable, why))
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
 	}
 }
 

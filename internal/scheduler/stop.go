@@ -10,9 +10,10 @@ import (
 	"ostro.dev/ostro/internal/executor"
 )
 
-// Hold makes the scheduler start nothing new, for a clean stop: what runs may end and is recorded.
+// Hold makes the scheduler start nothing new, for a clean stop: what runs may end and is recorded. It returns when everything
+// that was reported before is folded, but does not wait for a database that cannot be written.
 func (s *Scheduler) Hold(ctx context.Context) error {
-	return s.call(ctx, message{actor: actorScheduler, fold: func(*batch) error {
+	return s.call(ctx, message{actor: actorScheduler, read: true, fold: func(*batch) error {
 		s.held = true
 		return nil
 	}})

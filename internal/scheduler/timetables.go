@@ -92,27 +92,27 @@ func (s *Scheduler) newDAGState(i store.DAGInfo) *dagState {
 
 // DAGsChanged says that DAGs were published or removed.
 func (s *Scheduler) DAGsChanged() {
-	s.box.put(message{actor: actorScheduler, alone: true, fold: func(b *batch) error {
-		st := s.st
-		if err := s.loadDAGs(b.ctx, st); err != nil {
-			return err
+	s.box.put(message{actor: actorScheduler, alone: true, fold: func(b *batch) error { s.rereadDAGs(b); return nil }})
+}
+
+// rereadDAGs takes in what was published. What cannot be read now is read with the next look at everything.
+func (s *Scheduler) rereadDAGs(b *batch) {
+	st := s.st
+	err := s.loadDAGs(b.ctx, st)
+	if st.dagsStale = err != nil; err != nil {
+		s.log.Error("changed DAGs cannot be read; they are tried again", "error", err, "in", s.cfg.Interval.String())
+		return
+	}
+	used := map[versionKey]bool{}
+	for _, lr := range st.runs {
+		used[versionKey{lr.key.DAGID, lr.info.Number}] = true
+	}
+	for k := range st.indexes {
+		if d := st.dags[k.dagID]; !used[k] && (d == nil || d.info.Version != k.number) {
+			delete(st.indexes, k)
 		}
-		used := map[versionKey]bool{}
-		for _, lr := range st.runs {
-			used[versionKey{lr.key.DAGID, lr.info.Number}] = true
-		}
-		for k := range st.indexes {
-			if d := st.dags[k.dagID]; !used[k] && (d == nil || d.info.Version != k.number) {
-				delete(st.indexes, k)
-			}
-		}
-		st.runsDirty = true
-		return nil
-	}, reply: func(err error) {
-		if err != nil && !errors.Is(err, ErrStopped) {
-			s.log.Error("changed DAGs could not be read", "error", err)
-		}
-	}})
+	}
+	st.runsDirty = true
 }
 
 // createScheduled creates the runs that timetables ask for now and records what comes next. It says whether it created any.

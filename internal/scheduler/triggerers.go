@@ -162,7 +162,6 @@ func (s *Scheduler) loadTriggerers(ctx context.Context, st *state) error {
 		a := &openAttempt{group: g, row: run.Attempt{
 			Key: run.Key{MapIndex: -1}, ID: t.AttemptID, State: run.Queued, Executor: t.Executor, Instance: t.Instance, QueuedAt: t.StartedAt,
 		}}
-		// One that is not known had ended, in a batch that was not committed: its end is folded again.
 		if old := s.formerAttempt(t.AttemptID); old != nil && old.group != nil {
 			a.token, a.order, a.seen = old.token, old.order, old.seen
 			g.failures, g.notBefore, g.problem, g.stopping = old.group.failures, old.group.notBefore, old.group.problem, old.group.stopping
@@ -172,14 +171,6 @@ func (s *Scheduler) loadTriggerers(ctx context.Context, st *state) error {
 		s.callbackRows.Store(t.AttemptID, a.row)
 	}
 	return nil
-}
-
-// formerAttempt is an attempt of the state that is being replaced; nil when there was none.
-func (s *Scheduler) formerAttempt(id string) *openAttempt {
-	if s.st == nil {
-		return nil
-	}
-	return s.st.attempts[id]
 }
 
 // startTriggerers starts processes for triggers that have none.
