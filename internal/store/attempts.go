@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"ostro.dev/ostro/internal/core/run"
@@ -130,6 +131,21 @@ func (tx *Tx) emitAttempt(a run.Attempt, e Event) error {
 func (tx *Tx) storedAttempt(id string) (k run.Key, runKey int64, state run.TaskState, err error) {
 	err = tx.s.get(getAttemptState, []any{id}, &state, &k.DAGID, &k.RunID, &k.TaskID, &k.MapIndex, &runKey)
 	return k, runKey, state, err
+}
+
+// StillOpen returns ErrConflict when an attempt has ended: its successor may have begun. An attempt without a row, as of a
+// callback, counts as open.
+func (tx *Tx) StillOpen(attemptID string) error {
+	_, _, state, err := tx.storedAttempt(attemptID)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look at attempt %s: %w", attemptID, err)
+	case state != run.Queued && state != run.Running:
+		return fmt.Errorf("attempt %s has ended (%s): %w", attemptID, state, ErrConflict)
+	}
+	return nil
 }
 
 // OpenAttempts returns attempts in state queued or running, oldest first.

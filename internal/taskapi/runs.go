@@ -23,11 +23,12 @@ func (c *call) triggerDagRun() (any, error) {
 		Reset: c.req.ResetDagRun, Key: c.req.RequestID,
 	}
 	if r.RunID == "" && c.req.RequestID != "" {
-		at := time.Now()
-		if r.LogicalDate != nil {
+		at := c.attempt.QueuedAt // the same each time the attempt asks
+		switch {
+		case r.LogicalDate != nil:
 			at = *r.LogicalDate
-		} else if t, err := c.attemptTime(); err == nil {
-			at = t
+		case at.IsZero(): // a callback's
+			at = time.Now()
 		}
 		sum := sha256.Sum256([]byte(c.req.RequestID))
 		r.RunID = timetable.RunID(string(run.TypeManual), at) + "_" + hex.EncodeToString(sum[:4])
@@ -40,14 +41,6 @@ func (c *call) triggerDagRun() (any, error) {
 		Type  string `json:"type"`
 		RunID string `json:"run_id"`
 	}{"TriggerDagRunResult", created.RunID}, err
-}
-
-// attemptTime is a moment that is the same each time the attempt asks.
-func (c *call) attemptTime() (time.Time, error) {
-	if c.attempt.QueuedAt.IsZero() {
-		return time.Time{}, errors.New("no time")
-	}
-	return c.attempt.QueuedAt, nil
 }
 
 func (c *call) getDagRunState() (any, error) {

@@ -145,8 +145,11 @@ func (s *Service) authorize(ctx context.Context, attemptID, token string) (run.A
 	if a, ok := s.sched.CallbackAttempt(attemptID, token); ok {
 		return a, nil
 	}
-	return a, fault(protocol.CodePermission, "the attempt has ended, or the token is not its own")
+	return a, errNotItsToken
 }
+
+// errNotItsToken refuses who may ask nothing, or nothing any more.
+var errNotItsToken = fault(protocol.CodePermission, "the attempt has ended, or the token is not its own")
 
 // refusal turns an error into one a task may see: its own words for what is its own business, none of the server's.
 func (s *Service) refusal(err error) error {
@@ -171,11 +174,19 @@ func fault(code, format string, args ...any) *protocol.Error {
 	return &protocol.Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// update writes in the attempt's name. While the database cannot be written it waits: the task asked once and would fail.
+// update writes in the attempt's name. While the database cannot be written it waits: the task asked once and would fail. The
+// attempt may end meanwhile; then it writes nothing any more, since its successor may have begun.
 func (c *call) update(f func(*store.Tx) error) error {
 	wait := 50 * time.Millisecond
 	for {
-		err := c.store.Update(c.ctx, c.actor(), time.Now(), f)
+		err := c.store.Update(c.ctx, c.actor(), time.Now(), func(tx *store.Tx) error {
+			if err := tx.StillOpen(c.attempt.ID); errors.Is(err, store.ErrConflict) {
+				return errNotItsToken
+			} else if err != nil {
+				return err
+			}
+			return f(tx)
+		})
 		if !errors.Is(err, store.ErrUnavailable) {
 			return err
 		}

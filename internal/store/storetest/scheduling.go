@@ -142,12 +142,15 @@ func testAttempts(f *fixture) {
 	f.must(err)
 	f.same("attempt by token", a, byToken)
 
+	f.update(func(tx *store.Tx) error { return tx.StillOpen("at-1") })
+	f.update(func(tx *store.Tx) error { return tx.StillOpen("of a callback") })
 	end := run.Attempt{ID: "at-1", TryNumber: 1, State: run.Failed, EndedAt: ptr(f.now), ExitCode: ptr(3), Signal: "KILL",
 		Reason: "out of memory", Infra: true, Notices: []string{"no GPU here"}, MaxRSS: 9, CPUTime: 7 * time.Millisecond,
 		Rendered: json.RawMessage(`{"x":"y"}`)}
 	f.update(func(tx *store.Tx) error { return tx.EndAttempt(end) })
 	f.wantErr(store.ErrConflict, func(tx *store.Tx) error { return tx.EndAttempt(end) })
 	f.wantErr(store.ErrConflict, func(tx *store.Tx) error { return tx.StartAttempt(a) })
+	f.wantErr(store.ErrConflict, func(tx *store.Tx) error { return tx.StillOpen("at-1") })
 	f.wantErr(store.ErrNotFound, func(tx *store.Tx) error { return tx.EndAttempt(run.Attempt{ID: "?", State: run.Failed}) })
 	f.wantErr(store.ErrNotFound, func(tx *store.Tx) error { return tx.StartAttempt(run.Attempt{ID: "?"}) })
 	_, err = f.db.AttemptByToken(f.ctx, []byte("token of at-1"))
