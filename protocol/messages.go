@@ -233,6 +233,9 @@ type LogRecord struct {
 	Event  string    `json:"event"`
 	// Error is a formatted traceback.
 	Error string `json:"error,omitempty"`
+	// After is how many bytes the task's own process had written to stdout and stderr by then: the record belongs behind
+	// them in the log. Empty: unknown.
+	After []int64 `json:"after,omitempty"`
 }
 
 // ImportedModules names the large modules the task imported that its host did not have, in the order of their import

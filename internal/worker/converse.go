@@ -98,15 +98,16 @@ func (a *attempt) message(ctx context.Context, conn *protocol.Conn, f protocol.F
 }
 
 func (a *attempt) logRecord(m *protocol.LogRecord) {
+	now := time.Now()
 	at := m.Time
-	if at.IsZero() {
-		at = time.Now()
+	if at.IsZero() || at.After(now) { // a task may have set its own clock
+		at = now
 	}
 	text := m.Event
 	if m.Error != "" {
 		text = strings.TrimRight(text+"\n"+m.Error, "\n")
 	}
-	a.log.Line(at, streamLog, m.Level, text, m.Logger)
+	a.log.Add(entry{at: at, stream: streamLog, level: m.Level, text: text, name: m.Logger, after: m.After, since: now})
 }
 
 // forward passes a request on to the server and the answer back. While no server is there it waits.

@@ -34,7 +34,8 @@ const (
 	streamSystem = "system"
 )
 
-// A logFile writes the log of one attempt: JSON lines {"t","s","l","m","n"}. It may be used from any goroutine. When the
+// A logFile writes the log of one attempt: JSON lines {"t","s","l","m","n"}, whose times never go backwards. It may be used
+// from any goroutine. When the
 // disk is full it waits, and so do the processes that write; nothing is dropped until the worker itself ends. The worker's
 // own lines never wait: a task must be ended on a full disk, too.
 type logFile struct {
@@ -51,6 +52,7 @@ type logFile struct {
 	f       *os.File // nil until there is something to write, and while the disk has no room for it
 	failed  bool     // broken was called; what comes is lost
 	buf     []byte
+	order   order // of what is in buf, and of what waits to get there
 	written int64
 	capped  bool
 	timer   *time.Timer
@@ -119,51 +121,105 @@ func mendTail(f *os.File) error {
 	return err
 }
 
-// Line adds one line.
-func (l *logFile) Line(at time.Time, stream, level, text, name string) {
+// Add adds one line.
+func (l *logFile) Add(e entry) {
 	if l == nil {
 		return
 	}
-	text = l.mask(text)
+	e.text = l.mask(e.text)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return
 	}
+	switch {
+	case e.stream == streamSystem:
+		l.release(func(entry) bool { return true })
+	case e.stream == streamLog:
+		if l.order.early(e) {
+			l.order.waiting = append(l.order.waiting, e)
+			l.arm()
+			return
+		}
+	default:
+		l.release(e.follows)
+	}
+	l.store(e)
+}
+
+// store puts a line into the buffer, with the lock held.
+func (l *logFile) store(e entry) {
 	if l.failed {
 		l.lost++
 		return
 	}
 	if l.limit > 0 && l.written+int64(len(l.buf)) > l.limit {
-		if !l.capped {
-			l.capped = true
-			l.buf = appendLine(l.buf, at, streamSystem, "warning",
-				fmt.Sprintf("the log reached its limit of %d bytes; what follows is not kept", l.limit), "")
+		if l.capped {
+			return
 		}
-	} else {
-		l.buf = appendLine(l.buf, at, stream, level, text, name)
+		l.capped = true
+		e = entry{at: e.at, stream: streamSystem, level: "warning",
+			text: fmt.Sprintf("the log reached its limit of %d bytes; what follows is not kept", l.limit)}
 	}
-	if len(l.buf) >= logBuffer && stream != streamSystem {
+	l.buf = l.order.put(l.buf, e, l.busy)
+	if len(l.buf) >= logBuffer && e.stream != streamSystem {
 		l.flush()
 		return
 	}
-	if !l.armed && !l.busy {
-		l.armed = true
-		delay := logDelay
-		if l.f == nil {
-			delay = 0 // making the file takes a moment, in which the task goes on
-		}
-		if l.timer == nil {
-			l.timer = time.AfterFunc(delay, l.Flush)
-		} else {
-			l.timer.Reset(delay)
-		}
+	if !l.busy {
+		l.arm()
 	}
+}
+
+// release stores the records that wait and that pass, in their order.
+func (l *logFile) release(passes func(entry) bool) {
+	for len(l.order.waiting) > 0 && passes(l.order.waiting[0]) {
+		e := l.order.waiting[0]
+		l.order.waiting = l.order.waiting[1:]
+		l.store(e)
+	}
+}
+
+// Reached notes how much of a stream has been read and stored.
+func (l *logFile) Reached(stream string, bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.order.read[streamIndex(stream)] = bytes
+	if !l.closed {
+		l.release(l.order.arrived)
+	}
+}
+
+// arm has what waits written in a moment. The first time the file is made at once: that takes a while, in which the task
+// goes on.
+func (l *logFile) arm() {
+	if l.armed {
+		return
+	}
+	l.armed = true
+	if l.timer == nil {
+		l.timer = time.AfterFunc(0, l.begin)
+	} else {
+		l.timer.Reset(logDelay)
+	}
+}
+
+// begin makes the file. An error is met again when there is something to write.
+func (l *logFile) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	if l.f == nil && !l.busy {
+		_ = l.open()
+	}
+	l.timer = time.AfterFunc(logDelay, l.Flush)
 }
 
 // System adds a line of the worker's own.
 func (l *logFile) System(level, format string, args ...any) {
-	l.Line(time.Now(), streamSystem, level, fmt.Sprintf(format, args...), "")
+	l.Add(entry{at: time.Now(), stream: streamSystem, level: level, text: fmt.Sprintf(format, args...)})
 }
 
 // Flush writes what waits.
@@ -174,8 +230,14 @@ func (l *logFile) Flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.armed = false
-	if !l.closed && !l.busy {
-		l.flush()
+	if l.closed || l.busy {
+		return
+	}
+	now := time.Now()
+	l.release(func(e entry) bool { return now.Sub(e.since) >= logDelay })
+	l.flush()
+	if len(l.order.waiting) > 0 {
+		l.arm()
 	}
 }
 
@@ -186,9 +248,13 @@ func (l *logFile) flush() {
 		l.idle.Wait()
 	}
 	l.busy = true
+	l.order.settle()
 	defer func() {
 		l.busy = false
 		l.idle.Broadcast()
+		if len(l.order.waiting) > 0 {
+			l.arm()
+		}
 	}()
 	wait := 50 * time.Millisecond
 	for told := false; len(l.buf) > 0; {
@@ -271,6 +337,7 @@ func (l *logFile) Close() {
 	if l.closed {
 		return
 	}
+	l.release(func(entry) bool { return true })
 	l.flush()
 	l.closed = true
 	if l.timer != nil {
@@ -292,6 +359,7 @@ func (l *logFile) Copy(r io.Reader, stream string) (n int64) {
 		got, err := r.Read(buf)
 		n += int64(got)
 		c.write(buf[:got])
+		c.log.Reached(stream, n)
 		if got == len(buf) && len(buf) < 256<<10 {
 			buf = make([]byte, 4*len(buf)) // a busy stream earns larger reads
 		}
@@ -306,12 +374,14 @@ func (l *logFile) Copy(r io.Reader, stream string) (n int64) {
 type lineCutter struct {
 	log    *logFile
 	stream string
+	from   int64  // where in the stream the next line begins
 	rest   []byte // the beginning of a line whose end has not come
 	seam   bool   // rest goes on a line that was cut
 }
 
-func (c *lineCutter) write(p []byte) {
-	now := time.Now()
+func (c *lineCutter) write(p []byte) { c.writeAt(time.Now(), p) }
+
+func (c *lineCutter) writeAt(now time.Time, p []byte) {
 	for len(p) > 0 {
 		i := bytes.IndexByte(p, '\n')
 		if i < 0 {
@@ -365,6 +435,11 @@ func (c *lineCutter) seamAt(want int) int {
 }
 
 func (c *lineCutter) emit(now time.Time, line []byte, more bool) {
+	from := c.from
+	c.from += int64(len(line))
+	if !more {
+		c.from++ // the newline
+	}
 	if n := len(line); !more && n > 0 && line[n-1] == '\r' {
 		line = line[:n-1]
 	}
@@ -375,7 +450,7 @@ func (c *lineCutter) emit(now time.Time, line []byte, more bool) {
 	if more {
 		text += "…"
 	}
-	c.log.Line(now, c.stream, "info", text, "") // much that is no error goes to stderr: progress bars, warnings, logs
+	c.log.Add(entry{at: now, stream: c.stream, level: "info", text: text, from: from}) // much that is no error goes to stderr: progress bars, warnings, logs
 }
 
 // end adds a last line without a newline.

@@ -25,7 +25,7 @@ import traceback
 import weakref
 
 from ostro import comms as wire
-from ostro import forkedtask, forksafe, forkstate, kernel, preload, proctree, task
+from ostro import forkedtask, forksafe, forkstate, kernel, outputs, preload, proctree, task
 
 _PARENT_DIED = signal.SIGRTMIN
 _OURS = tuple(map(int, (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, _PARENT_DIED)))
@@ -557,7 +557,7 @@ def main():
     os.close(given)
     task.null_stdin()
     task.default_interrupt()
-    task.prepare_streams()
+    outputs.prepare()
     kernel.become_subreaper()
     if sys.stderr is not None:
         faulthandler.enable()

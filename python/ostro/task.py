@@ -21,7 +21,7 @@ import time
 import traceback
 
 from ostro import comms as wire
-from ostro import kernel, preload, proctree, workingset
+from ostro import kernel, outputs, preload, proctree, workingset
 
 EXIT_LIMIT = 20.0
 """Seconds that threads and atexit hooks get after the task's function has returned."""
@@ -86,6 +86,7 @@ class Process:
     def attach(self, channel):
         """Become the task process on ``channel``: from here on SIGTERM runs on_kill and raises AirflowTaskTerminated."""
         self._pid = os.getpid()
+        outputs.reset()
         self.comms.attach(channel)
         kernel.signal(_SIGTERM, self._on_term)
         _keep_terms_from_getting_lost()
@@ -234,7 +235,8 @@ class Process:
         raise ostro.exceptions.AirflowTaskTerminated("the task was asked to end (SIGTERM)")
 
     def _log(self, level, event, error=""):
-        record = {"type": "LogRecord", "time": _now(), "level": level, "logger": "ostro.task", "event": event}
+        record = {"type": "LogRecord", "time": _now(), "level": level, "logger": "ostro.task", "event": event,
+                  "after": outputs.written()}
         if error:
             record["error"] = error
         try:
@@ -311,15 +313,6 @@ def null_stdin():
         os.close(fd)
 
 
-def prepare_streams():
-    """Make what is printed appear line by line, in UTF-8, and never fail for a character."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True, write_through=False)
-        except (AttributeError, ValueError):
-            pass
-
-
 def main():
     """Run one task in a fresh interpreter (isolation: spawn)."""
     parent = os.getppid()
@@ -332,7 +325,7 @@ def main():
         os._exit(wire.EXIT_GONE)
     process = Process(wire.Comms())
     process.attach(fd)
-    prepare_streams()
+    outputs.prepare()
     process.guard(lambda: _spawned(process))
 
 

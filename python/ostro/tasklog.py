@@ -4,6 +4,7 @@ import datetime
 import logging
 
 from .comms import FrameTooLarge
+from .outputs import written
 
 _LEVELS = ((logging.CRITICAL, "critical"), (logging.ERROR, "error"), (logging.WARNING, "warning"),
            (logging.INFO, "info"))
@@ -25,7 +26,9 @@ class CommsHandler(logging.Handler):
             return
         self._busy = True
         try:
-            self._send(message(record))
+            body = message(record)
+            body["after"] = written()
+            self._send(body)
         except Exception:
             self.handleError(record)
         finally:

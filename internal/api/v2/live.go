@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -143,7 +144,11 @@ func (s *stream) addTail(msg *wire.Live, ti run.TaskInstance) {
 	msg.Logs[wire.InstanceName(ti.TaskID, ti.MapIndex)] = tail
 }
 
-// tailLog is the last lines of an attempt's log.
+// failureEvent is how the record begins that a task's runtime logs of what ended the attempt.
+const failureEvent = "Task failed with exception"
+
+// tailLog is the last lines of what ended an attempt: of the record that says so, whatever was printed after it, by a
+// callback for instance; without one, of the whole log.
 func tailLog(root string, k run.Key, try int) ([]string, error) {
 	file, err := openLog(root, k, try)
 	if err != nil || file == nil {
@@ -158,11 +163,14 @@ func tailLog(root string, k run.Key, try int) ([]string, error) {
 	if err := file.seek(from); err != nil {
 		return nil, fmt.Errorf("read the end of a log: %w", err)
 	}
-	var out []string
+	var out, failure []string
 	for first := true; ; first = false {
 		line, err := file.next(true)
-		if err != nil {
-			return out, nil // the end
+		if err != nil { // the end
+			if failure != nil {
+				return failure, nil
+			}
+			return out, nil
 		}
 		if first && from > 0 { // a piece of a line
 			continue
@@ -176,5 +184,8 @@ func tailLog(root string, k run.Key, try int) ([]string, error) {
 			}
 		}
 		out = out[max(len(out)-liveTail, 0):]
+		if line.Stream == "log" && line.Logger == "airflow.task" && strings.HasPrefix(line.Event, failureEvent) {
+			failure = slices.Clone(out)
+		}
 	}
 }

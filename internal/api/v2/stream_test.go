@@ -225,12 +225,14 @@ func TestALiveStreamGivesEverythingThenChangesThenTheEnd(t *testing.T) {
 	if err := os.MkdirAll(file[:strings.LastIndex(file, "/")], 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte(`{"t":"2024-01-31T02:00:01Z","s":"log","l":"error","m":"Traceback:\nValueError: no"}`+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte(
+		`{"t":"2024-01-31T02:00:01Z","s":"log","l":"error","m":"Task failed with exception\nTraceback:\nValueError: no","n":"airflow.task"}`+"\n"+
+			`{"t":"2024-01-31T02:00:02Z","s":"stdout","l":"info","m":"the callback prints"}`+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	b.endRun(row, ti, at, run.RunFailed)
 	last := read()
-	if last.Type != "end" || last.Run.State != "failed" || len(last.Tasks) != 1 || strings.Join(last.Logs["get"], "|") != "Traceback:|ValueError: no" {
+	if last.Type != "end" || last.Run.State != "failed" || len(last.Tasks) != 1 || strings.Join(last.Logs["get"], "|") != "Task failed with exception|Traceback:|ValueError: no" {
 		t.Errorf("last %+v", last)
 	}
 	if s.Scan() {
