@@ -132,10 +132,10 @@ func (l *logFile) Add(e entry) {
 	if l.closed {
 		return
 	}
-	switch {
-	case e.stream == streamSystem:
+	switch e.stream {
+	case streamSystem:
 		l.release(func(entry) bool { return true })
-	case e.stream == streamLog:
+	case streamLog:
 		if l.order.early(e) {
 			l.order.waiting = append(l.order.waiting, e)
 			l.arm()
