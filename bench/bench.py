@@ -3,7 +3,8 @@
 What is measured, per case: (last end - first queued - the sum of the function alone) / number of tasks, on the wall
 clock, from the task instances both report over the same REST API; the function's own time is what the tasks wrote down
 themselves. The systems take turns, so that a machine that drifts hits both, and the one whose turn it is not stands
-still (SIGSTOP): neither pays for what the other does when it is idle. Medians and the ratio are printed.
+still (SIGSTOP): neither pays for what the other does when it is idle. Between them, floor.py says what the machine
+itself takes for such tasks at that moment. Medians and the ratio are printed.
 """
 
 import argparse
@@ -47,6 +48,13 @@ def fdatasync_ms(folder, rounds=200):
     os.close(fd)
     path.unlink()
     return statistics.median(times) * 1000
+
+
+def floor_ms(python, folder, dag_id):
+    """What floor.py takes a task, with the interpreter that runs Ostro's tasks."""
+    program = pathlib.Path(__file__).with_name("floor.py")
+    done = subprocess.run([python, "-B", program, folder, dag_id], capture_output=True, text=True, check=True)
+    return float(done.stdout)
 
 
 def first_task(system, dag_id):
@@ -155,6 +163,9 @@ def main():
                                 system.run(dag_id)  # warm-up, not counted
                             else:
                                 measure(system, dag_id, tasks, ledger, results)
+                    if turn > 0:
+                        with alone(None, subjects):
+                            results.setdefault((dag_id, "floor"), []).append(floor_ms(args.python, folder, dag_id))
         finally:
             for system in subjects:
                 system.stop()
@@ -165,22 +176,25 @@ def main():
 
 def table(say, results, first, idle, names):
     say()
-    say(f"{'overhead a task, ms (median, min–max)':<66}" + "".join(f"{n:>24}" for n in names) + f"{'ratio':>10}{'commits':>9}")
+    say("floor: a bare Python process that forks a child a task, with a durable write before and after each; nothing else")
+    say()
+    heads = "".join(f"{name:>24}" for name in [*names, "floor"])
+    say(f"{'overhead a task, ms (median, min–max)':<66}{heads}{'ratio':>10}{'commits':>9}")
     for dag_id, label in LABELS.items():
         if (dag_id, names[0]) not in results:
             continue
         cells, medians = "", []
-        for name in names:
+        for name in [*names, "floor"]:
             values = results[dag_id, name]
             medians.append(statistics.median(values))
             cells += f"{medians[-1]:>10.2f} ({min(values):.2f}–{max(values):.2f})".rjust(24)
-        ratio = f"{medians[1] / medians[0]:.0f}×" if len(medians) > 1 else ""
+        ratio = f"{medians[1] / medians[0]:.0f}×" if len(names) > 1 else ""
         say(f"{label:<66}{cells}{ratio:>10}{statistics.median(results[dag_id, 'commits']):>9.2f}")
     measured = (("(g)  idle memory of all processes (PSS)", idle, "MB"), ("(g)  start to first task done", first, "s"))
     for label, values, unit in measured:
         cells = "".join(f"{values[n]:>21.2f} {unit:<2}" for n in names)
         ratio = f"{values[names[1]] / values[names[0]]:.0f}×" if len(names) > 1 else ""
-        say(f"{label:<66}{cells}{ratio:>10}")
+        say(f"{label:<66}{cells}{'':>24}{ratio:>10}")
 
 
 def commit():

@@ -40,14 +40,16 @@ with DAG("{dag_id}", schedule=None, start_date=datetime(2024, 1, 1), catchup=Fal
 HEAVY = "import boto3, mlflow, pandas, sklearn.ensemble"
 
 
-def write(folder, ledger, wanted=("fibo10", "fibo33", "fibo10_heavy")):
+CASES = {
+    "fibo10": dict(tasks=40, n=10, preload=""),
+    "fibo33": dict(tasks=10, n=33, preload=""),
+    "fibo10_heavy": dict(tasks=40, n=10, preload=HEAVY),
+}
+
+
+def write(folder, ledger, wanted=tuple(CASES)):
     """Write the wanted benchmark DAG files; returns {dag_id: number of tasks}."""
-    cases = {
-        "fibo10": dict(tasks=40, n=10, preload=""),
-        "fibo33": dict(tasks=10, n=33, preload=""),
-        "fibo10_heavy": dict(tasks=40, n=10, preload=HEAVY),
-    }
-    cases = {dag_id: cases[dag_id] for dag_id in wanted}
+    cases = {dag_id: CASES[dag_id] for dag_id in wanted}
     for dag_id, case in cases.items():
         (folder / (dag_id + ".py")).write_text(CHAIN.format(dag_id=dag_id, ledger=ledger, **case))
     return {dag_id: case["tasks"] for dag_id, case in cases.items()}

@@ -172,13 +172,13 @@ func (a *attempt) run() executor.Result {
 
 	// The startup message waits in the socket for the process to come; one too large for that is written as it is read.
 	// A process that never reads it has ended or will be seen to hang, so an error of the socket says nothing new.
-	var sending sync.WaitGroup
-	sending.Go(func() {
+	var beside sync.WaitGroup // what is done while the process comes up
+	beside.Go(func() {
 		if err := ch.conn.Notify(a.startup); errors.Is(err, protocol.ErrFrameTooLarge) {
 			a.kill(killOrder{reason: "what the task is started with cannot be sent to it: " + err.Error()})
 		}
 	})
-	defer sending.Wait()
+	defer beside.Wait()
 	defer ch.task.Close()
 
 	a.log = newLog(a.w.disk, filepath.Join(a.settings.LogRoot, path), a.mask.Mask, a.w.o.LogLimit, a.w.log)
@@ -186,6 +186,7 @@ func (a *attempt) run() executor.Result {
 		a.kill(killOrder{reason: "cannot write the log: " + err.Error(), infra: true})
 	}
 	defer a.log.Close()
+	beside.Go(a.log.Open)
 	p, bad := a.start(ch)
 	ch.closeTheirs()
 	if p == nil {

@@ -55,15 +55,6 @@ os._exit(5)`))
 	}
 }
 
-func TestATaskWithNothingToSayHasNoLogFile(t *testing.T) {
-	f := newFixture(t)
-	f.connect()
-	r := f.do(`t.succeed()`)
-	if _, err := os.Stat(f.logPath(r.AttemptID)); !os.IsNotExist(err) {
-		t.Errorf("stat of the log: %v", err)
-	}
-}
-
 func TestATaskWhoseLogCannotBeMadeIsEndedWithTheReason(t *testing.T) {
 	f := newFixture(t)
 	if err := os.WriteFile(filepath.Join(f.home, "file"), nil, 0o644); err != nil {

@@ -63,13 +63,31 @@ type logFile struct {
 	lost    int        // lines that the disk did not take in time
 }
 
-// newLog returns a log that makes its file with the first line: many a short task has nothing to say, and the file with its
-// folders would be a good part of what it costs.
+// newLog returns a log that makes its file when it is opened or, at the latest, with the first line.
 func newLog(ctx context.Context, path string, mask func(string) string, limit int64, logger *slog.Logger) *logFile {
 	l := &logFile{mask: mask, limit: limit, logger: logger, ctx: ctx, path: path, broken: func(error) {}}
 	l.idle = sync.NewCond(&l.mu)
 	l.put = l.write
 	return l
+}
+
+// Open makes the file. The task need not wait for it: it takes a good part of what a short one takes.
+func (l *logFile) Open() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.f != nil || l.busy || l.closed {
+		return
+	}
+	if err := l.open(); err != nil && !diskTrouble(err) {
+		l.fail(err)
+	}
+}
+
+// fail gives up a log whose file cannot be made.
+func (l *logFile) fail(err error) {
+	l.failed = true
+	l.lost, l.buf = l.lost+bytes.Count(l.buf, []byte{'\n'}), nil
+	l.broken(err)
 }
 
 // open creates the file with its directories, or goes on with one that exists; a line torn by a crash is ended first.
@@ -190,31 +208,17 @@ func (l *logFile) Reached(stream string, bytes int64) {
 	}
 }
 
-// arm has what waits written in a moment. The first time the file is made at once: that takes a while, in which the task
-// goes on.
+// arm has what waits written in a moment.
 func (l *logFile) arm() {
 	if l.armed {
 		return
 	}
 	l.armed = true
 	if l.timer == nil {
-		l.timer = time.AfterFunc(0, l.begin)
+		l.timer = time.AfterFunc(logDelay, l.Flush)
 	} else {
 		l.timer.Reset(logDelay)
 	}
-}
-
-// begin makes the file. An error is met again when there is something to write.
-func (l *logFile) begin() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return
-	}
-	if l.f == nil && !l.busy {
-		_ = l.open()
-	}
-	l.timer = time.AfterFunc(logDelay, l.Flush)
 }
 
 // System adds a line of the worker's own.
@@ -265,9 +269,7 @@ func (l *logFile) flush() {
 			continue
 		}
 		if l.f == nil && !diskTrouble(err) {
-			l.failed = true
-			l.lost, l.buf = l.lost+bytes.Count(l.buf, []byte{'\n'}), nil
-			l.broken(err)
+			l.fail(err)
 			return
 		}
 		if !told {
