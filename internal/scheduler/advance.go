@@ -64,7 +64,7 @@ func (s *Scheduler) onTime(b *batch) error {
 		s.tickAll(b)
 		for _, d := range st.dags {
 			if d.due.Equal(never) {
-				d.due = time.Time{}
+				st.look(d)
 			}
 		}
 		s.relaunch(b)

@@ -118,7 +118,8 @@ func (s *Scheduler) askTimetable(ctx context.Context, info store.DAGInfo) {
 		if d == nil || d.info.Version != info.Version || d.info.BundleVersion != info.BundleVersion {
 			return nil
 		}
-		d.asking.open, d.due = false, time.Time{}
+		d.asking.open = false
+		s.st.look(d)
 		if err != nil {
 			if d.asking.fault != err.Error() {
 				s.log.Error("a timetable cannot say when its DAG runs", "dag", g.ID, "timetable", customOf(g.Schedule), "error", err)

@@ -20,6 +20,10 @@ type state struct {
 	runs     map[plan.RunKey]*liveRun
 	stranded map[plan.RunKey]bool // live runs whose DAG version is gone: nothing can be decided about them
 	dags     map[string]*dagState
+	// dagsDue is when the first of them is due; dagsDirty: one has been made due since that was found out, dagsNow: one that may
+	// get a run. Most turns of the loop concern no timetable.
+	dagsDue            time.Time
+	dagsDirty, dagsNow bool
 	// dagsStale: DAGs have changed and could not be read.
 	dagsStale bool
 	indexes   map[versionKey]*indexed
@@ -457,7 +461,7 @@ func (st *state) recount(lr *liveRun) {
 	st.count(lr, 1)
 	st.runsDirty = true
 	if d := st.dags[lr.key.DAGID]; d != nil {
-		d.due = time.Time{} // a free place may let the next scheduled run be created
+		st.look(d) // a free place may let the next scheduled run be created
 	}
 	if len(st.assets.queued[lr.key.DAGID]) > 0 {
 		st.assets.dirty = true
@@ -467,7 +471,10 @@ func (st *state) recount(lr *liveRun) {
 func (st *state) count(lr *liveRun, n int) {
 	switch lr.counts {
 	case run.RunRunning:
-		st.running[group(lr.run.Row())] += n
+		g := group(lr.run.Row())
+		if st.running[g] += n; st.running[g] == 0 {
+			delete(st.running, g)
+		}
 	case run.RunQueued:
 		if n > 0 {
 			st.queued[lr.key] = lr
@@ -478,7 +485,9 @@ func (st *state) count(lr *liveRun, n int) {
 		return
 	}
 	if id := lr.run.Row().BackfillID; id == 0 {
-		st.active[lr.key.DAGID] += n
+		if st.active[lr.key.DAGID] += n; st.active[lr.key.DAGID] == 0 {
+			delete(st.active, lr.key.DAGID)
+		}
 	} else if x := st.backfills[id]; x != nil {
 		x.live += n
 	}
@@ -492,7 +501,7 @@ func (st *state) paused(dagID string) bool {
 func (st *state) setPaused(dagID string, paused bool) {
 	if d := st.dags[dagID]; d != nil {
 		d.info.Paused = paused
-		d.due = time.Time{}
+		st.look(d)
 	}
 	st.assets.dirty = true
 	st.queue.SetPaused(dagID, paused)
@@ -539,12 +548,10 @@ func (st *state) nextWake(now time.Time, interval time.Duration) time.Time {
 	earlier(st.waits.next())
 	earlier(st.runsWake)
 	earlier(st.pendingAt)
-	for _, d := range st.dags {
-		if d.due.IsZero() && d.automatic() {
-			return now
-		}
-		earlier(d.due)
+	if st.dagsNow {
+		return now
 	}
+	earlier(st.dagsDue)
 	return next
 }
 

@@ -75,6 +75,7 @@ func (s *Scheduler) loadDAGs(ctx context.Context, st *state) error {
 			d.keepAnswers(s.st.dags[i.DAG.ID])
 		}
 		st.dags[i.DAG.ID] = d
+		st.look(d)
 	}
 	return s.loadAssets(ctx, st)
 }
@@ -123,15 +124,35 @@ func (s *Scheduler) createScheduled(b *batch) bool {
 		for s.step(b, d) {
 			created = true
 		}
+		s.st.dueBy(d.due)
 	}
 	return created
 }
 
-// dagsInOrder lists the DAGs whose timetables are due.
+// look has a DAG's timetable looked at in the next turn.
+func (st *state) look(d *dagState) {
+	d.due, st.dagsDirty = time.Time{}, true
+	st.dagsNow = st.dagsNow || d.automatic()
+}
+
+// dueBy notes that a DAG is due at a time.
+func (st *state) dueBy(at time.Time) {
+	if at.Before(st.dagsDue) {
+		st.dagsDue = at
+	}
+}
+
+// dagsInOrder lists the DAGs whose timetables are due. The caller says, for each, when it is due again.
 func (st *state) dagsInOrder(now time.Time) []string {
+	if !st.dagsDirty && st.dagsDue.After(now) {
+		return nil
+	}
+	st.dagsDue, st.dagsDirty, st.dagsNow = never, false, false
 	var due []string
 	for id, d := range st.dags {
-		if !d.due.After(now) {
+		if d.due.After(now) {
+			st.dueBy(d.due)
+		} else {
 			due = append(due, id)
 		}
 	}
