@@ -52,7 +52,7 @@ func (h home) lock() (*os.File, error) {
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
 		by := "another process"
-		if pid := holder(f); pid > 0 {
+		if pid := lockedBy(f); pid > 0 {
 			by = fmt.Sprintf("process %d", pid)
 		}
 		return nil, fmt.Errorf("%w: %s serves %s; stop it, use another --home, or take its place with --replace", ErrHomeInUse, by, h)
@@ -77,15 +77,15 @@ func takeLock(f *os.File) error {
 		if !errors.Is(err, syscall.EWOULDBLOCK) || waited >= patience {
 			return err
 		}
-		if pid := holder(f); waited >= glance && (pid <= 0 || syscall.Kill(pid, 0) == nil) {
+		if pid := lockedBy(f); waited >= glance && (pid <= 0 || syscall.Kill(pid, 0) == nil) {
 			return err
 		}
 		time.Sleep(pause)
 	}
 }
 
-// holder is the process id that a lock file names; 0 when it names none.
-func holder(f *os.File) int {
+// lockedBy is the process id that a lock file names; 0 when it names none.
+func lockedBy(f *os.File) int {
 	b := make([]byte, 32)
 	n, _ := f.ReadAt(b, 0)
 	pid, err := strconv.Atoi(string(bytes.TrimSpace(b[:n])))

@@ -225,7 +225,7 @@ func (h home) server() (pid int, serves bool) {
 	}
 	defer f.Close()
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
-	return holder(f), errors.Is(err, syscall.EWOULDBLOCK)
+	return lockedBy(f), errors.Is(err, syscall.EWOULDBLOCK)
 }
 
 // noAnswer says what can be done about a server that does not do what it is asked.

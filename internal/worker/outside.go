@@ -73,7 +73,7 @@ const killLimit = 5 * time.Second
 // it left behind is killed as its successor would do it. It says which attempts were running; nil when there was no worker.
 // An error says what is left.
 func End(ctx context.Context, home string, grace time.Duration, logger *slog.Logger) (*workerapi.Stopped, error) {
-	id, err := holder(ctx, home)
+	id, err := incumbent(ctx, home)
 	if err != nil {
 		return nil, fmt.Errorf("end the worker: %w", err)
 	}
@@ -95,8 +95,8 @@ func End(ctx context.Context, home string, grace time.Duration, logger *slog.Log
 	return &done, clearAfter(home, logger)
 }
 
-// holder returns the process that holds the home's lock; the zero process when nobody does.
-func holder(ctx context.Context, home string) (daghost.ProcessID, error) {
+// incumbent returns the process that holds the home's lock; the zero process when nobody does.
+func incumbent(ctx context.Context, home string) (daghost.ProcessID, error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(killLimit); ; {
