@@ -18,6 +18,32 @@ type bulkKind struct {
 	drop           func(key string) error
 }
 
+// creating reads an entity and puts it there.
+func creating[T any](read func(*fields) (T, error), put func(T) error) func(*fields) error {
+	return func(f *fields) error {
+		given, err := read(f)
+		if err != nil {
+			return err
+		}
+		return put(given)
+	}
+}
+
+// updating reads an entity, merges it into the one there is, and puts the result there.
+func updating[T any](read func(*fields) (T, error), put func(T) error, merged func(given T, f *fields, m mask) (T, error)) func(*fields, mask) error {
+	return func(f *fields, m mask) error {
+		given, err := read(f)
+		if err != nil {
+			return err
+		}
+		whole, err := merged(given, f, m)
+		if err != nil {
+			return err
+		}
+		return put(whole)
+	}
+}
+
 var bulkActions = []string{"create", "update", "delete"}
 
 // bulk answers 200 whenever the body can be read; what became of each action stands inside.

@@ -258,30 +258,18 @@ func testConnection(*request) error {
 }
 
 func (a *API) bulkConnections(r *request) error {
+	put := func(c store.Connection) error { return a.putConnection(r, c) }
 	return a.bulk(r, bulkKind{
 		name: "connection", keyField: "connection_id",
 		exists: func(id string) (bool, error) { return found(a.Store.Connection(r.ctx(), id)) },
-		create: func(f *fields) error {
-			c, err := connectionBody(f)
-			if err != nil {
-				return err
-			}
-			return a.putConnection(r, c)
-		},
-		update: func(f *fields, m mask) error {
-			c, err := connectionBody(f)
-			if err != nil {
-				return err
-			}
+		create: creating(connectionBody, put),
+		update: updating(connectionBody, put, func(c store.Connection, f *fields, m mask) (store.Connection, error) {
 			old, err := a.connection(r, c.ID)
 			if err != nil {
-				return err
+				return old, err
 			}
-			if old, err = mergeConnection(old, c, f.given, m); err != nil {
-				return err
-			}
-			return a.putConnection(r, old)
-		},
+			return mergeConnection(old, c, f.given, m)
+		}),
 		drop: func(id string) error { return a.dropConnection(r, id) },
 	})
 }

@@ -197,30 +197,18 @@ func (a *API) dropVariable(r *request, key string) error {
 }
 
 func (a *API) bulkVariables(r *request) error {
+	put := func(v store.Variable) error { return a.putVariable(r, v) }
 	return a.bulk(r, bulkKind{
 		name: "variable", keyField: "key",
 		exists: func(key string) (bool, error) { return found(a.Store.Variable(r.ctx(), key)) },
-		create: func(f *fields) error {
-			v, err := variableBody(f)
-			if err != nil {
-				return err
-			}
-			return a.putVariable(r, v)
-		},
-		update: func(f *fields, m mask) error {
-			v, err := variableBody(f)
-			if err != nil {
-				return err
-			}
+		create: creating(variableBody, put),
+		update: updating(variableBody, put, func(v store.Variable, _ *fields, m mask) (store.Variable, error) {
 			old, err := a.variable(r, v.Key)
 			if err != nil {
-				return err
+				return old, err
 			}
-			if old, err = mergeVariable(old, v, m); err != nil {
-				return err
-			}
-			return a.putVariable(r, old)
-		},
+			return mergeVariable(old, v, m)
+		}),
 		drop: func(key string) error { return a.dropVariable(r, key) },
 	})
 }
