@@ -110,12 +110,7 @@ func (db *DB) completeAsset(ctx context.Context, a *Asset) error {
 	if err != nil {
 		return err
 	}
-	err = db.each(ctx, aliasesOfAsset, []any{a.ID}, func(row scanner) error {
-		l, err := scanAlias(row)
-		a.Aliases = append(a.Aliases, l)
-		return err
-	})
-	if err != nil {
+	if a.Aliases, err = all(ctx, db.database, aliasesOfAsset, []any{a.ID}, scanAlias); err != nil {
 		return err
 	}
 	return ignoreNotFound(db.get(ctx, lastEventOfAsset, []any{a.ID}, &a.LastEvent, timeIn{&a.LastEventAt}))
@@ -197,12 +192,7 @@ func (db *DB) AssetEvents(ctx context.Context, f AssetEventFilter) ([]AssetEvent
 
 // ConsumedAssetEvents lists the events a DAG run has consumed, oldest first.
 func (db *DB) ConsumedAssetEvents(ctx context.Context, dagID, runID string) ([]AssetEvent, error) {
-	var out []AssetEvent
-	err := db.each(ctx, eventsOfRun, []any{dagID, runID}, func(row scanner) error {
-		e, err := scanAssetEvent(row)
-		out = append(out, e)
-		return err
-	})
+	out, err := all(ctx, db.database, eventsOfRun, []any{dagID, runID}, scanAssetEvent)
 	if err == nil {
 		err = db.completeEvents(ctx, out)
 	}
@@ -222,21 +212,11 @@ func scanAssetEvent(row scanner) (AssetEvent, error) {
 func (db *DB) completeEvents(ctx context.Context, es []AssetEvent) error {
 	for i := range es {
 		e := &es[i]
-		err := db.each(ctx, aliasesOfEvent, []any{e.ID}, func(row scanner) error {
-			var name string
-			err := row.Scan(&name)
-			e.Aliases = append(e.Aliases, name)
-			return err
-		})
-		if err != nil {
+		var err error
+		if e.Aliases, err = all(ctx, db.database, aliasesOfEvent, []any{e.ID}, scanText); err != nil {
 			return err
 		}
-		err = db.each(ctx, runsOfEvent, []any{e.ID}, func(row scanner) error {
-			r, err := scanRun(row)
-			e.Runs = append(e.Runs, r)
-			return err
-		})
-		if err != nil {
+		if e.Runs, err = all(ctx, db.database, runsOfEvent, []any{e.ID}, scanRun); err != nil {
 			return err
 		}
 	}

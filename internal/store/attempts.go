@@ -164,12 +164,7 @@ func (db *DB) RunAttempts(ctx context.Context, dagID, runID string) ([]run.Attem
 }
 
 func (db *DB) attempts(ctx context.Context, what string, id statement, args ...any) ([]run.Attempt, error) {
-	var as []run.Attempt
-	err := db.each(ctx, id, args, func(row scanner) error {
-		a, err := scanAttempt(row)
-		as = append(as, a)
-		return err
-	})
+	as, err := all(ctx, db.database, id, args, scanAttempt)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}

@@ -104,12 +104,7 @@ func sameErrors(a, b []protocol.ImportError) bool {
 
 // ImportErrors lists all import errors by bundle and file.
 func (db *DB) ImportErrors(ctx context.Context) ([]ImportError, error) {
-	var es []ImportError
-	err := db.each(ctx, importErrors, nil, func(row scanner) error {
-		e, err := scanImportError(row)
-		es = append(es, e)
-		return err
-	})
+	es, err := all(ctx, db.database, importErrors, nil, scanImportError)
 	if err != nil {
 		return nil, fmt.Errorf("read import errors: %w", err)
 	}

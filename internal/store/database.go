@@ -93,6 +93,25 @@ func (d *database) each(ctx context.Context, id statement, args []any, scan func
 	return explain(drain(rows, scan))
 }
 
+// all reads all rows into a list.
+func all[T any](ctx context.Context, d *database, id statement, args []any, scan func(scanner) (T, error)) ([]T, error) {
+	var out []T
+	err := d.each(ctx, id, args, func(row scanner) error {
+		one, err := scan(row)
+		out = append(out, one)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func scanText(row scanner) (text string, err error) {
+	err = row.Scan(&text)
+	return text, err
+}
+
 // eachIn is each within a read transaction.
 func (d *database) eachIn(ctx context.Context, tx *sql.Tx, id statement, args []any, scan func(scanner) error) error {
 	st, err := d.read(ctx, id)

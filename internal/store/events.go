@@ -75,12 +75,7 @@ func (db *DB) Events(ctx context.Context, after int64, limit int) ([]Event, erro
 	if limit <= 0 {
 		limit = math.MaxInt32
 	}
-	var es []Event
-	err := db.each(ctx, eventsAfter, []any{after, limit}, func(row scanner) error {
-		e, err := scanEvent(row)
-		es = append(es, e)
-		return err
-	})
+	es, err := all(ctx, db.database, eventsAfter, []any{after, limit}, scanEvent)
 	if err != nil {
 		return nil, fmt.Errorf("read events after %d: %w", after, err)
 	}
