@@ -78,7 +78,7 @@ func End(ctx context.Context, home string, grace time.Duration, logger *slog.Log
 		return nil, fmt.Errorf("end the worker: %w", err)
 	}
 	if id.PID == 0 {
-		return nil, clearAfter(home, logger)
+		return nil, clearAfter(ctx, home, logger)
 	}
 	running := Running(home)
 	done := workerapi.Stopped{Type: "Stopped", Ended: running}
@@ -92,7 +92,7 @@ func End(ctx context.Context, home string, grace time.Duration, logger *slog.Log
 			return nil, fmt.Errorf("end the worker: process %d is still there %v after SIGKILL; it and its tasks %v are left", id.PID, killLimit, running)
 		}
 	}
-	return &done, clearAfter(home, logger)
+	return &done, clearAfter(context.WithoutCancel(ctx), home, logger)
 }
 
 // incumbent returns the process that holds the home's lock; the zero process when nobody does.
@@ -141,8 +141,8 @@ func gone(ctx context.Context, id daghost.ProcessID, limit time.Duration) bool {
 }
 
 // clearAfter ends what a worker that is gone has left behind; when another worker runs it is that one's business.
-func clearAfter(home string, logger *slog.Logger) error {
-	f, err := lock(lockPath(home))
+func clearAfter(ctx context.Context, home string, logger *slog.Logger) error {
+	f, err := lockOfGone(ctx, home)
 	if errors.Is(err, ErrRunning) || errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -156,6 +156,29 @@ func clearAfter(home string, logger *slog.Logger) error {
 		return fmt.Errorf("clear what the worker left: %w", err)
 	}
 	return nil
+}
+
+// lockOfGone takes the lock of a worker that is gone. The threads of a killed process may hold it for a moment longer than
+// the process can be seen.
+func lockOfGone(ctx context.Context, home string) (*os.File, error) {
+	ctx, cancel := context.WithTimeout(ctx, killLimit)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		f, err := lock(lockPath(home))
+		if !errors.Is(err, ErrRunning) {
+			return f, err
+		}
+		if _, another := Find(home); another {
+			return nil, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // ids returns the attempts whose processes are recorded.
