@@ -243,6 +243,8 @@ class _Source:
 
 def build(task, ti, run_fields, startup_context):
     """Return the context of one attempt."""
+    if not run_fields.get("logical_date") and task.dag is not None and task.dag.compat == "airflow2":
+        run_fields = dict(run_fields, logical_date=run_fields.get("run_after"))  # there every run has a date
     makers = _WITH_DATES if run_fields.get("logical_date") else _WITHOUT_DATES
     return Context(makers, _Source(task, ti, run_fields, startup_context))
 

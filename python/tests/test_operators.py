@@ -16,6 +16,7 @@ from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
 from airflow.sensors.filesystem import FileSensor
 from airflow.sensors.python import PythonSensor
 from airflow.utils.task_group import TaskGroup
+from ostro.exceptions import error_for
 from ostro.localcomms import LocalComms
 from support import START, attempt, result
 
@@ -183,6 +184,51 @@ def test_triggering_another_dag_sends_conf_and_remembers_the_run():
     assert comms.triggered == [{"type": "TriggerDagRun", "dag_id": "other", "conf": {"a": "2024-01-01"}, "note": "n",
                                 "run_id": "run-2024-01-01", "logical_date": "2024-01-01T00:00:00Z"}]
     assert pushed(comms, "trigger_run_id") == "run-2024-01-01"
+
+
+def test_a_run_triggered_without_a_date_is_for_now():
+    before = datetime.datetime.now(datetime.timezone.utc)
+    for kwargs in ({}, {"execution_date": None}):
+        when = trigger(**kwargs).triggered[0]["logical_date"]
+        assert before <= datetime.datetime.fromisoformat(when.replace("Z", "+00:00")) <= datetime.datetime.now(
+            datetime.timezone.utc)
+    assert "logical_date" not in trigger(logical_date=None).triggered[0]
+    assert trigger(conf='{"a": "{{ ds }}"}').triggered[0]["conf"] == {"a": "2024-01-01"}
+    assert "must be JSON" in trigger(conf="no: json").terminal["reason"]
+
+
+def test_two_triggers_in_one_instant_make_two_runs():
+    class Comms(LocalComms):
+        refused = 0
+
+        def _TriggerDagRun(self, message):
+            if not self.refused:
+                self.refused += 1
+                raise error_for("DAGRUN_ALREADY_EXISTS", "the logical date is taken")
+            return super()._TriggerDagRun(message)
+
+    comms = trigger(Comms())
+    assert comms.terminal["type"] == "SucceedTask" and comms.refused == 1
+
+
+@pytest.mark.parametrize("compat, state", [("airflow3", "RetryTask"), ("airflow2", "SucceedTask")])
+def test_a_run_without_a_date_has_the_date_it_is_due_in_airflow_2(compat, state):
+    from ostro import settings
+
+    settings.configure(compat)
+    try:
+        with DAG("d", start_date=START) as dag:
+            @task
+            def work(execution_date: str, ds=None):
+                return "%s %s" % (execution_date, ds)
+
+            work()
+    finally:
+        settings.configure()
+    terminal = attempt(dag, "work", logical=None).terminal
+    assert terminal["type"] == state
+    if state == "SucceedTask":
+        assert terminal["xcoms"][0]["value"].startswith("2024-01-01") and terminal["xcoms"][0]["value"].endswith(" 2024-01-01")
 
 
 def test_triggering_waits_and_fails_with_the_run():

@@ -71,9 +71,10 @@ class TriggerDagRunOperator(BaseOperator):
                  deferrable=None, **kwargs):
         super().__init__(**kwargs)
         self.trigger_dag_id, self.trigger_run_id, self.conf = trigger_dag_id, trigger_run_id, conf
-        self.logical_date = execution_date if logical_date is NOTSET else logical_date
-        if self.logical_date is NOTSET:
-            self.logical_date = None
+        # Without a date the run is for now; None, in Airflow 3's spelling, is a run without a date.
+        self.logical_date = logical_date
+        if logical_date is NOTSET and execution_date is not None:
+            self.logical_date = execution_date
         self.reset_dag_run, self.wait_for_completion, self.poke_interval = (reset_dag_run, wait_for_completion,
                                                                             poke_interval)
         self.allowed_states = [str(getattr(one, "value", one)) for one in allowed_states or ["success"]]
@@ -88,13 +89,17 @@ class TriggerDagRunOperator(BaseOperator):
         from ..xcom import check_json
 
         conf = self.conf or {}
+        if isinstance(conf, str):
+            conf = _json(conf, self.task_id)
         fault = check_json(conf)
         if fault:
             raise AirflowException("conf of TriggerDagRunOperator (task %r) must be JSON: %s" % (self.task_id, fault))
         ask = {"type": "TriggerDagRun", "dag_id": self.trigger_dag_id, "conf": conf}
         if self.trigger_run_id:
             ask["run_id"] = str(self.trigger_run_id)
-        if self.logical_date:
+        if self.logical_date is NOTSET:
+            ask["logical_date"] = dates.wire(dates.now())
+        elif self.logical_date:
             ask["logical_date"] = dates.wire(self.logical_date)
         if self.reset_dag_run:
             ask["reset_dag_run"] = True
@@ -134,10 +139,13 @@ class TriggerDagRunOperator(BaseOperator):
             return True
         return False
 
-    def _trigger(self, ask, context):
+    def _trigger(self, ask, context, more=5):
         try:
             return live.request(ask).get("run_id") or ask.get("run_id")
         except CommsError as fault:
+            if fault.code == "DAGRUN_ALREADY_EXISTS" and self.logical_date is NOTSET and not self.trigger_run_id and more:
+                # Another trigger was as quick, to the microsecond; the next one has another time.
+                return self._trigger(dict(ask, logical_date=dates.wire(dates.now())), context, more - 1)
             if fault.code == "DAGRUN_ALREADY_EXISTS" and self.skip_when_already_exists:
                 raise AirflowSkipException("Skipping due to skip_when_already_exists is set to True and DagRun "
                                            "already exists: %s" % fault) from None
@@ -161,3 +169,13 @@ class TriggerDagRunOperator(BaseOperator):
                 if fault.code != "NOT_SUPPORTED":
                     raise
                 time.sleep(self.poke_interval)
+
+
+def _json(text, task_id):
+    """Return the conf that a text is, as a template may make one."""
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError as fault:
+        raise AirflowException("conf of TriggerDagRunOperator (task %r) must be JSON: %s" % (task_id, fault)) from None
