@@ -92,7 +92,7 @@ def installed_folders(package):
 
 
 def _explain(fullname):
-    from . import surface
+    from . import absent, surface
     from .settings import nearest
 
     text = "no module named %r in Ostro" % fullname
@@ -103,12 +103,14 @@ def _explain(fullname):
             text += ", wanted by %s:%d" % (filename, frame.f_lineno)
             break
         frame = frame.f_back
+    known = absent.explain(fullname)
+    if known:
+        return "%s: %s" % (text, known)
     if fullname.startswith("airflow.providers."):
-        provider = fullname.split(".")[2]
-        if not any(name.startswith("airflow.providers." + provider) for name in surface.MODULES):
-            return text + "; it comes with a provider: pip install apache-airflow-providers-%s" % provider.replace(
-                "_", "-")
-    return text + nearest(fullname, surface.MODULES)
+        package = absent.package(fullname)
+        if not any(name.startswith("airflow.providers.") and absent.package(name) == package for name in surface.MODULES):
+            return text + "; it comes with a provider: pip install " + package
+    return text + (absent.offering(fullname, surface) or nearest(fullname, surface.MODULES))
 
 
 def install():

@@ -114,6 +114,8 @@ MODULES = {
     "airflow.hooks": "",
     "airflow.hooks.base": "connection:BaseHook",
     "airflow.hooks.base_hook": "connection:BaseHook",
+    "airflow.hooks.filesystem": "hooks:FSHook",
+    "airflow.hooks.subprocess": "hooks:SubprocessHook hooks:SubprocessResult",
     "airflow.io": "",
     "airflow.io.path": "sdk_extras:ObjectStoragePath",
     "airflow.lineage": "",
@@ -183,6 +185,9 @@ MODULES = {
     "airflow.kubernetes": "",
     "airflow.kubernetes.secret": "operators.kube_models:Secret",
     "airflow.contrib": "",
+    "airflow.contrib.hooks": "",
+    "airflow.contrib.sensors": "",
+    "airflow.contrib.sensors.file_sensor": "sensors:FileSensor",
     "airflow.contrib.operators": "",
     "airflow.contrib.operators.kubernetes_pod_operator": _POD,
     "airflow.providers.common": "",
@@ -220,6 +225,8 @@ MODULES = {
     "airflow.providers.standard.decorators.python": "decorators:_PythonDecoratedOperator",
     "airflow.providers.standard.decorators.sensor": "sensors:DecoratedSensorOperator",
     "airflow.providers.standard.hooks": "",
+    "airflow.providers.standard.hooks.filesystem": "hooks:FSHook",
+    "airflow.providers.standard.hooks.subprocess": "hooks:SubprocessHook hooks:SubprocessResult",
     "airflow.providers.standard.operators": "",
     "airflow.providers.standard.operators.bash": "operators.bash",
     "airflow.providers.standard.operators.branch": _BRANCH,
@@ -334,7 +341,7 @@ def targets(module):
 
 def is_package(module):
     head = module + "."
-    return module == "airflow" or any(other.startswith(head) for other in MODULES)
+    return module == "airflow" or not MODULES.get(module) or any(other.startswith(head) for other in MODULES)
 
 
 def resolve(module, name):

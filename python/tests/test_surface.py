@@ -113,3 +113,60 @@ def test_a_small_dag_file_imports_nothing_heavy(tmp_path):
     env = dict(os.environ, PYTHONPATH=os.pathsep.join([PYTHON, str(tmp_path)]))
     done = subprocess.run([sys.executable, "-S", "-c", code], env=env, capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("statement, said", [
+    ("from airflow.operators.subdag import SubDagOperator", "Airflow 3 has removed SubDAGs; use a TaskGroup"),
+    ("from airflow.models import SubDagOperator", "Airflow 3 has removed SubDAGs; use a TaskGroup"),
+    ("from airflow.contrib.operators.bigquery_operator import BigQueryOperator",
+     "moved it to airflow.providers.google.cloud.operators.bigquery (pip install apache-airflow-providers-google)"),
+    ("from airflow.contrib.hooks.gcs_hook import GoogleCloudStorageHook", "airflow.providers.google.cloud.hooks.gcs (pip"),
+    ("import airflow.contrib.utils.weekday", "Airflow 2 has removed airflow.contrib"),
+    ("from airflow.hooks.S3_hook import S3Hook", "airflow.providers.amazon.aws.hooks.s3 (pip install apache-airflow-providers-"
+                                                "amazon)"),
+    ("from airflow.operators.postgres_operator import PostgresOperator",
+     "airflow.providers.common.sql.operators.sql (pip install apache-airflow-providers-common-sql)"),
+    ("from airflow.operators.docker_operator import DockerOperator", "(pip install apache-airflow-providers-docker)"),
+    ("from airflow.sensors.http_sensor import HttpSensor", "airflow.providers.http.sensors.http (pip"),
+    ("import airflow.providers.google.cloud", "it comes with a provider: pip install apache-airflow-providers-google"),
+    ("import airflow.providers.apache.spark", "it comes with a provider: pip install apache-airflow-providers-apache-…"),
+    ("import airflow.www.app", "it belongs to Airflow's web server"),
+    ("import airflow.executors.local_executor", "it belongs to Airflow's scheduler"),
+    ("from airflow.operators import BashOperator", "BashOperator is in airflow.operators.bash"),
+    ("import airflow.operators.pythn", "(did you mean 'airflow.operators.python'?)"),
+])
+def test_what_is_not_here_says_what_has_become_of_it(statement, said):
+    with pytest.raises(ImportError) as fault:
+        exec(statement, {})
+    assert said in str(fault.value)
+
+
+def test_the_hook_that_runs_commands(capfd, tmp_path):
+    import threading
+
+    from airflow.hooks.subprocess import SubprocessHook
+    from airflow.providers.standard.hooks.subprocess import SubprocessHook as Same
+
+    hook = SubprocessHook()
+    assert hook is not Same() and SubprocessHook is Same
+    code, last = hook.run_command(["sh", "-c", "echo one; echo $A; pwd"], env={"A": "two", "PATH": os.environ["PATH"]},
+                                  cwd=str(tmp_path))
+    assert (code, last) == (0, str(tmp_path)) and capfd.readouterr().out == "one\ntwo\n%s\n" % tmp_path
+    assert hook.run_command(["sh", "-c", "exit 3"]).exit_code == 3
+    hook.send_sigterm()
+    ended = []
+    thread = threading.Thread(target=lambda: ended.append(hook.run_command(["sleep", "1000"]).exit_code))
+    before = hook.sub_process
+    thread.start()
+    while hook.sub_process is before:
+        thread.join(0.01)
+    hook.send_sigterm()
+    thread.join(20)
+    assert ended == [-15]
+
+
+def test_the_hook_of_a_folder(monkeypatch):
+    from airflow.hooks.filesystem import FSHook
+
+    monkeypatch.setenv("AIRFLOW_CONN_FS_DEFAULT", '{"conn_type": "fs", "extra": {"path": "/data"}}')
+    assert FSHook().get_path() == "/data"
