@@ -59,7 +59,6 @@ func TestTheServerDoesTheSameOnPostgreSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What is about PostgreSQL anyway need not run twice.
-	// What is about PostgreSQL anyway need not run twice.
 	args := []string{"-test.count=1", "-test.skip=RidesOut|OneDatabase|WakesUp|DeadServers|Released"}
 	if testing.Verbose() {
 		args = append(args, "-test.v")
