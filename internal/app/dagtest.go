@@ -126,9 +126,13 @@ func (a *App) readSecrets(ctx context.Context, into *testSettings) (err error) {
 	if err != nil {
 		return err
 	}
-	db, err := store.Open(ctx, store.Options{URL: a.cfg.Database, Path: a.home.path("control.db"), BlobDir: a.home.path("blobs"),
+	_, serves := a.home.server()
+	db, err := store.Open(ctx, store.Options{URL: a.cfg.Database, Path: a.home.path("control.db"), BlobDir: a.home.path("blobs"), KeepSchema: serves,
 		Seal: func([]byte) ([]byte, error) { return nil, errors.New("a test run writes no secrets") },
 		Open: func(b []byte) ([]byte, error) { return box.Open("control.db", string(b)) }})
+	if errors.Is(err, store.ErrOlder) {
+		return fmt.Errorf("%w: the server that runs on %s is of that version; replace it, or test with its program", err, a.home)
+	}
 	if err != nil {
 		return err
 	}

@@ -79,11 +79,11 @@ const (
 )
 
 func sqliteOptions(o Options, s schema) sqlite.Options {
-	return sqlite.Options{Path: o.Path, Schema: sqlite.Schema(s), BusyTimeout: o.BusyTimeout, MaxPages: o.MaxPages}
+	return sqlite.Options{Path: o.Path, Schema: sqlite.Schema(s), BusyTimeout: o.BusyTimeout, MaxPages: o.MaxPages, KeepSchema: o.KeepSchema}
 }
 
 func postgresOptions(o Options, s schema) postgres.Options {
-	p := postgres.Options{URL: o.URL, Schema: postgres.Schema(s), LockTimeout: o.BusyTimeout}
+	p := postgres.Options{URL: o.URL, Schema: postgres.Schema(s), LockTimeout: o.BusyTimeout, KeepSchema: o.KeepSchema}
 	if s == controlSchema {
 		p.Newest = controlStatements()[newestEvent]
 	}

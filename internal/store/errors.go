@@ -23,6 +23,8 @@ var (
 	ErrClosed = errors.New("database closed")
 	// ErrNewer: a newer version of Ostro has written the database.
 	ErrNewer = errors.New("the database was written by a newer version of ostro")
+	// ErrOlder: the database would have to be migrated, and was to be opened as it is.
+	ErrOlder = errors.New("the database has the schema of an older version of ostro")
 	// ErrFenced: another server leads now; this one must stop. Trying again does not help.
 	ErrFenced = postgres.ErrFenced
 	// ErrBackup: the copy is made by the database's own tools.
@@ -44,6 +46,8 @@ func meaningOf(err error) meaning {
 		return meaning{keeps: true}
 	case errors.Is(err, sqlite.ErrNewer), errors.Is(err, postgres.ErrNewer):
 		return meaning{engine: true, kind: ErrNewer, keeps: true}
+	case errors.Is(err, sqlite.ErrOlder), errors.Is(err, postgres.ErrOlder):
+		return meaning{engine: true, kind: ErrOlder, keeps: true}
 	case errors.Is(err, postgres.ErrFenced):
 		return meaning{engine: true, kind: ErrFenced, fatal: true, keeps: true}
 	}

@@ -32,6 +32,8 @@ type Options struct {
 	// Renewed is told, after the commit, that a variable or a connection ("variable", "connection") was put or deleted by
 	// this process. It is called where Update was and must not block.
 	Renewed func(what, name string)
+	// KeepSchema has Open fail with ErrOlder rather than migrate: a server of an older version may be running on the database.
+	KeepSchema bool
 	// Fault is asked at FaultBegin, FaultCommit and FaultCommitted; an error fails the transaction there. For tests.
 	Fault func(point string) error
 	// BusyTimeout is how long to wait for another process's lock; 0 means 5 s.

@@ -32,6 +32,8 @@ type Options struct {
 	Schema Schema
 	// LockTimeout is how long to wait for another process's write lock; 0 means 5 s.
 	LockTimeout time.Duration
+	// KeepSchema refuses a database that would have to be migrated, with ErrOlder.
+	KeepSchema bool
 	// Readers is the size of the reading pool; 0 means 8.
 	Readers int
 	// Newest is a query for the number of the newest event, asked once a write transaction; empty when there is no log.
@@ -69,6 +71,15 @@ func Open(ctx context.Context, o Options) (_ *Database, err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
+	if o.KeepSchema {
+		now, newest, err := d.Version(ctx)
+		if err == nil && now < newest {
+			err = fmt.Errorf("%w: %d instead of %d", ErrOlder, now, newest)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", Shown(o.URL), err)
+		}
+	}
 	if _, _, err := d.migrate(ctx); err != nil {
 		return nil, fmt.Errorf("open %s: %w", Shown(o.URL), err)
 	}

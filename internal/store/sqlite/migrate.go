@@ -23,6 +23,9 @@ const (
 	Tracking Schema = "tracking"
 )
 
+// ErrOlder means that the database has an older schema and was to be opened as it is.
+var ErrOlder = errors.New("the database has the schema of an older version of ostro")
+
 // ErrNewer means that a newer Ostro has written the database.
 var ErrNewer = errors.New("the database was written by a newer version of ostro")
 

@@ -25,6 +25,8 @@ import (
 type Options struct {
 	Path   string
 	Schema Schema
+	// KeepSchema refuses a file that would have to be migrated, with ErrOlder.
+	KeepSchema bool
 	// BusyTimeout is how long to wait for another process's lock; 0 means 5 s.
 	BusyTimeout time.Duration
 	// Readers is the size of the reading pool; 0 means 4.
@@ -66,13 +68,28 @@ func Open(ctx context.Context, o Options) (*Database, error) {
 	if d.readers, err = open(o, o.Readers, true); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
-	if _, _, err := migrate(ctx, d.writer, o.Schema); err != nil {
+	if err := d.bringUpToDate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Path, err), d.Close())
 	}
 	if err := d.growLog(); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
+}
+
+// bringUpToDate migrates, or finds out that there is no need to.
+func (d *Database) bringUpToDate(ctx context.Context) error {
+	if d.o.KeepSchema {
+		now, newest, err := d.Version(ctx)
+		if err == nil && now < newest {
+			err = fmt.Errorf("%w: %d instead of %d", ErrOlder, now, newest)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, _, err := migrate(ctx, d.writer, d.o.Schema)
+	return err
 }
 
 // logSize is how long the write-ahead log is from the start. Syncing a file that is overwritten takes half as long as
