@@ -19,7 +19,10 @@ _MOST_PAGES = 8000  # in a report
 _REPORTERS = 2
 _COUNT = struct.Struct("Q")
 _MOST_RANGES = 1024  # in one call
-_HUGE, _COLLAPSE = 2 << 20, 25
+_HUGE = (2 << 20) // _PAGE
+_FULL = _HUGE * 15 // 16  # from so many pages in use on a huge one costs little memory
+_LARGEST = (1 << 30) // _PAGE
+_COLLAPSE = 25
 _PROCESS_MADVISE, _POPULATE_WRITE, _MYSELF = 440, 23, -10000
 
 
@@ -37,14 +40,13 @@ _syscall.restype = ctypes.c_long
 
 def use_huge_pages():
     """Put this process's memory into huge pages where it fills them, so that a fork copies fewer entries (Linux 6.1)."""
-    with open("/proc/self/maps") as maps:
-        lines = [line.split() for line in maps]
-    for where, permissions, *_, name in (line if len(line) > 5 else [*line, ""] for line in lines):
-        if permissions != "rw-p" or name not in ("", "[heap]"):
-            continue
-        start, end = [int(one, 16) for one in where.split("-")]
-        for at in range(-(-start // _HUGE) * _HUGE, end - _HUGE + 1, _HUGE):
-            _madvise(at, _HUGE, _COLLAPSE)
+    with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
+        for start, end, name in _writable():
+            if name not in ("", "[heap]"):
+                continue
+            for page in range(-(-start // _HUGE) * _HUGE, end - _HUGE + 1, _HUGE):
+                if sum(entry >> 63 for entry in _entries(pagemap, page, _HUGE)) >= _FULL:
+                    _madvise(page * _PAGE, _HUGE * _PAGE, _COLLAPSE)
 
 
 class WorkingSet:
@@ -111,18 +113,33 @@ def report(where):
 
 
 def _own_pages():
-    found = array.array("Q")
-    with open("/proc/self/maps") as maps, open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
-        for line in maps:
-            where, permissions = line.split(None, 2)[:2]
-            if permissions != "rw-p":
-                continue
-            start, end = [int(one, 16) // _PAGE for one in where.split("-")]
-            entries = array.array("Q")
-            entries.frombytes(os.pread(pagemap.fileno(), (end - start) * 8, start * 8))
-            wanted = _PRESENT | _EXCLUSIVE
+    found, wanted = array.array("Q"), _PRESENT | _EXCLUSIVE
+    with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
+        for start, end, _ in _writable():
+            entries = _entries(pagemap, start, end - start)
             found.extend(start + n for n, entry in enumerate(entries) if entry & wanted == wanted)
     return found[:_MOST_PAGES].tobytes()
+
+
+def _writable():
+    """Yield (first page, page after the last, name) of the areas of memory that this process alone writes to.
+
+    Very large ones are left out: they are reserved, hardly used.
+    """
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            where, permissions, *rest = line.split(None, 5)
+            if permissions == "rw-p":
+                start, end = [int(one, 16) // _PAGE for one in where.split("-")]
+                if end - start <= _LARGEST:
+                    yield start, end, rest[3].strip() if len(rest) > 3 else ""
+
+
+def _entries(pagemap, start, count):
+    """Return what the kernel says of ``count`` pages."""
+    entries = array.array("Q")
+    entries.frombytes(os.pread(pagemap.fileno(), count * 8, start * 8))
+    return entries
 
 
 def _ranges(pages):

@@ -93,3 +93,19 @@ def test_huge_pages_change_nothing_that_can_be_read(size):
     memory[:] = pattern
     workingset.use_huge_pages()
     assert memory[:] == pattern
+
+
+def test_huge_pages_are_not_for_memory_that_is_hardly_used():
+    size, page = 64 << 20, mmap.PAGESIZE
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for at in range(0, size, 16 * page):
+        memory[at] = 1
+
+    def used():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * page
+
+    before = used()
+    workingset.use_huge_pages()
+    assert used() - before < size // 4
+    memory.close()
