@@ -23,7 +23,7 @@ import (
 
 const (
 	defaultGrace = 10 * time.Second
-	// timeoutSlack is how long after a task's own alarm the worker ends it.
+	// timeoutSlack is how long after a task's own alarm the worker begins to end it: at most, and at most half its grace.
 	timeoutSlack = 5 * time.Second
 	// drainLimit is how long pipes may stay open after a task's process and everything below it are gone.
 	drainLimit = time.Second
@@ -70,9 +70,13 @@ type killOrder struct {
 	reason string
 	infra  bool          // the installation ends it, it is not a failure of the task
 	grace  time.Duration // overrides the attempt's
+	within time.Duration // of a timeout: how long after it the task is surely gone
 }
 
 func (k *killOrder) words(forced bool) string {
+	if forced && k.within > 0 {
+		return fmt.Sprintf("killed: %s, and it had not ended %s later (tasks.kill_grace)", k.reason, shortDuration(k.within))
+	}
 	if forced {
 		return "killed: " + k.reason + " (it did not end by itself after SIGTERM)"
 	}
@@ -450,7 +454,7 @@ func (a *attempt) wait(p *process, silent <-chan struct{}) ending {
 	var end ending
 	k := killing{a: a, p: p, killed: a.killed}
 	if a.order.ExecutionTimeout > 0 {
-		k.after(&k.timeout, a.order.ExecutionTimeout+timeoutSlack)
+		k.after(&k.timeout, a.order.ExecutionTimeout+k.slack())
 	}
 	if p.host != nil && a.startup.Kind == protocol.KindTask {
 		k.after(&k.hang, hangLimit)
@@ -497,7 +501,7 @@ func (a *attempt) wait(p *process, silent <-chan struct{}) ending {
 		case <-k.hard.C():
 			k.force()
 		case <-k.timeout.C():
-			a.kill(killOrder{reason: fmt.Sprintf("it ran longer than its execution timeout of %s", shortDuration(a.order.ExecutionTimeout))})
+			k.overdue()
 		case <-k.hang.C():
 			k.checkHang()
 		case <-k.watch.C():

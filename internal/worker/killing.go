@@ -65,6 +65,18 @@ func (k *killing) grace() time.Duration {
 	return defaultGrace
 }
 
+// slack is the part of the grace in which a task whose time is up may end of its own alarm, and run its callbacks.
+func (k *killing) slack() time.Duration { return min(timeoutSlack, k.grace()/2) }
+
+// overdue ends a task that has not ended of its own alarm. It is gone one grace after its time was up, not two.
+func (k *killing) overdue() {
+	grace := k.grace()
+	k.a.kill(killOrder{
+		reason: "it ran longer than its execution timeout of " + shortDuration(k.a.order.ExecutionTimeout),
+		grace:  grace - k.slack(), within: grace,
+	})
+}
+
 // begin sends SIGTERM.
 func (k *killing) begin() {
 	k.killed = nil

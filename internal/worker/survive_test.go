@@ -270,6 +270,31 @@ func TestAnOrderToKillDuringAForkReachesTheProcessThatComesOfIt(t *testing.T) {
 	}
 }
 
+func TestATaskThatHeedsNothingIsGoneOneGraceAfterItsTimeout(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.settings.GraceSeconds = 0.6
+	f.connect()
+	r := f.do(`
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+t.log("up"); time.sleep(1000)`, func(a *executor.Attempt) { a.ExecutionTimeout = 1500 * time.Millisecond })
+	if r.State != run.Failed || r.Reason != "killed: it ran longer than its execution timeout of 1.5s, and it had not ended 600ms later (tasks.kill_grace)" {
+		t.Errorf("%+v", r)
+	}
+	for grace, slack := range map[time.Duration]time.Duration{0: 5 * time.Second, 4 * time.Second: 2 * time.Second, time.Minute: 5 * time.Second} {
+		k := killing{a: &attempt{order: executor.Attempt{ExecutionTimeout: time.Second, Grace: grace}, killed: make(chan struct{})}}
+		bound := k.grace()
+		if got := k.slack(); got != slack {
+			t.Errorf("grace %v: slack %v, want %v", grace, got, slack)
+		}
+		k.overdue()
+		if got := slack + k.grace(); got != bound {
+			t.Errorf("grace %v: killed %v after the timeout, want %v", grace, got, bound)
+		}
+	}
+}
+
 func TestTheExecutionTimeoutIsEnforcedWhenTheTaskDoesNotRaiseItself(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
