@@ -246,7 +246,8 @@ func TestFilesThatMisbehaveAtImportAreImportErrorsOfTheRealRuntime(t *testing.T)
 		{"calls sys.exit", "import sys\nsys.exit('no')", "exit"},
 		{"has a syntax error", "def f(:\n  pass", "invalid syntax"},
 		{"is not UTF-8", "x = '\xe9\xff'", "utf-8"},
-		{"dies of a signal", "import os\nos.kill(os.getpid(), 11)", "killed by SIGSEGV"},
+		{"dies of a signal", "import os\nos.kill(os.getpid(), 11)", "importing bad.py crashed the process (SIGSEGV)"},
+		{"is killed", "import os\nos.kill(os.getpid(), 9)", "was ended by SIGKILL: somebody killed it, or the kernel did because memory ran out"},
 		{"prints garbage", "print('\\x00\\x01garbage')\nfrom airflow import DAG\nwith DAG('g', schedule=None):\n    from airflow.operators.empty import EmptyOperator\n    EmptyOperator(task_id='e')", ""},
 	} {
 		if err := os.WriteFile(filepath.Join(f.bundle, "bad.py"), []byte(c.text), 0o644); err != nil {
@@ -261,6 +262,9 @@ func TestFilesThatMisbehaveAtImportAreImportErrorsOfTheRealRuntime(t *testing.T)
 		}
 		if len(p.Described.Errors) == 0 || !strings.Contains(strings.ToLower(p.Described.Errors[0].Message), strings.ToLower(c.want)) {
 			t.Errorf("%s: %+v", c.name, p.Described.Errors)
+		}
+		if e := p.Described.Errors[0]; c.name == "dies of a signal" && (e.Line != 2 || strings.Contains(e.Traceback, "host.py")) {
+			t.Errorf("%s: %+v", c.name, e)
 		}
 	}
 }

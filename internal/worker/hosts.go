@@ -271,6 +271,7 @@ func (p *pool) bringUp(ctx context.Context, h *host, d protocol.Describe, watch 
 	var end *daghost.EndError
 	if errors.As(err, &end) {
 		end.Output = h.asking.masker.Mask(end.Output)
+		err = &importEnd{file: d.File, end: end}
 	}
 	if ctx.Err() != nil {
 		err = h.asking.because(context.Cause(ctx))

@@ -2,7 +2,12 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -116,10 +121,67 @@ func watchImport(proc *daghost.Host, limit time.Duration, memory int64, cancel c
 }
 
 func parseFailed(r workerapi.Parse, err error, output string) workerapi.Parsed {
+	fault := protocol.ImportError{File: r.Describe.File, Message: err.Error()}
+	var end *importEnd
+	if errors.As(err, &end) {
+		fault.Traceback, fault.Line = withoutRuntime(r.Describe.File, output), lineOf(r.Describe.File, output)
+	}
 	return workerapi.Parsed{Type: "Parsed", Output: output, Described: protocol.Described{
-		Type:   "Described",
-		Errors: []protocol.ImportError{{File: r.Describe.File, Message: err.Error()}},
+		Type: "Described", Errors: []protocol.ImportError{fault},
 	}}
+}
+
+// An importEnd is the end of a process by the file that it was importing.
+type importEnd struct {
+	file string
+	end  *daghost.EndError
+}
+
+// Error says what happened and what to do.
+func (e *importEnd) Error() string {
+	var text string
+	switch signal, killed := strings.CutPrefix(e.end.Ending, "killed by "); {
+	case !killed:
+		text = fmt.Sprintf("importing %s ended the process with %s, as os._exit does; a DAG file only declares, leave the rest to its tasks",
+			e.file, e.end.Ending)
+	case signal == "SIGKILL" || signal == "SIGTERM":
+		text = fmt.Sprintf("the process that imported %s was ended by %s: somebody killed it, or the kernel did because memory ran out "+
+			"(see dmesg); move what needs much memory into tasks", e.file, signal)
+	default:
+		text = fmt.Sprintf("importing %s crashed the process (%s), most often in the native code of a module it imports; try "+
+			"python -X faulthandler %s", e.file, signal, e.file)
+	}
+	if e.end.Output != "" && !strings.Contains(e.end.Output, " File ") {
+		text += "; it printed last: " + e.end.Output
+	}
+	return text
+}
+
+// Unwrap returns how the process ended.
+func (e *importEnd) Unwrap() error { return e.end }
+
+// runtimeFrame is a line of a report of a crash about a frame of Ostro's runtime or of Python's import machinery.
+var runtimeFrame = regexp.MustCompile(`^\s*File "(?:<frozen |[^"]*/ostro/\w+\.py")`)
+
+// withoutRuntime drops those lines from what an import printed, except for frames of the file itself.
+func withoutRuntime(file, output string) string {
+	var out []string
+	for line := range strings.Lines(output) {
+		if !runtimeFrame.MatchString(line) || strings.Contains(line, "/"+file+`"`) {
+			out = append(out, line)
+		}
+	}
+	return strings.TrimSpace(strings.Join(out, ""))
+}
+
+// lineOf finds the line of a file that a report of a crash names first, 0 if it names none.
+func lineOf(file, output string) int {
+	found := regexp.MustCompile(`(?m)^\s*File "[^"]*` + regexp.QuoteMeta(filepath.Base(file)) + `", line (\d+)`).FindStringSubmatch(output)
+	if found == nil {
+		return 0
+	}
+	line, _ := strconv.Atoi(found[1])
+	return line
 }
 
 // shortDuration writes 30s, 1m30s, 2h without zero parts.

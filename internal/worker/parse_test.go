@@ -41,8 +41,8 @@ func TestAFileThatMisbehavesAtImportIsAnImportErrorInWords(t *testing.T) {
 	for _, c := range []struct{ name, code, want string }{
 		{"hangs", "time.sleep(1000)", "the import took longer than 500ms and was ended"},
 		{"eats memory", "x = bytearray(300 << 20); time.sleep(1000)", "the import used more than 100 MiB of memory and was ended"},
-		{"exits", "print('bye', flush=True); os._exit(4)", "the DAG host has ended (exit code 4); it printed last: bye"},
-		{"crashes", "os.kill(os.getpid(), 11)", "killed by SIGSEGV"},
+		{"exits", "print('bye', flush=True); os._exit(4)", "importing bad.json ended the process with exit code 4, as os._exit does; a DAG file only declares, leave the rest to its tasks; it printed last: bye"},
+		{"crashes", "os.kill(os.getpid(), 11)", "importing bad.json crashed the process (SIGSEGV)"},
 	} {
 		f.dagFile("bad.json", map[string]any{"at_import": c.code})
 		p := f.parse("bad.json", func(r *workerapi.Parse) {
