@@ -98,6 +98,25 @@ def test_a_command_that_writes_to_the_path_of_a_pod_is_told_of_the_other(tmp_pat
     assert told(comms)[0].startswith("no XCom: %s is a pod's; it is not there, and to local processes" % path)
 
 
+def test_a_command_that_fails_for_another_reason_is_told_nothing_of_xcoms(caplog):
+    import logging
+
+    with caplog.at_level(logging.INFO):
+        comms = pod(code="import sys; print('oops', file=sys.stderr); sys.exit(2)", do_xcom_push=True)
+    assert told(comms) == [] and "XCom" not in caplog.text
+
+
+def test_an_old_spelling_is_said_once_a_file():
+    from ostro import settings
+
+    settings.configure()
+    with DAG("d", start_date=START):
+        for name in "abc":
+            KubernetesPodOperator(task_id=name, image="i", cmds=["x"], resources={"request_memory": "1Gi"})
+    assert len([text for text in settings.warnings if "resources= of a pod is the old spelling" in text]) == 1
+    settings.configure()
+
+
 def test_an_image_that_is_not_mapped_shows_the_lines_to_add():
     terminal = pod({"images": {}}, image="repo/ml:2.1").terminal
     assert terminal["type"] == "RetryTask"
@@ -106,11 +125,14 @@ def test_an_image_that_is_not_mapped_shows_the_lines_to_add():
     with pytest.raises(Exception, match="is not mapped") as told_:
         task._settings({"mode": "process", "images": {}, "config_file": "/home/me/ostro.yaml"})
     assert str(told_.value).startswith(
-        "image repo/ml:2.1 (task 't') is not mapped to a folder of this machine. Add to /home/me/ostro.yaml, and start the "
-        'server again:\nimages:\n  "repo/ml:*":\n    dir: /path/to')
+        "image repo/ml:2.1 (task 't') is not mapped to a folder of this machine: add to /home/me/ostro.yaml images: "
+        '{"repo/ml:*": {dir: /path/to/the/folder}}, and start the server again\nIn full:\nimages:\n  "repo/ml:*":\n'
+        "    dir: /path/to")
     assert dag
-    assert told(pod(image="repo/ml:2.1")) == [
-        'under images: in /home/me/ostro.yaml add, and start the server again: "repo/ml:*": {dir: /path/to/the/folder}']
+    # The first line, which is the reason that people see, has what is needed.
+    assert pod(image="repo/ml:2.1").terminal["reason"] == (
+        "AirflowException: image repo/ml:2.1 (task 't') is not mapped to a folder of this machine: under images: in "
+        '/home/me/ostro.yaml add "repo/ml:*": {dir: /path/to/the/folder}, and start the server again')
 
 
 def test_an_image_in_a_pod_template_is_not_read_and_that_is_said():
@@ -121,7 +143,7 @@ def test_an_image_in_a_pod_template_is_not_read_and_that_is_said():
 def test_without_pods_configured_the_error_shows_the_setting():
     with DAG("d", start_date=START):
         task = KubernetesPodOperator(task_id="t", image="i", cmds=["x"])
-    with pytest.raises(Exception, match="add to ostro.yaml and start the server again:\npods: process\nimages:"):
+    with pytest.raises(Exception, match="add to ostro.yaml two lines, pods: process and images: "):
         task._settings(None)
     assert "has no cluster to run in" in pod(False).terminal["reason"]
 

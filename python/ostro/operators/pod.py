@@ -11,7 +11,7 @@ from .. import live
 from ..baseoperator import BaseOperator
 from ..exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from ..quantity import FLAT_KEYS, is_template, limits_of, parse, parse_resources, split
-from ..settings import nearest, warn
+from ..settings import nearest, warn_once
 from .process import describe_exit, run_streaming
 
 # Arguments that mean something to a pod and nothing to a process, with what would come of them.
@@ -107,7 +107,7 @@ class KubernetesPodOperator(BaseOperator):
         for old, new in _RENAMED.items():
             value = given.pop(old, None)
             if value is not None:
-                warn("%s= is an old spelling of %s=" % (old, new))
+                warn_once("pod " + old, "%s= is an old spelling of %s=" % (old, new))
                 out[new] = value
         return out
 
@@ -120,8 +120,8 @@ class KubernetesPodOperator(BaseOperator):
                 if key not in FLAT_KEYS:
                     raise TypeError("resources= of task %r: unknown key %r%s"
                                     % (self.task_id, key, nearest(key, FLAT_KEYS)))
-        warn("resources= of task %r is the old spelling of container_resources=V1ResourceRequirements(...)"
-             % self.task_id)
+        warn_once("pod resources", "resources= of a pod is the old spelling of container_resources="
+                  "V1ResourceRequirements(...)")
         return container_resources if container_resources is not None else legacy
 
     def requested_resources(self):
@@ -162,7 +162,8 @@ class KubernetesPodOperator(BaseOperator):
             env = self._environment(settings, python, scratch)
             self.log.info("Running image %s as a process in %s: %s", self.image, folder or os.getcwd(), argv)
             try:
-                run_streaming(argv, self, cwd=folder, env=env, merge_stderr=False, prepare=self._limits(pods))
+                run_streaming(argv, self, cwd=folder, env=env, merge_stderr=False, prepare=self._limits(pods),
+                              watch=os.path.dirname(SIDECAR_PATH).encode())
             except FileNotFoundError as fault:
                 raise AirflowException("cannot run %r for image %s: no such program (folder %s)"
                                        % (argv[0], self.image, folder or os.getcwd())) from fault
@@ -183,21 +184,22 @@ class KubernetesPodOperator(BaseOperator):
         config = _config(pods)
         if not pods or pods.get("mode") != "process":
             raise AirflowException(
-                "KubernetesPodOperator (task %r) has no cluster to run in. To run its commands as processes of this "
-                "machine, add to %s and start the server again:\n%s"
-                % (self.task_id, config, _yaml(self.image, "pods: process\nimages:\n")))
+                'KubernetesPodOperator (task %r) has no cluster to run in. To run its commands as processes of this '
+                'machine, add to %s two lines, pods: process and images: {"%s": {dir: /path/to/the/folder}}, and start the '
+                'server again\nIn full:\n%s'
+                % (self.task_id, config, _glob(self.image), _yaml(self.image, "pods: process\nimages:\n")))
         if not self.image:
             raise AirflowException("task %r gives no image=; as a local process it needs one to find its folder, and one "
                                    "in a pod template or full_pod_spec is not read" % self.task_id)
         images = pods.get("images") or {}
         found = match_image(self.image, images)
         if found is None:
-            where, head = ("Under images: in %s add" % config, "") if images else ("Add to %s" % config, "images:\n")
-            lines = "%s, and start the server again:\n%s" % (where, _yaml(self.image, head))
-            _notice('under images: in %s add, and start the server again: "%s": {dir: /path/to/the/folder}'
-                    % (config, _glob(self.image)))
-            raise AirflowException("image %s (task %r) is not mapped to a folder of this machine. %s"
-                                   % (self.image, self.task_id, lines))
+            # The first line is what is shown as the reason, so it holds everything that is needed.
+            line = '"%s": {dir: /path/to/the/folder}' % _glob(self.image)
+            where, head = ("under images: in %s add %s" % (config, line), "") if images else (
+                "add to %s images: {%s}" % (config, line), "images:\n")
+            raise AirflowException("image %s (task %r) is not mapped to a folder of this machine: %s, and start the server "
+                                   "again\nIn full:\n%s" % (self.image, self.task_id, where, _yaml(self.image, head)))
         return found
 
     def _environment(self, settings, python, scratch):
@@ -252,9 +254,9 @@ class KubernetesPodOperator(BaseOperator):
         except FileNotFoundError:
             if _traces(SIDECAR_PATH) not in (None, before):
                 self._say_where_the_xcom_belongs("was written while the command ran, but")
-            elif code and not os.path.isdir(os.path.dirname(SIDECAR_PATH)):
+            elif code and self._child.seen and not os.path.isdir(os.path.dirname(SIDECAR_PATH)):
                 self._say_where_the_xcom_belongs("is a pod's; it is not there, and")
-            else:
+            elif not code:
                 self.log.info("The command wrote no XCom to %s (the path is in OSTRO_XCOM_PATH; in a pod it is %s)",
                               path, SIDECAR_PATH)
             return None

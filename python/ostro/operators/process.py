@@ -6,10 +6,14 @@ import sys
 
 
 class Streamed:
-    """A running command. ``wait`` passes its output on and returns (exit code, last line)."""
+    """A running command. ``wait`` passes its output on and returns (exit code, last line).
 
-    def __init__(self, process, encoding):
+    ``seen`` says whether the bytes ``watch`` have come in it.
+    """
+
+    def __init__(self, process, encoding, watch=None):
         self.process, self.encoding = process, encoding
+        self.watch, self.seen = watch, False
 
     def wait(self):
         import threading
@@ -29,6 +33,8 @@ class Streamed:
     def _pass_on(self, source, target, last):
         binary = getattr(target, "buffer", None)
         for raw in iter(lambda: source.readline(1 << 16), b""):
+            if self.watch is not None and self.watch in raw:
+                self.seen = True
             if raw.strip():
                 last[0] = raw.decode(self.encoding, errors="backslashreplace").rstrip("\r\n")
             if binary is not None:
@@ -86,7 +92,7 @@ def describe_exit(code):
 _ENDING = (signal.SIGALRM, signal.SIGTERM)
 
 
-def run_streaming(argv, owner, cwd=None, env=None, encoding="utf-8", merge_stderr=True, prepare=None):
+def run_streaming(argv, owner, cwd=None, env=None, encoding="utf-8", merge_stderr=True, prepare=None, watch=None):
     """Start a command in a process group of its own, as ``owner._child``, and return it as Streamed."""
     import subprocess
 
@@ -105,7 +111,7 @@ def run_streaming(argv, owner, cwd=None, env=None, encoding="utf-8", merge_stder
     try:
         process = subprocess.Popen(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT if merge_stderr else subprocess.PIPE, preexec_fn=in_child)
-        owner._child = Streamed(process, encoding)
+        owner._child = Streamed(process, encoding, watch)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return owner._child
