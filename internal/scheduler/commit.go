@@ -25,6 +25,7 @@ func (s *Scheduler) commit(ctx context.Context, b *batch, commands bool) error {
 	for {
 		err := s.update(ctx, b)
 		if !errors.Is(err, store.ErrUnavailable) {
+			s.cause = nil
 			if s.problem.Swap(nil) != nil && err == nil {
 				s.log.Info("the database can be written again")
 			}
@@ -42,8 +43,9 @@ func (s *Scheduler) commit(ctx context.Context, b *batch, commands bool) error {
 	}
 }
 
-// trouble says, once until it is over, that the database cannot be written.
+// trouble says, once until it is over, that the database cannot be written, and why as far as it is known.
 func (s *Scheduler) trouble(err error) {
+	s.cause = err
 	text := "the database cannot be written: " + err.Error()
 	if s.problem.Swap(&text) == nil {
 		s.troubled = time.Now()
@@ -69,10 +71,12 @@ func (s *Scheduler) update(ctx context.Context, b *batch) error {
 		return err
 	case <-slow.C:
 	}
-	s.trouble(errSlowCommit)
+	if s.cause == nil { // else what is known says more
+		s.trouble(errSlowCommit)
+	}
 	slow.Reset(commandPatience)
 	for {
-		s.answerImpatient(ctx, time.Since(s.troubled) >= commandPatience, errSlowCommit)
+		s.answerImpatient(ctx, time.Since(s.troubled) >= commandPatience, s.cause)
 		select {
 		case err := <-done:
 			return err

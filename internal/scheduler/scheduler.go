@@ -110,6 +110,7 @@ type Scheduler struct {
 	lastFull   time.Time
 	idlers     []func()
 	troubled   time.Time // since when nothing can be committed
+	cause      error     // why not, as far as it is known; nil: it can
 	fenced     error     // another server leads: nothing may be done any more
 
 	turned  atomic.Int64           // when the loop last turned, in nanoseconds since 1970
