@@ -128,7 +128,7 @@ func (g *triggerGroup) work(token string) (out protocol.TriggererWork) {
 		}
 	}
 	out.Token = fmt.Sprintf("%d %s", g.last(), g.epoch)
-	out.Stop = g.stopping
+	out.Stop = g.stopping && len(g.waits) == 0 // one that was given a trigger since goes on
 	return out
 }
 

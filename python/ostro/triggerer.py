@@ -1,7 +1,8 @@
 """The triggerer: one process that runs the triggers of many deferred tasks in one event loop.
 
 It asks the control plane what to run and is told of every change; what a trigger fires goes back the same way. It keeps
-nothing: when it dies, another is told the same triggers again.
+nothing: when it dies, another is told the same triggers again. While it lives a trigger runs once: also a server that has
+started again, and has not heard yet what fired, does not make it run anew.
 
 All triggers share one thread. One that blocks it (``time.sleep``, a synchronous client) keeps all others from their
 turn, so a second thread watches the loop. After ``WARN_AFTER`` seconds it says which trigger it is, and where; after
@@ -10,6 +11,7 @@ the next.
 """
 
 import asyncio
+import collections
 import contextvars
 import importlib
 import logging
@@ -31,6 +33,8 @@ WARN_AFTER = float(os.environ.get("OSTRO_TRIGGER_WARN_AFTER") or 2)
 GIVE_UP_AFTER = float(os.environ.get("OSTRO_TRIGGER_GIVE_UP_AFTER") or 10)
 ORPHANED_AFTER = 600.0
 EXIT_BLOCKED = 70
+STOP_PAUSE = 0.2  # between two questions when there is nothing left to run but cleanups
+_REMEMBERED = 10000  # triggers that have reported
 
 log = logging.getLogger("ostro.triggerer")
 
@@ -69,6 +73,8 @@ class Triggerer:
         self.comms, self.bundle, self.startup = comms, bundle, startup
         self.wanted = {}  # by id: what the control plane wants to run; the asking thread's
         self.tasks = {}
+        self.reported = collections.OrderedDict()  # ids of triggers that have fired or failed; the oldest are forgotten
+        self.stopping = False
         self.reports = queue.Queue()
         self.loop = self.stopped = None
         self.beat = self.heard = time.monotonic()
@@ -102,7 +108,12 @@ class Triggerer:
             self.heard = time.monotonic()
             token = work.get("token", "")
             self._note(work)
-            self.loop.call_soon_threadsafe(self._take, work)
+            try:
+                self.loop.call_soon_threadsafe(self._take, work)
+            except RuntimeError:  # the loop has ended, and with it this process
+                return
+            if work.get("stop"):
+                time.sleep(STOP_PAUSE)  # the answer comes at once now
 
     def _note(self, work):
         """Remember what is wanted, also while the loop is blocked and does not take it."""
@@ -118,16 +129,22 @@ class Triggerer:
             for wait_id in [one for one in self.tasks if one not in wanted]:
                 self._cancel(wait_id, False)
         for wait_id, order in wanted.items():
-            if wait_id not in self.tasks:
-                self.tasks[wait_id] = self.loop.create_task(self._run(order))
+            if wait_id not in self.tasks and wait_id not in self.reported:
+                self.tasks[wait_id] = task = self.loop.create_task(self._run(order))
+                task.add_done_callback(lambda _, gone=wait_id: self._gone(gone))
         for one in work.get("cancel") or ():
             self._cancel(one["id"], one.get("killed", False))
-        if work.get("stop") and not self.tasks:
+        self.stopping = work.get("stop", False)
+        self._end_if_done()
+
+    def _end_if_done(self):
+        if self.stopping and not self.tasks:
             self.stopped.set()
 
     def _cancel(self, wait_id, killed):
+        """Cancel a trigger, once; one that has reported is cleaning up already."""
         task = self.tasks.get(wait_id)
-        if task is not None:
+        if task is not None and wait_id not in self.reported and not hasattr(task, "ostro_killed"):
             task.ostro_killed = killed
             task.cancel()
 
@@ -136,25 +153,39 @@ class Triggerer:
     async def _run(self, order):
         wait_id = order["id"]
         _current.set(wait_id)
-        asyncio.current_task().ostro_trigger = wait_id
-        trigger = None
+        task = asyncio.current_task()
+        task.ostro_trigger = wait_id
+        trigger = report = None
         try:
             trigger = self._make(order)
             report = await self._first_event(order, trigger)
-        except asyncio.CancelledError:
-            report = None
-            if trigger is not None and getattr(asyncio.current_task(), "ostro_killed", False):
+        except asyncio.CancelledError as fault:
+            if not hasattr(task, "ostro_killed"):
+                log.error("Trigger %s was cancelled from within", _name(order), exc_info=(type(fault), fault, fault.__traceback__))
+                report = {"type": "TriggerFailed", "traceback": format_exception(fault), "error":
+                          "trigger %s was cancelled from within: something that it awaits was cancelled (asyncio.CancelledError)"
+                          % order["classpath"]}
+            elif trigger is not None and task.ostro_killed:
                 await _quietly(trigger.on_kill)
         except BaseException as fault:  # of the author's; SystemExit of one trigger must not end the others
             log.error("Trigger %s failed", _name(order), exc_info=(type(fault), fault, fault.__traceback__))
             report = {"type": "TriggerFailed", "error": "trigger %s failed: %s" % (order["classpath"], one_line(fault)),
                       "traceback": format_exception(fault)}
-        finally:
-            if trigger is not None:
-                await _quietly(trigger.cleanup)
-            self.tasks.pop(wait_id, None)
-        if report is not None:
-            self.reports.put(dict(report, wait_id=wait_id))
+        if report is not None:  # the task goes on while the trigger cleans up, as in Airflow
+            self._report(wait_id, report)
+        if trigger is not None:
+            await _quietly(trigger.cleanup)
+
+    def _gone(self, wait_id):
+        """Forget a trigger that has ended, or was cancelled before it began."""
+        self.tasks.pop(wait_id, None)
+        self._end_if_done()
+
+    def _report(self, wait_id, report):
+        self.reported[wait_id] = True
+        while len(self.reported) > _REMEMBERED:
+            self.reported.popitem(last=False)
+        self.reports.put(dict(report, wait_id=wait_id))
 
     def _make(self, order):
         kwargs = decode(order.get("kwargs") or {})
@@ -294,7 +325,7 @@ def fire(deferral):
         event = asyncio.run(asyncio.wait_for(_first(trigger), deferral.get("trigger_timeout")))
     except asyncio.TimeoutError:
         return "__fail__", {"error": "Trigger timeout"}
-    except Exception as fault:
+    except (Exception, asyncio.CancelledError) as fault:
         return "__fail__", {"error": "trigger %s failed: %s" % (deferral["classpath"], one_line(fault)),
                             "traceback": format_exception(fault)}
     if event is None:
