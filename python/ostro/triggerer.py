@@ -161,7 +161,8 @@ class Triggerer:
             report = await self._first_event(order, trigger)
         except asyncio.CancelledError as fault:
             if not hasattr(task, "ostro_killed"):
-                log.error("Trigger %s was cancelled from within", _name(order), exc_info=(type(fault), fault, fault.__traceback__))
+                log.error("Trigger %s was cancelled from within", _name(order),
+                          exc_info=(type(fault), fault, fault.__traceback__))
                 report = {"type": "TriggerFailed", "traceback": format_exception(fault), "error":
                           "trigger %s was cancelled from within: something that it awaits was cancelled (asyncio.CancelledError)"
                           % order["classpath"]}

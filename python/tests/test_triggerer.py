@@ -141,7 +141,8 @@ def test_a_trigger_that_is_not_wanted_any_more_reports_nothing(plane, killed, ho
         plane.work.put(full(order("waits"), cancel=[{"id": "w", "killed": killed}], stop=True))
     run(plane)
     assert plane.reports == []
-    assert TOLD == ([] if how == "never begins" else ["run", *(["on_kill"] if killed else []), "cleanup begins", "cleanup ends"])
+    want = [] if how == "never begins" else ["run", *(["on_kill"] if killed else []), "cleanup begins", "cleanup ends"]
+    assert list(TOLD) == want
 
 
 def test_a_triggerer_that_is_to_stop_does_not_ask_in_a_hurry(plane):
