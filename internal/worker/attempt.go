@@ -114,6 +114,7 @@ type channels struct {
 	childTask *os.File
 	childOut  *os.File
 	childErr  *os.File
+	ear       *ear
 	conn      *protocol.Conn
 }
 
@@ -126,12 +127,15 @@ func openChannels() (*channels, error) {
 	if c.out, c.childOut, err = daghost.Pipe(); err == nil {
 		c.err, c.childErr, err = daghost.Pipe()
 	}
+	if err == nil {
+		c.ear, err = newEar(c.task)
+	}
 	if err != nil {
 		c.closeTheirs()
 		c.closeOurs()
 		return nil, err
 	}
-	c.conn = protocol.NewConn(c.task)
+	c.conn = protocol.NewConn(c.ear)
 	return &c, nil
 }
 
@@ -364,8 +368,8 @@ func (a *attempt) isStarted(p *process, pid int, isolation, reason string) {
 func (a *attempt) supervise(p *process, ch *channels) ending {
 	ctx, cancel := context.WithCancel(a.w.ctx)
 	var streams, talk sync.WaitGroup
-	streams.Go(func() { a.copy(ch.out, streamOut) })
-	streams.Go(func() { a.copy(ch.err, streamErr) })
+	streams.Go(func() { a.copy(ch, ch.out, streamOut) })
+	streams.Go(func() { a.copy(ch, ch.err, streamErr) })
 	talk.Go(func() { a.converse(ctx, ch.conn) })
 
 	drained := make(chan struct{})
@@ -386,24 +390,28 @@ func (a *attempt) supervise(p *process, ch *channels) ending {
 }
 
 // copy logs a stream to its end.
-func (a *attempt) copy(f *os.File, stream string) {
+func (a *attempt) copy(ch *channels, f *os.File, stream string) {
 	if a.log == nil {
 		_, _ = io.Copy(io.Discard, f)
 		return
 	}
-	a.log.Copy(spy{f, &a.spoke}, stream)
+	a.log.Copy(spy{f, &a.spoke, ch.ear}, stream)
 }
 
-// spy notes that a stream has said something.
+// spy notes that a stream has said something, and lets what the task had logged by then go first.
 type spy struct {
 	r     io.Reader
 	spoke *atomic.Bool
+	ear   *ear
 }
 
 func (s spy) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
-	if n > 0 && !s.spoke.Load() {
-		s.spoke.Store(true)
+	if n > 0 {
+		if !s.spoke.Load() {
+			s.spoke.Store(true)
+		}
+		s.ear.catchUp()
 	}
 	return n, err
 }

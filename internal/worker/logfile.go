@@ -179,7 +179,7 @@ func (l *logFile) store(e entry) {
 		e = entry{at: e.at, stream: streamSystem, level: "warning",
 			text: fmt.Sprintf("the log reached its limit of %d bytes; what follows is not kept", l.limit)}
 	}
-	l.buf = l.order.put(l.buf, e, l.busy)
+	l.buf = l.order.put(l.buf, e)
 	if len(l.buf) >= logBuffer && e.stream != streamSystem {
 		l.flush()
 		return
@@ -252,7 +252,6 @@ func (l *logFile) flush() {
 		l.idle.Wait()
 	}
 	l.busy = true
-	l.order.settle()
 	defer func() {
 		l.busy = false
 		l.idle.Broadcast()

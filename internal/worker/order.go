@@ -1,16 +1,24 @@
 package worker
 
 import (
-	"slices"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ostro.dev/ostro/internal/daghost"
 )
 
-// What a task prints and what it logs come over different pipes, each read by a goroutine of its own, so they arrive in an
-// order of their own. Two things tell which came first: how much the task had printed when it made a record (After), and
-// that a line that was read before the record's time was written before it. Only together they say that a line belongs
-// after a record, since what the task's children print is not in its count. The lines that wait for the disk are the window
-// in which the order is mended: a record that is late is put before the lines it precedes; one that is early waits, at most
-// as long as the window is, for the lines it follows.
+// What a task prints and what it logs come over different pipes, each read by a goroutine of its own, so they would arrive
+// in an order of their own. Two rules give them back the task's. Before what was printed is stored, the records that the
+// task had sent by then are taken in (ear). And a record says how much the task had printed when it was made (After): one
+// that is early waits for the lines it follows, for a moment at most, since what it counts may never come.
 
 // An entry is a line on its way into a log.
 type entry struct {
@@ -33,21 +41,9 @@ func streamIndex(stream string) int {
 	return 0
 }
 
-// A mark remembers an entry in the buffer.
-type mark struct {
-	begins  int       // in the buffer
-	read    time.Time // as the entry says
-	written time.Time // as the log says
-	printed bool
-	index   int // of the stream
-	from    int64
-}
-
-// An order knows what is in a log's buffer.
+// An order keeps the lines of a log in order, and their times.
 type order struct {
-	marks   []mark
 	last    time.Time // the time of the last line
-	settled time.Time // the time of the last line before those in the buffer
 	read    [2]int64  // how much of stdout and stderr is stored
 	waiting []entry   // records that have come before what was printed before them
 }
@@ -62,55 +58,63 @@ func (o *order) arrived(e entry) bool {
 	return len(e.after) != 2 || e.after[0] <= o.read[0] && e.after[1] <= o.read[1]
 }
 
-// settle forgets the marks: what is in the buffer is about to be written.
-func (o *order) settle() { o.marks, o.settled = o.marks[:0], o.last }
+// put adds an entry to the buffer. Its time is never before that of the line it comes after.
+func (o *order) put(buf []byte, e entry) []byte {
+	if e.at.After(o.last) {
+		o.last = e.at
+	}
+	return appendLine(buf, o.last, e.stream, e.level, e.text, e.name)
+}
 
-// put adds an entry to the buffer: a record before the printed lines that came after it, all else at the end. While the
-// buffer is being written, everything goes to the end.
-func (o *order) put(buf []byte, e entry, writing bool) []byte {
-	at := len(o.marks)
-	if e.stream == streamLog && len(e.after) == 2 {
-		for at > 0 && o.marks[at-1].later(e) {
-			at--
+// catchLimit is how long what was printed waits for the records before it. A task that keeps its worker busy with requests
+// may have sent one that cannot be taken in yet.
+const catchLimit = 20 * time.Millisecond
+
+// An ear reads a task's channel and knows whether everything sent through it has been taken in.
+type ear struct {
+	*net.UnixConn
+	raw   syscall.RawConn
+	empty atomic.Bool // the last look found nothing, and what came before has been handled
+}
+
+func newEar(c *net.UnixConn) (*ear, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("listen to a task: %w", err)
+	}
+	return &ear{UnixConn: c, raw: raw}, nil
+}
+
+// Read reads from the channel; it is called when what was read before has been handled.
+func (e *ear) Read(p []byte) (n int, err error) {
+	waited := e.raw.Read(func(fd uintptr) bool {
+		e.empty.Store(false) // before it looks: what is taken out of the socket is handled later
+		for {
+			n, err = unix.Read(int(fd), p)
+			if !errors.Is(err, unix.EINTR) {
+				break
+			}
 		}
+		e.empty.Store(n <= 0)
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	switch {
+	case waited != nil:
+		return 0, waited
+	case err != nil:
+		return 0, os.NewSyscallError("read", err)
+	case n == 0 && len(p) > 0:
+		return 0, io.EOF
 	}
-	written := e.at
-	if before := o.timeBefore(at); written.Before(before) {
-		written = before
-	}
-	if at == len(o.marks) {
-		if !writing {
-			o.mark(at, len(buf), e, written)
+	return n, nil
+}
+
+// catchUp waits until what the task has sent so far is taken in, for a moment at most.
+func (e *ear) catchUp() {
+	for deadline := time.Now().Add(catchLimit); daghost.Buffered(e.UnixConn) > 0 || !e.empty.Load(); {
+		if time.Now().After(deadline) {
+			return
 		}
-		o.last = written
-		return appendLine(buf, written, e.stream, e.level, e.text, e.name)
+		time.Sleep(50 * time.Microsecond)
 	}
-	begins := o.marks[at].begins
-	line := appendLine(nil, written, e.stream, e.level, e.text, e.name)
-	for i := at; i < len(o.marks); i++ {
-		o.marks[i].begins += len(line)
-	}
-	o.mark(at, begins, e, written)
-	return slices.Insert(buf, begins, line...)
-}
-
-func (o *order) mark(at, begins int, e entry, written time.Time) {
-	o.marks = slices.Insert(o.marks, at, mark{begins: begins, read: e.at, written: written,
-		printed: e.stream == streamOut || e.stream == streamErr, index: streamIndex(e.stream), from: e.from})
-}
-
-// timeBefore is the time of the line before the mark.
-func (o *order) timeBefore(at int) time.Time {
-	switch at {
-	case len(o.marks):
-		return o.last
-	case 0:
-		return o.settled
-	}
-	return o.marks[at-1].written
-}
-
-// later says whether a line that is there came after a record.
-func (m mark) later(record entry) bool {
-	return m.printed && m.from >= record.after[m.index] && !m.read.Before(record.at)
 }
