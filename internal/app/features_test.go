@@ -84,7 +84,7 @@ func TestWhatDAGFilesUseWorksEndToEnd(t *testing.T) {
 	s.wait("features", "r1", "success")
 	s.wait("fails", "from_features", "failed")
 	for _, name := range []string{"dag_ok", "task_failed_boom", "dag_failed_from_features"} {
-		await(t, "the callback "+name, func() bool { _, err := os.Stat(filepath.Join(marks, name)); return err == nil })
+		await(t, "the callback "+name, func() bool { b, err := os.ReadFile(filepath.Join(marks, name)); return err == nil && len(b) > 0 })
 	}
 	code, body := s.call("GET", "/api/v2/dags/features/dagRuns/r1/taskInstances/check/xcomEntries/pushed", "")
 	if code != http.StatusOK || !strings.Contains(body, `"a"`) {

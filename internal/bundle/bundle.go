@@ -5,6 +5,17 @@
 // outcome in one transaction: the bundle version, the DAGs, the import errors and the DAGs that are gone. A run keeps the
 // snapshot it started with, so an edit never reaches into a running DAG run.
 //
+// Parsing goes on beside everything else. Every file is parsed at most once for its content, which is its own bytes and those of
+// the bundle's modules its import read, whether it is good, broken or never ends; data files count as read by all. What a
+// failed import would have read beyond that is told from the names in its import statements, so that a missing helper
+// that appears, or one that hung and was mended, has the file parsed again. For a reason outside of the folder a broken file is parsed
+// again when a Variable or Connection changes that it asked for, when it is written again or touched, and when the server starts.
+//
+// A version is the whole folder's, while outcomes come one by one. Each publication therefore names the newest snapshot,
+// and contains of each file only what holds there: the outcome of an import in an older snapshot counts when everything it
+// read is the same in the newest, and the file is parsed anew when it is not. A file that is still being parsed is left
+// as it was: its DAGs stay on the version that they have, whose snapshot is kept, and nobody waits for it.
+//
 // What the package promises: a broken file keeps its last good version and shows its error; one bad file never keeps
 // another from being published; an identifier declared twice is an error that names both files, and the first file keeps
 // it; a folder that cannot be read changes nothing. It must not know how files are parsed (the Parser does), nor what is
@@ -15,7 +26,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -77,15 +87,19 @@ type Watcher struct {
 	changed func()
 	log     *slog.Logger
 
-	mu     sync.Mutex // held by the one refresh in progress
+	mu     sync.Mutex // held by the one who looks or gathers
 	hashes hashCache
-	tree   *tree
+	tree   *tree                 // as the folder was when it was last looked at
 	files  map[string]*fileState // by path relative to the bundle
 	owners map[string]string     // dag id → file
 	loaded bool                  // owners were read from the store
 	ready  chan struct{}
 	once   sync.Once
 	names  renewals
+	parses parses
+	due    bool                      // something is known that is not published
+	gone   []string                  // files that are gone and whose errors are not cleared yet
+	parsed int                       // files parsed since the last publication
 	again  atomic.Bool               // write what is known once more
 	said   atomic.Pointer[[]Warning] // of the last publication
 	turned atomic.Int64              // when the folder was last looked at, in nanoseconds since 1970
@@ -114,14 +128,17 @@ func New(cfg Config, st Store, parser Parser, changed func(), logger *slog.Logge
 	if changed == nil {
 		changed = func() {}
 	}
-	return &Watcher{
+	w := &Watcher{
 		cfg: cfg, store: st, parser: parser, changed: changed, log: logger.With("bundle", cfg.Name),
 		hashes: hashCache{}, files: map[string]*fileState{}, owners: map[string]string{}, ready: make(chan struct{}),
-		names: renewals{last: map[asked]uint64{}, wake: make(chan struct{}, 1)},
-	}, nil
+		names:  renewals{last: map[asked]uint64{}, wake: make(chan struct{}, 1)},
+		parses: parses{due: make(chan struct{}, 1), live: map[string]*parsing{}},
+	}
+	w.parses.parse = w.parse
+	return w, nil
 }
 
-// Ready is closed after the first successful publication.
+// Ready is closed once every file has been parsed and published.
 func (w *Watcher) Ready() <-chan struct{} { return w.ready }
 
 // LastTurn is when the folder was last looked at; zero before the first time.
@@ -137,62 +154,85 @@ func SnapshotPath(snapshots, version string) string { return snapshotPath(snapsh
 
 // Run publishes the folder, and again after every change, until ctx ends.
 func (w *Watcher) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer w.parses.wait()
+	defer cancel()
 	n := newNotifier(w.log)
 	defer n.close()
-	backoff := time.Duration(0)
+	var r retries
 	for {
-		err := w.Refresh(ctx)
-		w.turned.Store(time.Now().UnixNano())
+		err := w.look(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		wait := w.cfg.Rescan
-		if err != nil {
-			backoff = min(max(2*backoff, time.Second), 30*time.Second)
-			wait = backoff
-			w.log.Error("the DAG folder could not be published; trying again", "error", err, "in", wait.String())
-		} else {
-			backoff = 0
-		}
-		w.mu.Lock()
-		if w.impatient() {
-			wait = min(wait, time.Second)
-		}
-		dirs := []string{w.cfg.Dir}
-		if w.tree != nil {
-			dirs = w.tree.dirs
-		}
-		w.mu.Unlock()
-		if n.watch(dirs) && err == nil {
+		next := time.Now().Add(w.pause(&r, err))
+		if n.watch(w.dirs()) && err == nil {
 			continue // something may have changed there before we watched
 		}
-		if !n.wait(ctx, wait, w.cfg.Debounce, w.names.wake) {
-			return nil
+		for why := parsed; why == parsed; {
+			switch why = n.wait(ctx, time.Until(next), w.cfg.Debounce, w.names.wake, w.parses.due); why {
+			case ended:
+				return nil
+			case parsed:
+				err := w.gather(ctx)
+				if ctx.Err() != nil {
+					return nil
+				}
+				if at := time.Now().Add(w.pause(&r, err)); at.Before(next) {
+					next = at
+				}
+			}
 		}
 	}
 }
 
-// Refresh reads the folder once and publishes it if something changed.
-func (w *Watcher) Refresh(ctx context.Context) error {
+// retries counts up how long to wait before what failed is tried again.
+type retries struct{ backoff time.Duration }
+
+// pause is how long to wait for a change after a look or a gathering that ended so.
+func (w *Watcher) pause(r *retries, err error) time.Duration {
+	if err != nil {
+		r.backoff = min(max(2*r.backoff, time.Second), 30*time.Second)
+		w.log.Error("the DAG folder could not be published; trying again", "error", err, "in", r.backoff.String())
+		return r.backoff
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for attempt := 0; ; attempt++ {
-		t, err := scan(w.cfg.Dir, w.cfg.Home, w.cfg.Compat, w.hashes)
-		if err != nil {
-			return fmt.Errorf("read the DAG folder %s: %w", w.cfg.Dir, err)
-		}
-		path, err := snapshot(ctx, t, w.cfg.Snapshots)
-		if errors.Is(err, errMoved) && attempt < 10 {
-			continue // somebody wrote while we copied: look again
-		}
-		if err != nil {
-			return fmt.Errorf("take a snapshot of %s: %w", w.cfg.Dir, err)
-		}
-		if err := w.publish(ctx, t, path); err != nil {
+	if !w.parses.busy() {
+		r.backoff = 0
+	}
+	if w.impatient() {
+		return min(w.cfg.Rescan, time.Second)
+	}
+	return w.cfg.Rescan
+}
+
+// dirs are the folders to watch.
+func (w *Watcher) dirs() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.tree == nil {
+		return []string{w.cfg.Dir}
+	}
+	return w.tree.dirs
+}
+
+// Refresh reads the folder once and publishes it if something changed; it returns when every file has been parsed. What is
+// known is published meanwhile.
+func (w *Watcher) Refresh(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer w.parses.wait()
+	defer cancel()
+	err := w.look(ctx)
+	for {
+		if !w.parses.busy() {
 			return err
 		}
-		w.tree = t
-		w.once.Do(func() { close(w.ready) })
-		return nil
+		select {
+		case <-w.parses.due:
+			err = errors.Join(err, w.gather(ctx))
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }

@@ -23,7 +23,7 @@ import (
 )
 
 // parser reads test files line by line instead of running Python: "dag NAME", "import FILE", "error TEXT",
-// "variable KEY", "connection ID", "warn TEXT", "hang", "refuse".
+// "variable KEY", "connection ID", "warn TEXT", "hang", "hangswith FILE", "refuse".
 type parser struct {
 	mu     sync.Mutex
 	parsed []string
@@ -60,6 +60,11 @@ func (p *parser) Parse(_ context.Context, r workerapi.Parse) (*workerapi.Parsed,
 			d.Warnings = append(d.Warnings, rest)
 		case "hang":
 			<-p.hang
+		case "hangswith": // as long as the other file says so
+			other, err := os.ReadFile(filepath.Join(r.Describe.BundlePath, rest))
+			if err == nil && strings.Contains(string(other), "hangs") {
+				<-p.hang
+			}
 		case "refuse":
 			return nil, errors.New("no worker")
 		}

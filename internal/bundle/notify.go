@@ -16,6 +16,7 @@ type notifier struct {
 	watched map[string]bool
 	log     *slog.Logger
 	full    bool
+	heard   bool // of a change that wait has not returned for
 }
 
 func newNotifier(log *slog.Logger) *notifier {
@@ -57,9 +58,18 @@ func (n *notifier) watch(dirs []string) (added bool) {
 	return added
 }
 
-// wait returns when something changed, here or by word of wake, and then nothing for the debounce time, or after limit;
-// false when ctx ended.
-func (n *notifier) wait(ctx context.Context, limit, debounce time.Duration, wake <-chan struct{}) bool {
+// reason says why a wait is over.
+type reason int
+
+const (
+	ended   reason = iota // the context
+	changed               // something in the folders, perhaps
+	parsed                // outcomes are due; changes heard of meanwhile are kept for the next wait
+)
+
+// wait returns when something changed, here or by word of wake, and then nothing for the debounce time; after limit; when
+// outcomes are due; or when ctx ended.
+func (n *notifier) wait(ctx context.Context, limit, debounce time.Duration, wake, due <-chan struct{}) reason {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	var events chan fsnotify.Event
@@ -68,17 +78,25 @@ func (n *notifier) wait(ctx context.Context, limit, debounce time.Duration, wake
 		events, errs = n.w.Events, n.w.Errors
 	}
 	var quiet <-chan time.Time
+	hear := func() { n.heard, quiet = true, time.After(debounce) }
+	if n.heard {
+		hear()
+	}
 	var last time.Time // a folder that never rests is read all the same
 	for {
 		select {
 		case <-ctx.Done():
-			return false
+			return ended
 		case <-timer.C:
-			return true
+			n.heard = false
+			return changed
 		case <-quiet:
-			return true
+			n.heard = false
+			return changed
+		case <-due:
+			return parsed
 		case <-wake:
-			quiet = time.After(debounce)
+			hear()
 		case e, ok := <-events:
 			if !ok {
 				events = nil
@@ -91,14 +109,14 @@ func (n *notifier) wait(ctx context.Context, limit, debounce time.Duration, wake
 				last = time.Now().Add(20 * debounce)
 			}
 			if time.Now().Before(last) {
-				quiet = time.After(debounce)
+				hear()
 			}
 		case _, ok := <-errs: // the queue overflowed: look at everything
 			if !ok {
 				errs = nil
 				continue
 			}
-			quiet = time.After(debounce)
+			hear()
 		}
 	}
 }

@@ -2,34 +2,27 @@ package bundle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"path"
-	"path/filepath"
 	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	"ostro.dev/ostro/internal/core/dag"
 	"ostro.dev/ostro/internal/store"
-	"ostro.dev/ostro/internal/workerapi"
 	"ostro.dev/ostro/protocol"
 )
-
-// parseLimit is how many files are imported at once: parsing must leave room for tasks.
-const parseLimit = 2
-
-// slowParse is when an import counts as slow: others begin beside it, and are published before it is done.
-const slowParse = time.Second
 
 // actor is who changes what this package changes.
 const actor = "bundle"
 
 // fileState is what is known about one file that may declare DAGs.
 type fileState struct {
-	deps map[string]digest // the files its import read, as they were
+	file    string
+	version string            // of the tree in which it was parsed
+	deps    map[string]digest // the files its import read, as they were; nil until it has been parsed
+	// mentions are, of a file with errors, the files it might import besides, as they were; touched is when it was written.
+	mentions map[string]digest
+	touched  time.Time
 	// asked are the variables and connections its import read, at the time askedAt.
 	asked   []asked
 	askedAt uint64
@@ -45,34 +38,6 @@ type fileState struct {
 	// killed: the process that parsed it was killed from outside, so that trying again makes sense; tries counts.
 	killed bool
 	tries  int
-}
-
-// publish has the files parsed that the change from w.tree to t concerns, and writes the outcome.
-func (w *Watcher) publish(ctx context.Context, t *tree, snapshot string) error {
-	if err := w.load(ctx); err != nil {
-		return err
-	}
-	todo := w.stale(t)
-	gone := w.forget(t)
-	again := w.again.Swap(false)
-	if w.tree != nil && w.tree.version == t.version && len(todo) == 0 && len(gone) == 0 && !again {
-		return nil
-	}
-	parseErr := w.parseAll(ctx, t, snapshot, todo, func() error {
-		defer w.changed()
-		return w.write(ctx, t, snapshot, gone)
-	})
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err := w.write(ctx, t, snapshot, gone); err != nil {
-		w.again.Store(again)
-		return fmt.Errorf("publish bundle version %s: %w", t.version, err)
-	}
-	w.log.Info("published the DAG folder", "version", t.version, "files", len(w.files), "parsed", len(todo), "dags", len(w.owners))
-	w.changed()
-	w.collectGarbage(ctx, t.version)
-	return parseErr
 }
 
 // load reads, once, which file every DAG and every import error in the store belongs to.
@@ -102,28 +67,6 @@ func (w *Watcher) load(ctx context.Context) error {
 	return nil
 }
 
-// stale lists the files that must be parsed: new ones, those a file, a variable or a connection read by whose import has
-// changed, all when data changed that a file may read while it is imported, and broken ones whenever anything changed.
-func (w *Watcher) stale(t *tree) []string {
-	dataChanged := w.tree != nil && !maps.Equal(dataFiles(w.tree), dataFiles(t))
-	changed := w.tree == nil || w.tree.version != t.version
-	var out []string
-	for _, f := range t.candidates() {
-		s := w.files[f]
-		if s == nil || s.deps == nil || dataChanged || (changed && len(s.errs) > 0) || s.again() || w.names.since(s.asked, s.askedAt) {
-			out = append(out, f)
-			continue
-		}
-		for dep, d := range s.deps {
-			if now, ok := t.byPath[dep]; !ok || now != d {
-				out = append(out, f)
-				break
-			}
-		}
-	}
-	return out
-}
-
 // parseTries is how often a file is parsed whose parsing process is killed.
 const parseTries = 3
 
@@ -138,138 +81,6 @@ func (w *Watcher) impatient() bool {
 		}
 	}
 	return false
-}
-
-// dataFiles are the files that are not Python: what they hold may decide what DAGs a file declares.
-func dataFiles(t *tree) map[string]digest {
-	out := map[string]digest{}
-	for p, d := range t.byPath {
-		switch path.Ext(p) {
-		case ".py", ".pyi", ".md", ".rst":
-		default:
-			out[p] = d
-		}
-	}
-	return out
-}
-
-// forget drops the files that are gone, or no candidates any more, and returns them.
-func (w *Watcher) forget(t *tree) []string {
-	have := map[string]bool{}
-	for _, f := range t.candidates() {
-		have[f] = true
-	}
-	var gone []string
-	for f := range w.files {
-		if !have[f] {
-			gone = append(gone, f)
-			delete(w.files, f)
-		}
-	}
-	slices.Sort(gone)
-	return gone
-}
-
-// parseAll parses files, a few at a time, and calls flush now and then while slow ones are still being parsed, so that one
-// file that hangs does not keep the others from being published. A file that could not be parsed at all is stale again at
-// the next refresh, and until then says nothing about its DAGs; the error says so.
-func (w *Watcher) parseAll(ctx context.Context, t *tree, snapshot string, todo []string, flush func() error) error {
-	type outcome struct {
-		file  string
-		state *fileState
-		err   error
-	}
-	for _, f := range todo {
-		pending := &fileState{broken: true}
-		if old := w.files[f]; old != nil {
-			pending.published, pending.known, pending.tries = old.published, old.known, old.tries
-		}
-		w.files[f] = pending
-	}
-	outcomes := make(chan outcome, len(todo))
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	wg.Go(func() {
-		slots := make(chan struct{}, parseLimit)
-		for _, f := range todo {
-			slots <- struct{}{}
-			release := sync.OnceFunc(func() { <-slots })
-			slow := time.AfterFunc(slowParse, release) // whatever hangs makes room for others
-			wg.Go(func() {
-				defer release()
-				defer slow.Stop()
-				state, err := w.parse(ctx, t, snapshot, f)
-				outcomes <- outcome{f, state, err}
-			})
-		}
-	})
-	var errs []error
-	tick := time.NewTicker(slowParse)
-	defer tick.Stop()
-	fresh := false
-	for left := len(todo); left > 0; {
-		select {
-		case o := <-outcomes:
-			left--
-			if o.err != nil {
-				errs = append(errs, o.err)
-				continue
-			}
-			fresh = true
-			old := w.files[o.file]
-			o.state.published, o.state.known = old.published, old.known
-			if o.state.killed {
-				o.state.tries = old.tries + 1
-			}
-			w.files[o.file] = o.state
-		case <-tick.C:
-			if fresh && ctx.Err() == nil {
-				fresh = false
-				if err := flush(); err != nil {
-					w.log.Warn("what has been parsed so far could not be published yet", "error", err)
-				}
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (w *Watcher) parse(ctx context.Context, t *tree, snapshot, file string) (*fileState, error) {
-	shown, err := filepath.Abs(w.cfg.Dir)
-	if err != nil {
-		return nil, err
-	}
-	askedAt := w.names.now()
-	parsed, err := w.parser.Parse(ctx, workerapi.Parse{
-		Type: "Parse", Interpreter: w.cfg.Interpreter, Version: t.version,
-		Describe: protocol.Describe{
-			Type: "Describe", BundleName: w.cfg.Name, BundlePath: snapshot, File: file, ShownPath: shown,
-			Compat: w.cfg.Compat, Defaults: w.cfg.Defaults,
-		},
-		TimeoutSeconds: w.cfg.ParseTimeout.Seconds(), MemoryBytes: w.cfg.ParseMemory,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("parse %s: %w", file, err)
-	}
-	d := parsed.Described
-	s := &fileState{deps: map[string]digest{file: t.byPath[file]}, errs: d.Errors, warnings: d.Warnings, asked: askedBy(d), askedAt: askedAt}
-	for _, m := range d.Modules {
-		if sum, ok := t.byPath[m]; ok {
-			s.deps[m] = sum
-		}
-	}
-	for i := range s.errs {
-		if s.errs[i].File == "" {
-			s.errs[i].File = file
-		}
-		s.broken = s.broken || s.errs[i].DAGID == ""
-		s.killed = s.killed || strings.Contains(s.errs[i].Message, "has ended (killed by")
-	}
-	s.accept(file, d.DAGs)
-	for _, warning := range d.Warnings {
-		w.log.Warn("DAG file", "file", file, "warning", warning)
-	}
-	return s, nil
 }
 
 // accept keeps the DAGs that can be scheduled and records, for the others, what is wrong with them.
@@ -348,7 +159,9 @@ func (w *Watcher) decide(infos []store.DAGInfo, gone []string) (publication, map
 		return s.deps == nil || (s.known && slices.EqualFunc(s.published, errs, sameError))
 	})
 	for _, f := range gone {
-		p.errs[f] = nil
+		if w.files[f] == nil {
+			p.errs[f] = nil
+		}
 	}
 	return p, owners
 }
@@ -365,16 +178,17 @@ func (w *Watcher) mayStillDeclare(file, id string) bool {
 }
 
 // write publishes in one transaction.
-func (w *Watcher) write(ctx context.Context, t *tree, snapshot string, gone []string) error {
+func (w *Watcher) write(ctx context.Context) error {
+	t := w.tree
 	all, _, err := w.store.DAGs(ctx, store.DAGFilter{})
 	if err != nil {
 		return err
 	}
 	infos := slices.DeleteFunc(all, func(i store.DAGInfo) bool { return i.Removed || i.Bundle != w.cfg.Name })
-	p, owners := w.decide(infos, gone)
+	p, owners := w.decide(infos, w.gone)
 	now := time.Now()
 	err = w.store.Update(ctx, actor, now, func(tx *store.Tx) error {
-		if err := tx.PutBundleVersion(store.BundleVersion{Bundle: w.cfg.Name, Version: t.version, Path: snapshot, At: now}); err != nil {
+		if err := tx.PutBundleVersion(store.BundleVersion{Bundle: w.cfg.Name, Version: t.version, Path: snapshotPath(w.cfg.Snapshots, t.version), At: now}); err != nil {
 			return err
 		}
 		for _, d := range p.dags {
@@ -397,7 +211,7 @@ func (w *Watcher) write(ctx context.Context, t *tree, snapshot string, gone []st
 	if err != nil {
 		return err
 	}
-	w.owners = owners
+	w.owners, w.gone, w.due = owners, nil, false
 	w.keepWarnings(now)
 	for f, errs := range p.errs {
 		if s := w.files[f]; s != nil {
@@ -411,7 +225,7 @@ func (w *Watcher) write(ctx context.Context, t *tree, snapshot string, gone []st
 }
 
 // collectGarbage removes old snapshots. That it cannot is no reason to stop.
-func (w *Watcher) collectGarbage(ctx context.Context, current string) {
+func (w *Watcher) collectGarbage(ctx context.Context) {
 	infos, _, err := w.store.DAGs(ctx, store.DAGFilter{IncludeRemoved: true})
 	if err != nil {
 		return
@@ -420,7 +234,10 @@ func (w *Watcher) collectGarbage(ctx context.Context, current string) {
 	if err != nil {
 		return
 	}
-	used := map[string]bool{current: true}
+	used := map[string]bool{w.tree.version: true}
+	for _, p := range w.parses.all() {
+		used[p.tree.version] = true
+	}
 	for _, i := range infos {
 		used[i.BundleVersion] = true
 	}

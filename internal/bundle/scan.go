@@ -29,6 +29,7 @@ type bundleFile struct {
 	Path      string // relative to the bundle, with slashes
 	abs       string
 	Digest    digest
+	mtime     time.Time
 	exec      bool
 	candidate bool // may declare DAGs
 }
@@ -50,6 +51,12 @@ func (t *tree) candidates() []string {
 		}
 	}
 	return out
+}
+
+// mtime is when a file was last written.
+func (t *tree) mtime(file string) time.Time {
+	at, _ := slices.BinarySearchFunc(t.files, file, func(f bundleFile, path string) int { return strings.Compare(f.Path, path) })
+	return t.files[at].mtime
 }
 
 // hashCache remembers digests by path, size and modification time.
@@ -175,7 +182,7 @@ func (s *scanner) entry(e fs.DirEntry, parentAbs, parentRel string, ignore ignor
 			maxFiles, maxTotalSize>>20)
 	}
 	s.tree.files = append(s.tree.files, bundleFile{
-		Path: rel, abs: abs, Digest: h.digest, exec: info.Mode()&0o100 != 0,
+		Path: rel, abs: abs, Digest: h.digest, mtime: info.ModTime(), exec: info.Mode()&0o100 != 0,
 		candidate: strings.HasSuffix(name, ".py") && h.wordsOK && !ignore.matches(rel),
 	})
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 
 	"ostro.dev/ostro/internal/secret"
@@ -18,9 +19,10 @@ type asking struct {
 
 	mu       sync.Mutex
 	masker   secret.Masker
-	named    []string // what the file's process called a secret
-	found    []string // what was secret of the answers
-	awaiting string   // what was asked for last and not answered
+	named    []string            // what the file's process called a secret
+	found    []string            // what was secret of the answers
+	awaiting string              // what was asked for last and not answered
+	asked    map[string][]string // the names asked for, by type of request
 }
 
 // Ask passes a request on and waits for the answer, as long as the import may last.
@@ -35,6 +37,10 @@ func (a *asking) Ask(ctx context.Context, request json.RawMessage) (json.RawMess
 	}
 	a.mu.Lock()
 	a.awaiting = what
+	if a.asked == nil {
+		a.asked = map[string][]string{}
+	}
+	a.asked[r.Type] = append(a.asked[r.Type], r.Key+r.ConnID)
 	a.mu.Unlock()
 	answer, err := a.server(ctx, a.bundle, request)
 	if ctx.Err() != nil {
@@ -79,6 +85,13 @@ func (a *asking) because(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w; it was waiting for a server to tell it %s", err, a.awaiting)
+}
+
+// names are the variables and the connections asked for so far.
+func (a *asking) names() (variables, connections []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.asked["GetVariable"]), slices.Clone(a.asked["GetConnection"])
 }
 
 // clean masks what people see of an import.

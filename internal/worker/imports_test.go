@@ -134,6 +134,9 @@ func TestAnImportThatGetsNoAnswerSaysWhatItWaitedFor(t *testing.T) {
 	if len(p.Described.Errors) != 1 || p.Described.Errors[0].Message != want {
 		t.Errorf("errors: %+v", p.Described.Errors)
 	}
+	if !slices.Equal(p.Described.Variables, []string{"environment"}) {
+		t.Errorf("variables that would be a reason to import it again: %q", p.Described.Variables)
+	}
 }
 
 func TestAnImportMayOnlyRead(t *testing.T) {

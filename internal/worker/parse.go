@@ -57,7 +57,9 @@ func (p *pool) parse(ctx context.Context, r workerapi.Parse) (workerapi.Parsed, 
 		return watchImport(proc, limit, r.MemoryBytes, cancel)
 	})
 	if h.err != nil {
-		return parseFailed(r, h.err, h.output), h.err
+		failed := parseFailed(r, h.err, h.output)
+		failed.Described.Variables, failed.Described.Connections = h.asking.names() // a change of one is a reason to try again
+		return failed, h.err
 	}
 	p.mu.Lock()
 	if old := p.hosts[k]; !h.retired && k.generation == p.generation {

@@ -9,7 +9,7 @@ const (
 	noJobs      = "Ostro keeps no job records; GET /api/v2/monitor/health tells how its parts are"
 	noLogin     = "There is no login page: send the token from the file HOME/token as a bearer token"
 	noFavorites = "Favourites are not served by this version of Ostro"
-	noParse     = "DAG files are read when their content changes; there is nothing to ask for"
+	noParse     = "DAG files are read when their content changes; a file with an import error also when it is touched; there is nothing to ask for"
 	noDeleteTI  = "Deleting a task instance is not served; clear it or delete its DAG run"
 	noBulkTIs   = "Changing task instances in bulk is not served"
 	noBulkRuns  = "Changing DAG runs in bulk is not served"
