@@ -160,7 +160,17 @@ func (l *logFile) Add(e entry) {
 			return
 		}
 	default:
-		l.release(e.follows)
+		stream := streamIndex(e.stream)
+		l.order.read[stream] = max(l.order.read[stream], e.from) // what comes before it is stored
+		l.release(l.order.arrived)
+		if l.order.holds(e) {
+			l.order.waiting = append(l.order.waiting, e)
+			l.arm()
+			return
+		}
+		if len(l.order.waiting) >= mostWaiting {
+			l.release(func(entry) bool { return true })
+		}
 	}
 	l.store(e)
 }
@@ -237,8 +247,7 @@ func (l *logFile) Flush() {
 	if l.closed || l.busy {
 		return
 	}
-	now := time.Now()
-	l.release(func(e entry) bool { return now.Sub(e.since) >= logDelay })
+	l.release(l.order.overdue)
 	l.flush()
 	if len(l.order.waiting) > 0 {
 		l.arm()

@@ -18,7 +18,14 @@ import (
 // What a task prints and what it logs come over different pipes, each read by a goroutine of its own, so they would arrive
 // in an order of their own. Two rules give them back the task's. Before what was printed is stored, the records that the
 // task had sent by then are taken in (ear). And a record says how much the task had printed when it was made (After): one
-// that is early waits for the lines it follows, for a moment at most, since what it counts may never come.
+// that is early waits for the lines it follows, and what belongs behind it waits with it. When the lines do not come, the
+// task has sent them elsewhere, and they are not waited for again.
+
+// patienceForPrints is how long a record waits for what was printed before it; a busy machine may take long to read a pipe.
+const patienceForPrints = 500 * time.Millisecond
+
+// mostWaiting bounds what waits with it.
+const mostWaiting = 1000
 
 // An entry is a line on its way into a log.
 type entry struct {
@@ -27,11 +34,6 @@ type entry struct {
 	from                      int64     // of a printed line: where in its stream it begins
 	after                     []int64   // of a record: how much of stdout and stderr had been printed; nil when that is not known
 	since                     time.Time // of a record that waits: since when
-}
-
-// follows says of a record that waits whether e, a printed line, is where the wait ends.
-func (e entry) follows(record entry) bool {
-	return len(record.after) == 2 && e.from >= record.after[streamIndex(e.stream)]
 }
 
 func streamIndex(stream string) int {
@@ -45,7 +47,8 @@ func streamIndex(stream string) int {
 type order struct {
 	last    time.Time // the time of the last line
 	read    [2]int64  // how much of stdout and stderr is stored
-	waiting []entry   // records that have come before what was printed before them
+	missing [2]int64  // how much the task has counted that does not come
+	waiting []entry   // a record that has come before what was printed before it, and what belongs behind it
 }
 
 // early says whether a record has to wait.
@@ -55,7 +58,31 @@ func (o *order) early(e entry) bool {
 
 // arrived says whether everything printed before a record is stored.
 func (o *order) arrived(e entry) bool {
-	return len(e.after) != 2 || e.after[0] <= o.read[0] && e.after[1] <= o.read[1]
+	return len(e.after) != 2 || o.place(e, 0) <= o.read[0] && o.place(e, 1) <= o.read[1]
+}
+
+// place is where in a stream a record belongs.
+func (o *order) place(record entry, stream int) int64 {
+	return record.after[stream] - o.missing[stream]
+}
+
+// holds says of a printed line whether it has to wait behind a record that waits for the other stream.
+func (o *order) holds(line entry) bool {
+	return len(o.waiting) > 0 && len(o.waiting) < mostWaiting && line.from >= o.place(o.waiting[0], streamIndex(line.stream))
+}
+
+// overdue says whether a record has waited long enough; what it has waited for is missing then. A line waits for a record
+// only.
+func (o *order) overdue(e entry) bool {
+	if time.Since(e.since) < patienceForPrints {
+		return false
+	}
+	for i := range o.read {
+		if len(e.after) == 2 {
+			o.missing[i] += max(0, o.place(e, i)-o.read[i])
+		}
+	}
+	return true
 }
 
 // put adds an entry to the buffer. Its time is never before that of the line it comes after.

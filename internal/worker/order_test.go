@@ -16,22 +16,29 @@ import (
 
 // A script feeds a log by hand: what came, in the order in which the worker saw it. Times are milliseconds.
 type script struct {
-	log  *logFile
-	zero time.Time
-	outs lineCutter
-	read int64
+	log        *logFile
+	zero       time.Time
+	outs, errs lineCutter
+	read       [2]int64
 }
 
 func newScript(l *logFile) *script {
-	return &script{log: l, zero: time.Now().Add(-time.Second), outs: lineCutter{log: l, stream: streamOut}}
+	return &script{log: l, zero: time.Now().Add(-time.Second), outs: lineCutter{log: l, stream: streamOut},
+		errs: lineCutter{log: l, stream: streamErr}}
 }
 
 func (s *script) at(ms int) time.Time { return s.zero.Add(time.Duration(ms) * time.Millisecond) }
 
 func (s *script) printed(ms int, text string) {
 	s.outs.writeAt(s.at(ms), []byte(text))
-	s.read += int64(len(text))
-	s.log.Reached(streamOut, s.read)
+	s.read[0] += int64(len(text))
+	s.log.Reached(streamOut, s.read[0])
+}
+
+func (s *script) complained(ms int, text string) {
+	s.errs.writeAt(s.at(ms), []byte(text))
+	s.read[1] += int64(len(text))
+	s.log.Reached(streamErr, s.read[1])
 }
 
 func (s *script) logged(ms int, text string, after ...int64) {
@@ -75,6 +82,36 @@ func TestARecordIsHeldBackForAMomentOnly(t *testing.T) {
 		data, _ := os.ReadFile(path)
 		return strings.Contains(string(data), "alone")
 	})
+}
+
+func TestALineOfOneStreamWaitsBehindARecordThatWaitsForTheOther(t *testing.T) {
+	l, path := testLog(t, nil)
+	s := newScript(l)
+	s.logged(2, "b", 2, 0)
+	s.complained(3, "c\n")
+	s.logged(4, "d", 2, 2)
+	s.printed(5, "a\n")
+	l.Close()
+	if diff := cmp.Diff([]string{"a", "b", "c", "d"}, texts(readLog(t, path), "")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestWhatATaskPrintedElsewhereIsWaitedForOnce(t *testing.T) {
+	l, path := testLog(t, nil)
+	s := newScript(l)
+	s.logged(1, "a", 100, 0) // printed to a file in the place of stdout
+	eventually(t, "the record is stored", func() bool {
+		data, _ := os.ReadFile(path)
+		return strings.Contains(string(data), `"a"`)
+	})
+	s.printed(2, "b\n")
+	s.logged(3, "c", 102, 0)
+	s.printed(4, "d\n")
+	l.Close()
+	if diff := cmp.Diff([]string{"a", "b", "c", "d"}, texts(readLog(t, path), "")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }
 
 func TestTimesDoNotGoBackwardsAcrossWhatIsWrittenAlready(t *testing.T) {
