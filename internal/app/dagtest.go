@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,7 +56,7 @@ func TestDAG(ctx context.Context, cfg config.Config, logger *slog.Logger, t DagT
 		return 0, err
 	}
 	if dev := cfg.S3.Dev; dev != nil && *dev {
-		if a.s3, err = devs3.Start(ctx, devs3.Options{Dir: a.home.path("s3"), Addr: net.JoinHostPort("127.0.0.1", "0"), Region: cfg.S3.Region, Logger: logger}); err != nil {
+		if a.s3, err = devs3.Start(ctx, devs3.Options{Dir: a.home.path("s3"), Guest: true, Region: cfg.S3.Region, Logger: logger}); err != nil {
 			return 0, fmt.Errorf("start the S3 endpoint for tasks: %w", err)
 		}
 		defer func() {

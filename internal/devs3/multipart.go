@@ -82,7 +82,7 @@ func (s *store) CompleteMultipartUpload(_ context.Context, bucket, key string, i
 	if err := json.Unmarshal(text, &d.Headers); err != nil {
 		return "", "", fmt.Errorf("complete upload of %s/%s: %w", bucket, key, err)
 	}
-	temp := path.Join(tempDir, fmt.Sprint(s.temp.Add(1)))
+	temp := s.tempName()
 	file, err := s.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", "", fmt.Errorf("complete upload of %s/%s: %w", bucket, key, err)
@@ -142,6 +142,7 @@ func (s *store) AbortMultipartUpload(_ context.Context, _, _ string, id gofakes3
 func isNotDir(err error) bool { return errors.Is(err, syscall.ENOTDIR) }
 
 var (
-	_ gofakes3.Backend          = (*store)(nil)
-	_ gofakes3.MultipartBackend = (*store)(nil)
+	_ gofakes3.Backend              = (*store)(nil)
+	_ gofakes3.MultipartBackend     = (*store)(nil)
+	_ gofakes3.ObjectTaggingBackend = (*store)(nil)
 )

@@ -3,8 +3,8 @@
 //
 // The protocol comes from a maintained library (github.com/rclone/gofakes3); this package adds the folder, the keys and the
 // life cycle. It promises that only requests signed with its own keys are answered, that what was stored survives a
-// restart as plain files, and that no key leads out of the folder. It is for development: no versions, no access rules,
-// no copies. It must not know what a task is.
+// restart as plain files, that the address stays the same, and that no key leads out of the folder. It is for development: no
+// versions, no access rules, no tags of buckets, and no key that is also the folder of another. It must not know what a task is.
 package devs3
 
 import (
@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -34,6 +33,9 @@ type Options struct {
 	// Addr is a loopback address; "" and port 0 take the port of the last time, or else a free one, so that tasks that
 	// outlived the server find it again.
 	Addr string
+	// Guest says that a server may be serving the folder: then its endpoint is used, and else one is made that nobody is to
+	// find again.
+	Guest bool
 	// Region is what clients are told; "" is us-east-1.
 	Region string
 	// Logger gets refused requests and faults; nil discards them.
@@ -46,6 +48,7 @@ type Server struct {
 	region string
 	keys   credentials
 	store  *store
+	held   *os.File // locked while a server serves the folder
 	http   *http.Server
 	served chan error
 }
@@ -65,19 +68,26 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	backing, err := openStore(o.Dir)
+	held, err := hold(ctx, o)
 	if err != nil {
 		return nil, err
 	}
+	if held == nil && o.Guest {
+		return guestOf(o, keys)
+	}
+	backing, err := openStore(o.Dir, o.Guest)
+	if err != nil {
+		return nil, errors.Join(err, held.Close())
+	}
 	listener, err := listen(ctx, o)
 	if err != nil {
-		return nil, errors.Join(err, backing.close())
+		return nil, errors.Join(err, backing.close(), held.Close())
 	}
 	options := []gofakes3.Option{gofakes3.WithAutoBucket(true), gofakes3.WithoutVersioning(), gofakes3.WithLogger(bridge{o.Logger})}
 	open := gofakes3.New(backing, options...).Server()
 	signed := gofakes3.New(backing, append(options, gofakes3.WithV4Auth(map[string]string{keys.id: keys.secret}))...).Server()
 	s := &Server{
-		url: "http://" + listener.Addr().String(), region: o.Region, keys: keys, store: backing, served: make(chan error, 1),
+		url: "http://" + listener.Addr().String(), region: o.Region, keys: keys, store: backing, held: held, served: make(chan error, 1),
 		http: &http.Server{Handler: withLength(withOldLinks(keys, open, signed)), ReadHeaderTimeout: 10 * time.Second,
 			ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn)},
 	}
@@ -94,41 +104,6 @@ func withLength(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// listen takes the asked port; for any port, first the one of the last time.
-func listen(ctx context.Context, o Options) (net.Listener, error) {
-	addr := o.Addr
-	if addr == "" {
-		addr = "127.0.0.1:0"
-	}
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, fmt.Errorf("listen for S3 on %q: %w", addr, err)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("listen for S3 on %s: it serves this machine only; use a loopback address such as 127.0.0.1", addr)
-	}
-	remembered := filepath.Join(o.Dir, "port")
-	candidates := []string{addr}
-	if port == "0" {
-		if last, err := os.ReadFile(remembered); err == nil {
-			candidates = []string{net.JoinHostPort(host, strings.TrimSpace(string(last))), addr}
-		}
-	}
-	var config net.ListenConfig
-	for _, candidate := range candidates {
-		var listener net.Listener
-		if listener, err = config.Listen(ctx, "tcp", candidate); err != nil {
-			continue
-		}
-		_, taken, _ := net.SplitHostPort(listener.Addr().String())
-		if err := os.WriteFile(remembered, []byte(taken+"\n"), 0o600); err != nil {
-			return nil, errors.Join(fmt.Errorf("remember the S3 port: %w", err), listener.Close())
-		}
-		return listener, nil
-	}
-	return nil, fmt.Errorf("listen for S3: %w", err)
 }
 
 // URL is the endpoint, such as http://127.0.0.1:34567.
@@ -154,6 +129,9 @@ func (s *Server) Secrets() []string { return []string{s.keys.secret} }
 
 // Close stops taking requests, waits for those under way until ctx ends, and returns when nothing runs any more.
 func (s *Server) Close(ctx context.Context) error {
+	if s.http == nil {
+		return nil // a guest of another's
+	}
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("stop S3: %w", err), s.http.Close())
@@ -161,7 +139,7 @@ func (s *Server) Close(ctx context.Context) error {
 	if served := <-s.served; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, fmt.Errorf("serve S3: %w", served))
 	}
-	return errors.Join(err, s.store.close())
+	return errors.Join(err, s.store.close(), s.held.Close())
 }
 
 type credentials struct{ id, secret string }

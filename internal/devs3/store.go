@@ -50,13 +50,17 @@ type description struct {
 	Parts   []int64           `json:"parts,omitempty"`
 }
 
-func openStore(dir string) (*store, error) {
+// openStore opens the folder; a guest leaves what is under way there alone.
+func openStore(dir string, guest bool) (*store, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the S3 folder: %w", err)
 	}
 	// Uploads that were under way when the last server ended cannot be continued: their ids are gone.
 	for _, left := range []string{tempDir, uploadsDir} {
+		if guest {
+			break
+		}
 		err = errors.Join(err, root.RemoveAll(left))
 	}
 	for _, sub := range []string{dataDir, metaDir, tempDir, uploadsDir} {
@@ -70,27 +74,17 @@ func openStore(dir string) (*store, error) {
 
 func (s *store) close() error { return s.root.Close() }
 
+// tempName is a file that no other has, be it another process's.
+func (s *store) tempName() string {
+	return path.Join(tempDir, fmt.Sprintf("%d-%d", os.Getpid(), s.temp.Add(1)))
+}
+
 // bucketPath is the folder of a bucket whose name is valid.
 func bucketPath(bucket string) (string, error) {
 	if err := gofakes3.ValidateBucketName(bucket); err != nil {
 		return "", err
 	}
 	return path.Join(dataDir, bucket), nil
-}
-
-// objectPath is the file of a key. S3 allows more in a key than a file system does in a path; what does not fit is refused.
-func objectPath(bucket, key string) (string, error) {
-	folder, err := bucketPath(bucket)
-	if err != nil {
-		return "", err
-	}
-	for part := range strings.SplitSeq(strings.TrimSuffix(key, "/"), "/") {
-		if part == "" || part == "." || part == ".." || len(part) > 255 || strings.ContainsRune(part, 0) {
-			return "", gofakes3.ErrorMessagef(gofakes3.ErrInvalidArgument,
-				"the key %q cannot be stored as a file: a part of it is empty, '.', '..', too long or has a zero byte", key)
-		}
-	}
-	return path.Join(folder, key), nil
 }
 
 func metaPath(bucket, key string) string {
@@ -132,7 +126,7 @@ func (s *store) CreateBucket(_ context.Context, bucket string) error {
 	}
 	err = s.root.Mkdir(folder, 0o700)
 	if errors.Is(err, fs.ErrExist) {
-		return gofakes3.ResourceError(gofakes3.ErrBucketAlreadyExists, bucket)
+		return nil // there is one owner here, and to an owner S3 answers so in us-east-1
 	}
 	return err
 }
@@ -213,11 +207,12 @@ func (s *store) ListBucket(ctx context.Context, bucket string, prefix *gofakes3.
 func (s *store) keys(ctx context.Context, bucket, prefix string) ([]string, error) {
 	folder := path.Join(dataDir, bucket)
 	start := folder
-	if dir := path.Dir(prefix + "x"); dir != "." {
-		if _, err := objectPath(bucket, dir); err != nil {
+	if at := strings.LastIndexByte(prefix, '/'); at >= 0 {
+		below, err := objectPath(bucket, prefix[:at+1])
+		if err != nil {
 			return nil, nil //nolint:nilerr // no file has such a key, which is no fault
 		}
-		start = path.Join(folder, dir)
+		start = below
 	}
 	var keys []string
 	err := fs.WalkDir(s.root.FS(), start, func(name string, entry fs.DirEntry, err error) error {
@@ -227,7 +222,10 @@ func (s *store) keys(ctx context.Context, bucket, prefix string) ([]string, erro
 		if err != nil || ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
 		}
-		key := strings.TrimPrefix(name, folder+"/")
+		if name == folder {
+			return nil
+		}
+		key := keyOf(strings.TrimPrefix(name, folder+"/"))
 		if entry.IsDir() { // an object if it was stored as one
 			key += "/"
 		}
@@ -382,7 +380,7 @@ func (s *store) PutObject(ctx context.Context, bucket, key string, headers map[s
 			return none, err
 		}
 		empty := md5.Sum(nil)
-		temp := path.Join(tempDir, fmt.Sprint(s.temp.Add(1)))
+		temp := s.tempName()
 		return none, s.writeDescription(bucket, key, temp, description{ModTime: time.Now(), Hash: hex.EncodeToString(empty[:]), Headers: headers})
 	}
 	temp, hash, written, err := s.receive(input)
@@ -398,7 +396,7 @@ func (s *store) PutObject(ctx context.Context, bucket, key string, headers map[s
 
 // receive writes a body to a temporary file, which it removes when that fails.
 func (s *store) receive(input io.Reader) (name string, hash []byte, size int64, err error) {
-	name = path.Join(tempDir, fmt.Sprint(s.temp.Add(1)))
+	name = s.tempName()
 	file, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", nil, 0, fmt.Errorf("store object: %w", err)
@@ -528,7 +526,7 @@ func (s *store) DeleteObject(ctx context.Context, bucket, key string) (gofakes3.
 		return result, fmt.Errorf("delete %s/%s: %w", bucket, key, err)
 	}
 	for folder := path.Join(dataDir, bucket); name != folder; name = path.Dir(name) {
-		if s.described(bucket, strings.TrimPrefix(name, folder+"/")+"/") {
+		if s.described(bucket, keyOf(strings.TrimPrefix(name, folder+"/"))+"/") {
 			break // it is an object itself
 		}
 		if s.root.Remove(name) != nil { // not empty

@@ -53,6 +53,31 @@ def basics(s3):
     refused(lambda: s3.put_object(Bucket="bucket", Key="if/absent", Body=b"2", IfNoneMatch="*"), "PreconditionFailed")
 
 
+def buckets(s3):
+    s3.create_bucket(Bucket="mine")
+    s3.put_object(Bucket="mine", Key="kept", Body=b"x")
+    s3.create_bucket(Bucket="mine")  # as often as one likes, as in us-east-1
+    boto3.resource("s3").create_bucket(Bucket="mine")
+    assert s3.get_object(Bucket="mine", Key="kept")["Body"].read() == b"x"
+    s3.delete_object(Bucket="mine", Key="kept")
+    s3.delete_bucket(Bucket="mine")
+
+
+def tags(s3):
+    s3.put_object(Bucket="bucket", Key="tagged", Body=b"x", Metadata={"who": "me"}, Tagging="stage=raw")
+    etag = s3.head_object(Bucket="bucket", Key="tagged")["ETag"]
+    assert s3.get_object_tagging(Bucket="bucket", Key="tagged")["TagSet"] == [{"Key": "stage", "Value": "raw"}]
+    wanted = [{"Key": "owner", "Value": "a & b"}, {"Key": "stage", "Value": "clean"}]
+    s3.put_object_tagging(Bucket="bucket", Key="tagged", Tagging={"TagSet": wanted})
+    assert s3.get_object_tagging(Bucket="bucket", Key="tagged")["TagSet"] == wanted
+    s3.delete_object_tagging(Bucket="bucket", Key="tagged")
+    assert s3.get_object_tagging(Bucket="bucket", Key="tagged")["TagSet"] == []
+    head = s3.head_object(Bucket="bucket", Key="tagged")
+    assert head["ETag"] == etag and head["Metadata"] == {"who": "me"}, head
+    refused(lambda: s3.put_object_tagging(Bucket="bucket", Key="absent", Tagging={"TagSet": wanted}), "NoSuchKey")
+    s3.delete_object(Bucket="bucket", Key="tagged")
+
+
 def listing(s3):
     names = ["l/a-b", "l/a/1", "l/a/2", "l/a0", "l/b/c/d", "l/ü"]
     for name in names:
@@ -96,7 +121,7 @@ def large(s3):
 
 
 def escapes(s3):
-    for key in ("../up", "a/../../../up", "a/./b", "a//b", ".", "a/.."):
+    for key in ("../up", "a/../../../up", "a/./b", ".", "a/.."):
         refused(lambda: s3.put_object(Bucket="bucket", Key=key, Body=b"x"), "InvalidArgument", "InvalidURI")
         refused(lambda: s3.get_object(Bucket="bucket", Key=key), "InvalidArgument", "NoSuchKey", "InvalidURI")
     s3.put_object(Bucket="bucket", Key="file", Body=b"x")
@@ -145,7 +170,7 @@ def presigned(s3):
 
 ODD = ["a b", "a+b", "a%20b", "%2F", "+", "ä/ö", "日本", "a&b=c?d#e", "semi;colon", "quote'\"x", "back\\slash", "new\nline",
        "tab\tx", "~t!*()", "{x}", "<xml>&", "a" * 250, "emoji😀", "dot.", ".hidden", "x=1/y=2/part-0.parquet", "a:b|c", " lead",
-       "trail ", "folder/", "folder/file"]
+       "trail ", "folder/", "folder/file", "a//b", "a///b", "/b", "//", "a//", "%00", "%25%00/x"]
 
 
 def odd_keys(s3):
@@ -157,6 +182,11 @@ def odd_keys(s3):
     for key in ODD:
         body = s3.get_object(Bucket="odd", Key="k/" + key)["Body"].read()
         assert body == (b"" if key.endswith("/") else key.encode()), key
+    for prefix in ("k/a//", "k//", "k/a///b"):
+        found = s3.list_objects_v2(Bucket="odd", Prefix=prefix).get("Contents", [])
+        assert [item["Key"] for item in found] == [key for key in listed if key.startswith(prefix)], (prefix, found)
+    found = s3.list_objects_v2(Bucket="odd", Prefix="k/a/", Delimiter="/")["CommonPrefixes"]
+    assert [item["Prefix"] for item in found] == ["k/a//"], found
     s3.delete_object(Bucket="odd", Key="k/folder/file")
     assert s3.head_object(Bucket="odd", Key="k/folder/")["ContentLength"] == 0
     refused(lambda: s3.head_object(Bucket="odd", Key="k/"), "404")
@@ -220,6 +250,8 @@ if __name__ == "__main__":
         survived(s3)
     else:
         basics(s3)
+        buckets(s3)
+        tags(s3)
         listing(s3)
         large(s3)
         escapes(s3)
