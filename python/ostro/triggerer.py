@@ -279,13 +279,13 @@ class Triggerer:
 
     def _watch(self):
         warned = False
-        while True:
+        while not self.stopped.is_set():
             time.sleep(min(0.5, WARN_AFTER / 4))
             now = time.monotonic()
             if now - self.heard > ORPHANED_AFTER:
                 os._exit(0)
             late = now - self.beat
-            if late < WARN_AFTER:
+            if late < WARN_AFTER or self.stopped.is_set():
                 warned = False
             elif late >= GIVE_UP_AFTER:
                 self._give_up(late)
