@@ -33,7 +33,7 @@ func (h home) prepare() error {
 	}
 	for _, dir := range []string{"", "run", "logs", "spool", "bundles", "runtime", "blobs"} {
 		if err := os.MkdirAll(h.path(dir), 0o700); err != nil {
-			return fmt.Errorf("make the home folder %s: %w", h, err)
+			return fmt.Errorf("%w: make the home folder %s: %w", ErrHomeUnusable, h, err)
 		}
 	}
 	return nil
@@ -98,6 +98,9 @@ func lockedBy(f *os.File) int {
 // ErrHomeInUse: another server runs on the same home folder.
 var ErrHomeInUse = errors.New("the home folder is in use")
 
+// ErrHomeUnusable: the home folder cannot be made.
+var ErrHomeUnusable = errors.New("the home folder cannot be used")
+
 // ErrPortInUse: another program listens on the port.
 var ErrPortInUse = errors.New("the port is in use")
 
@@ -152,12 +155,15 @@ func (h home) id() (string, error) {
 type serverFile struct {
 	URL string `json:"url"`
 	PID int    `json:"pid"`
+	// DAGs and Python are what the server uses, whatever named it.
+	DAGs   string `json:"dags"`
+	Python string `json:"python"`
 }
 
 // announce writes where the server answers.
 func (a *App) announce() error {
 	file := a.home.path("run", "server.json")
-	b, err := json.Marshal(serverFile{URL: a.URL(), PID: os.Getpid()})
+	b, err := json.Marshal(serverFile{URL: a.URL(), PID: os.Getpid(), DAGs: shown(a.cfg.DAGs), Python: a.cfg.Python})
 	if err == nil {
 		err = os.WriteFile(file+".new", append(b, '\n'), 0o600)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +23,8 @@ func (c *command) dagsTest() *cobra.Command {
 	cmd := &cobra.Command{Use: "test FILE|DAG_ID", Short: "Run a whole DAG here and now, without a server",
 		Long: `Run a whole DAG in one process, without a server, and print what its tasks print. Nothing is recorded.
 
-The argument is a DAG file, or the id of a DAG in the DAG folder. Pods run as the configuration says.`,
+The argument is a DAG file, or the id of a DAG in the DAG folder. Unless they are named, folder and Python are those of the
+home's server, if one runs. Pods run as the configuration says.`,
 		Example: "  ostro dags test dags/fraud_detection.py\n  ostro dags test fraud_detection_training --logical-date 2024-01-31", Args: args(1, 1),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			return c.testDAG(cmd.Context(), a[0], t, o)
@@ -41,14 +43,29 @@ func (c *command) testDAG(ctx context.Context, what string, t app.DagTest, o con
 	if err != nil {
 		return err
 	}
+	server := announced(cfg.Home)
+	follow := func(key string, value *string, served string) bool {
+		if cfg.Origins[key] != config.FromDefault || served == "" {
+			return false
+		}
+		*value = served
+		return true
+	}
+	follow("python", &cfg.Python, server.Python)
+	served := follow("dags", &cfg.DAGs, server.DAGs)
 	if t.Conf != "" {
 		if err := checkObject("--conf", t.Conf); err != nil {
 			return err
 		}
 	}
 	if t.File = what; !isFile(what) {
-		if t.File, err = findDAG(cfg.DAGs, what); err != nil {
-			return err
+		if t.File = ""; served {
+			t.File = c.askForFile(ctx, what)
+		}
+		if t.File == "" {
+			if t.File, err = findDAG(cfg.DAGs, what); err != nil {
+				return err
+			}
 		}
 		t.DAGID = what
 	} else if _, err := os.Stat(t.File); err != nil {
@@ -88,6 +105,24 @@ The first argument is a DAG file, or the id of a DAG in the DAG folder; DATE is 
 	cmd.Flags().StringVar(&o.DAGs, "dags", "", "folder of the DAG files (default HOME/dags)")
 	cmd.Flags().StringVar(&o.Python, "python", "", "Python that runs the task")
 	return cmd
+}
+
+// askForFile asks the home's server for the file of a DAG; "" when there is no answer, or no such file here.
+func (c *command) askForFile(ctx context.Context, id string) string {
+	cl, err := c.connect()
+	if err != nil {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	d, err := cl.DAGDetails(ctx, id)
+	if err != nil {
+		return ""
+	}
+	if _, err := os.Stat(d.Fileloc); err != nil {
+		return ""
+	}
+	return d.Fileloc
 }
 
 // findDAG looks for the file that declares a DAG: the one where the id stands as a string, or as the name of a function.

@@ -30,8 +30,10 @@ func (c *command) loadConfig(o config.LoadOptions) (config.Config, error) {
 
 // serverFile is what a running server writes to HOME/run/server.json.
 type serverFile struct {
-	URL string `json:"url"`
-	PID int    `json:"pid"`
+	URL    string `json:"url"`
+	PID    int    `json:"pid"`
+	DAGs   string `json:"dags"`
+	Python string `json:"python"`
 }
 
 // connect finds the server: the port that was asked for, else the one the home's server says it listens on, else the
@@ -66,15 +68,15 @@ func address(cfg config.Config) string {
 	return "http://" + net.JoinHostPort(host, strconv.Itoa(cfg.Port))
 }
 
-// runningAt reads HOME/run/server.json; a file that cannot be read is as good as none.
-func runningAt(home string) string {
-	raw, err := os.ReadFile(filepath.Join(home, "run", "server.json"))
-	if err != nil {
-		return ""
-	}
+// runningAt is the address in HOME/run/server.json.
+func runningAt(home string) string { return announced(home).URL }
+
+// announced reads HOME/run/server.json; a file that cannot be read is as good as none.
+func announced(home string) serverFile {
 	var f serverFile
-	if json.Unmarshal(raw, &f) != nil {
-		return ""
+	raw, err := os.ReadFile(filepath.Join(home, "run", "server.json"))
+	if err != nil || json.Unmarshal(raw, &f) != nil {
+		return serverFile{}
 	}
-	return f.URL
+	return f
 }

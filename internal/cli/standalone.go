@@ -37,6 +37,9 @@ same way without a successor.`,
 			if err != nil {
 				return err
 			}
+			if err := cfg.Check(); err != nil {
+				return &problem{code: exitUsage, err: err}
+			}
 			return c.serve(cmd.Context(), cfg, replace)
 		}}
 	cmd.Flags().StringVar(&o.DAGs, "dags", "", "folder of the DAG files (default HOME/dags)")
@@ -63,6 +66,9 @@ func (c *command) serve(ctx context.Context, cfg config.Config, replace bool) er
 	keep := make(chan os.Signal, 1)
 	signal.Notify(keep, syscall.SIGUSR1)
 	defer signal.Stop(keep)
+	for _, text := range cfg.Warnings {
+		c.logger(cfg.LogLevel).Warn(text)
+	}
 	version, revision := buildVersion()
 	a, err := app.New(cfg, c.logger(cfg.LogLevel), app.Options{Version: version, Revision: revision, Replace: replace}) //nolint:contextcheck // what New made is closed also when ctx has ended
 	if err != nil {
@@ -103,6 +109,8 @@ func startProblem(err error) error {
 	switch {
 	case errors.Is(err, app.ErrHomeInUse), errors.Is(err, app.ErrPortInUse), errors.Is(err, app.ErrLed), errors.Is(err, app.ErrNoAnswer):
 		return &problem{code: exitConflict, err: err}
+	case errors.Is(err, app.ErrHomeUnusable):
+		return &problem{code: exitHome, err: err, hint: "name another folder with --home"}
 	}
 	return homeProblem(err)
 }

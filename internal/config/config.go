@@ -90,6 +90,8 @@ type Config struct {
 
 	// Origins says where each value came from: "default", "file", "env" or "flag", by key ("scheduler.parallelism").
 	Origins map[string]string `yaml:"-"`
+	// Warnings are what Load found that is likely a mistake and may be none.
+	Warnings []string `yaml:"-"`
 	// Lines say where in File a key was set.
 	Lines map[string]int `yaml:"-" json:"-"`
 }

@@ -129,6 +129,8 @@ func TestAMisspeltVariableIsAnError(t *testing.T) {
 		"OSTRO_PROT=1":                  "OSTRO_PROT is not a setting; did you mean OSTRO_PORT?",
 		"OSTRO_SCHEDULER_PARALELISM=1":  "did you mean OSTRO_SCHEDULER_PARALLELISM?",
 		"OSTRO_TASK_DEFAULT_RETRIES=1":  "did you mean OSTRO_TASKS_DEFAULT_RETRIES?",
+		"OSTRO_PARALELLISM=1":           "OSTRO_PARALELLISM is not a setting; did you mean OSTRO_SCHEDULER_PARALLELISM?",
+		"OSTRO_TIMEOUT=1s":              "did you mean OSTRO_PARSING_TIMEOUT?",
 		"OSTRO_HOMES=/x":                "did you mean OSTRO_HOME?",
 		"OSTRO_PORT=many":               `OSTRO_PORT: expected a whole number, found "many"`,
 		"OSTRO_TASKS_KILL_GRACE=10":     "expected a duration",
@@ -137,6 +139,49 @@ func TestAMisspeltVariableIsAnError(t *testing.T) {
 		_, err := Load(LoadOptions{Home: t.TempDir(), Environ: []string{env}})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", env, err, want)
+		}
+	}
+}
+
+func TestAVariableThatMayBeSomebodyElsesIsAWarning(t *testing.T) {
+	got := load(t, LoadOptions{Home: t.TempDir(), Environ: []string{"OSTRO_SERVICE_HOST=10.0.0.1", "OSTRO_VAR_env=x", "OSTRO_XCOM_PATH=/x", "OSTRO_ENV=prod"}})
+	want := []string{
+		"environment variable OSTRO_ENV is not a setting and has no effect",
+		"environment variable OSTRO_SERVICE_HOST is not a setting and has no effect",
+		"environment variable OSTRO_VAR_env is not a setting and has no effect; it is AIRFLOW_VAR_env, as in Airflow",
+	}
+	if diff := cmp.Diff(want, got.Warnings); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWhatAConfigurationNamesMustBeThere(t *testing.T) {
+	home := t.TempDir()
+	for _, dir := range []string{"my-dags", "train"} {
+		if err := os.Mkdir(filepath.Join(home, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	python := "python: " + os.Args[0] + "\n" // a program, at least
+	for text, want := range map[string]string{
+		"python: /nonexistent/python":                            "python: there is no program /nonexistent/python (in " + home + "/ostro.yaml:1)",
+		"python: no-such-python":                                 "python: there is no program no-such-python on PATH (in ",
+		"python: ./train":                                        "train cannot be run: is a directory",
+		python + "dags: my-dag":                                  "dags: there is no folder " + home + "/my-dag; did you mean " + home + "/my-dags? (in " + home + "/ostro.yaml:2)",
+		python + "dags: my-dag/deep":                             "did you mean " + home + "/my-dags?",
+		python + "dags: ostro.yaml":                              home + "/ostro.yaml is not a folder",
+		python + "dags: dags":                                    "",
+		python + "dags: my-dags":                                 "",
+		python + "images: {'a:*': {dir: trian}}":                 "images.a:*.dir: there is no folder " + home + "/trian; did you mean " + home + "/train? (in ",
+		python + "images: {'a:*': {dir: train, python: ./none}}": "images.a:*.python: there is no program " + home + "/none (in ",
+		python + "images: {'a:*': {dir: train}}":                 "",
+	} {
+		if err := os.WriteFile(filepath.Join(home, FileName), []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := load(t, LoadOptions{Home: home, Environ: []string{"PATH=/usr/bin"}}).Check()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s\nerror %v, want %q", text, err, want)
 		}
 	}
 }

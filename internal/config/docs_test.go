@@ -42,6 +42,11 @@ is an error with the line and the nearest key that does.
 
 An environment variable overrides the file, and a flag of the command line overrides both. Text stays as it is in a variable; other
 values are written as in YAML, on one line: ` + "`OSTRO_TASKS_ENV='{LANG: C}'`" + `. Relative paths in the file start at the file's folder.
+A variable ` + "`OSTRO_…`" + ` that does not exist is an error, too, where it looks like one that does (` + "`OSTRO_PARALELLISM`" + `); ` + "`ostro standalone`" + `
+warns of any other, which may be somebody else's. Variables and Connections are given as ` + "`AIRFLOW_VAR_…`" + ` and ` + "`AIRFLOW_CONN_…`" + `.
+
+` + "`ostro standalone`" + ` does not start when the Python, the DAG folder or an image's ` + "`dir`" + ` or ` + "`python`" + ` is not there; only ` + "`HOME/dags`" + ` is
+made. The exit code is 2.
 
 ` + "`ostro config show`" + ` prints what is in force and where each value came from. A file with every key to start from is
 [example.yaml](../internal/config/example.yaml).

@@ -242,12 +242,15 @@ func suggestion(near string) string {
 var notSettings = []string{
 	"OSTRO_HOME", "OSTRO_CONFIG", "OSTRO_URL", "OSTRO_TOKEN", "OSTRO_HOST_FD", "OSTRO_TASK_FD", "OSTRO_WORKER_HOME",
 	"OSTRO_ATTEMPT_ID", "OSTRO_DAG_ID", "OSTRO_RUN_ID", "OSTRO_TASK_ID", "OSTRO_MAP_INDEX", "OSTRO_TRY_NUMBER",
+	"OSTRO_XCOM_PATH", "OSTRO_WORKER_INSTANCE", "OSTRO_DAGTEST_SETTINGS", "OSTRO_RESTORE_ENV", "OSTRO_SPARE_IDLE", "OSTRO_EXIT_LIMIT",
+	"OSTRO_TRIGGER_WARN_AFTER", "OSTRO_TRIGGER_GIVE_UP_AFTER",
 }
 
 // databaseURL is the name by which deployments know OSTRO_DATABASE; where both are set, this one counts.
 const databaseURL = "OSTRO_DATABASE_URL"
 
-// readEnv overlays OSTRO_… variables. A variable that is no key is an error when it looks like one that was misspelt.
+// readEnv overlays OSTRO_… variables. A variable that is no key is an error when it looks like one that was misspelt, and
+// else something to warn of: the name may well be somebody else's, such as those that Kubernetes gives for a service.
 func (c *Config) readEnv(env map[string]string) error {
 	byName := map[string]field{}
 	for _, f := range fields() {
@@ -257,21 +260,17 @@ func (c *Config) readEnv(env map[string]string) error {
 	names := slices.Sorted(maps.Keys(byName))
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(env)) {
-		if !strings.HasPrefix(name, "OSTRO_") || slices.Contains(notSettings, name) {
-			continue
+		if !strings.HasPrefix(name, "OSTRO_") || slices.Contains(notSettings, name) || env[name] == "" {
+			continue // an empty one is as if it were not set
 		}
 		f, known := byName[name]
 		if !known {
-			for _, candidate := range append(names, notSettings...) {
-				if spelling.Distance(name, candidate) <= 2 {
-					errs = append(errs, fmt.Errorf("environment variable %s is not a setting%s", name, suggestion(candidate)))
-					break
-				}
+			if near := misspelt(name, append(names, notSettings...)); near != "" {
+				errs = append(errs, fmt.Errorf("environment variable %s is not a setting%s", name, suggestion(near)))
+			} else {
+				c.Warnings = append(c.Warnings, fmt.Sprintf("environment variable %s is not a setting and has no effect%s", name, foreign(name)))
 			}
 			continue
-		}
-		if env[name] == "" {
-			continue // as if it were not set
 		}
 		if err := f.set(c, envNode(f, env[name])); err != nil {
 			errs = append(errs, fmt.Errorf("environment variable %s: %w", name, err))
@@ -283,6 +282,34 @@ func (c *Config) readEnv(env map[string]string) error {
 		c.resolve("", FromEnv, env)
 	}
 	return errors.Join(errs...)
+}
+
+// misspelt is the setting whose name, or the last part of whose name, a variable nearly has; "" when there is none.
+func misspelt(name string, known []string) string {
+	for _, candidate := range known {
+		if spelling.Distance(name, candidate) <= 2 {
+			return candidate
+		}
+	}
+	short := strings.TrimPrefix(name, "OSTRO_")
+	best, least := "", 3
+	for _, key := range Keys() {
+		leaf := strings.ToUpper(key[strings.LastIndexByte(key, '.')+1:])
+		if d := spelling.Distance(short, leaf); len(leaf) >= 6 && d < least {
+			best, least = EnvName(key), d
+		}
+	}
+	return best
+}
+
+// foreign says by which name Variables and Connections are known in the environment.
+func foreign(name string) string {
+	for _, kind := range []string{"VAR", "CONN"} {
+		if rest, ok := strings.CutPrefix(name, "OSTRO_"+kind+"_"); ok {
+			return "; it is AIRFLOW_" + kind + "_" + rest + ", as in Airflow"
+		}
+	}
+	return ""
 }
 
 // envNode reads an environment variable's value: text stays text, everything else is YAML on one line.
