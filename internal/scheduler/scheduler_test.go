@@ -283,6 +283,29 @@ func TestADeadWorkersAttemptsAreTriedAgainWithoutCostingTheAuthorsRetries(t *tes
 	}
 }
 
+func TestALostAttemptIsRecordedAlikeWhetherOrNotItsTaskStillSpoke(t *testing.T) {
+	t.Parallel()
+	for said, lost := range map[string]scripted.Behaviour{
+		"nothing":           {DieWithInstance: true},
+		"to be tried again": {Result: &executor.Result{State: run.UpForRetry, Infra: true, Reason: "the server was stopped", Reported: true}},
+		"that it failed":    {Result: &executor.Result{State: run.Failed, Infra: true, Reason: "the server was stopped", Reported: true}},
+	} {
+		var once sync.Once
+		w := newWorld(t, func(executor.Attempt) (b scripted.Behaviour) {
+			once.Do(func() { b = lost })
+			return b
+		}, chain("lost", 1))
+		r := w.ended(w.trigger("lost"))
+		as := w.attempts(r, "t00")
+		if r.State != run.RunSuccess || len(as) != 2 || !as[0].Infra || as[0].State != run.Failed || as[1].Infra {
+			t.Errorf("said %s: the run ended %s, attempts %+v", said, r.State, as)
+		}
+		if ti := w.instance(r, "t00"); ti.InfraRetries != 1 || ti.MaxTries != 1 {
+			t.Errorf("said %s: max %d, infra %d", said, ti.MaxTries, ti.InfraRetries)
+		}
+	}
+}
+
 func TestATaskWhoseWorkerKeepsDyingFailsInTheEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(executor.Attempt) scripted.Behaviour { return scripted.Behaviour{DieWithInstance: true} }, chain("doomed", 1))

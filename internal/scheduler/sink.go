@@ -189,6 +189,9 @@ func (s *Scheduler) lose(b *batch, a *openAttempt, reason string) {
 
 func endOfAttempt(a run.Attempt, r executor.Result, now time.Time) run.Attempt {
 	a.State, a.Infra, a.Reason, a.Notices = r.State, r.Infra, r.Reason, r.Notices
+	if r.Infra && r.State == run.UpForRetry {
+		a.State = run.Failed // a lost attempt is recorded alike, whether or not the task still said that it would be tried again
+	}
 	ended := micro(r.EndedAt)
 	if ended.IsZero() {
 		ended = now

@@ -121,6 +121,9 @@ func (a *attempt) judge(e ending) executor.Result {
 	}
 	if res.Infra {
 		res.Final = false
+		if res.State == run.UpForRetry { // what a task said that was asked to end, as good as one that could not
+			res.State = run.Failed
+		}
 	} else {
 		res.CallbacksOwed = a.owed(&res)
 	}

@@ -404,11 +404,22 @@ func TestASpooledResultThatCannotBeReadIsALostAttemptAndTheFileIsKept(t *testing
 	eventually(t, "the spool is empty", func() bool { return len(spooled(f)) == 0 })
 }
 
+// saysRetryWhenTold is a task that answers TERM as a real one with retries left does.
+const saysRetryWhenTold = `
+import signal
+
+def told(*_):
+    raise RuntimeError("told to end")
+
+signal.signal(signal.SIGTERM, told)
+t.log("up")
+time.sleep(1000)`
+
 func TestStopEndsEveryTaskInOrderAndSaysHow(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	s := f.connect()
-	heeds := f.launch(f.attempt(`t.log("up"); time.sleep(1000)`))
+	heeds := f.launch(f.attempt(saysRetryWhenTold))
 	ignores := f.launch(f.attempt(`
 import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); t.log("up"); time.sleep(1000)`))
 	f.waitForLine(heeds, "up")
@@ -422,7 +433,7 @@ import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); t.log("up"); time.
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	for _, id := range []string{heeds, ignores} {
-		if r := s.result(t, id); !r.Infra || !strings.Contains(r.Reason, "the server was stopped") {
+		if r := s.result(t, id); r.State != run.Failed || !r.Infra || !strings.Contains(r.Reason, "the server was stopped") {
 			t.Errorf("got %+v", r)
 		}
 	}
@@ -443,13 +454,13 @@ func TestAWorkerToldToEndByASignalEndsItsTasksFirst(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	s := f.connect()
-	id := f.launch(f.attempt(`t.log("up"); time.sleep(1000)`))
+	id := f.launch(f.attempt(saysRetryWhenTold))
 	pid := s.start(t, id).PID
 	f.waitForLine(id, "up")
 	if err := syscall.Kill(f.workerPID(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if r := s.result(t, id); !r.Infra || !strings.Contains(r.Reason, "the worker was stopped") {
+	if r := s.result(t, id); r.State != run.Failed || !r.Infra || !strings.Contains(r.Reason, "the worker was stopped") {
 		t.Errorf("got %+v", r)
 	}
 	if alive(pid) {
