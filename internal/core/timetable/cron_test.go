@@ -80,6 +80,22 @@ func TestCronExpressionsTickWhenTheySay(t *testing.T) {
 	}
 }
 
+func TestTheLastDayOfALeapYearThatNoTableCoversIsADay(t *testing.T) {
+	for _, zone := range []string{"Europe/Berlin", "America/New_York", "Australia/Sydney"} {
+		c := ticksOf(t, "0 */6 * * *", zone)
+		at, n := moment("2040-12-30 00:00"), 0
+		for end := moment("2041-01-03 00:00"); n < 100; n++ {
+			var ok bool
+			if at, ok = c.next(at); !ok || at.After(end) {
+				break
+			}
+		}
+		if n != 16 {
+			t.Errorf("%s: %d ticks in four days, want 16", zone, n)
+		}
+	}
+}
+
 func TestASixthFieldIsTheSecond(t *testing.T) {
 	c := ticksOf(t, "59 23 * * * */20", "UTC")
 	got, _ := c.next(moment("2024-01-01 23:59"))

@@ -35,6 +35,11 @@ func (c cronTicks) segmentAt(t time.Time) segment {
 	local := t.In(c.zone)
 	s := segment{offset: offsetOf(local)}
 	s.start, s.end = local.ZoneBounds()
+	if !s.end.IsZero() && !s.end.After(t) {
+		// In the years that a zone's rules cover without a table, from 2037, Go ends the last segment after 365 days: a day
+		// too early in a leap year.
+		s.end = s.end.AddDate(0, 0, 1)
+	}
 	if !s.start.IsZero() {
 		s.gap = max(0, s.offset-offsetOf(s.start.Add(-time.Second).In(c.zone)))
 	}
