@@ -311,75 +311,6 @@ func (c *command) variablesExport() *cobra.Command {
 	return cmd
 }
 
-func (c *command) connections() *cobra.Command {
-	t := thing{one: "connection", many: "connections", arg: "CONN_ID", ids: func(ctx context.Context, cl *client.Client) ([]string, error) {
-		all, err := cl.Connections(ctx)
-		return names(all, func(x wire.Connection) string { return x.ID }), err
-	}}
-	head := []string{"CONNECTION", "TYPE", "HOST", "PORT", "SCHEMA", "LOGIN", "DESCRIPTION"}
-	row := func(x wire.Connection) []string {
-		port := ""
-		if x.Port != nil {
-			port = strconv.Itoa(*x.Port)
-		}
-		return []string{x.ID, x.Type, str(x.Host), port, str(x.Schema), str(x.Login), str(x.Description)}
-	}
-	list := listCommand(c, t, head, func(ctx context.Context, cl *client.Client) ([]wire.Connection, error) { return cl.Connections(ctx) }, row)
-	t.secrets = true
-	get := getCommand(c, t, func(x wire.Connection) {
-		for i, value := range row(x) {
-			fmt.Fprintf(c.Out, "%-12s %s\n", head[i], orDash(value))
-		}
-		fmt.Fprintf(c.Out, "%-12s %s\n%-12s %s\n", "PASSWORD", orDash(str(x.Password)), "EXTRA", orDash(str(x.Extra)))
-	})
-	return c.parent("connections", "Read and write connections", "  ostro connections set warehouse --type postgres --host db.example.com", list, get, c.connectionsSet(), c.deleteCommand(t))
-}
-
-func (c *command) connectionsSet() *cobra.Command {
-	texts := map[string]*string{}
-	port := 0
-	cmd := &cobra.Command{Use: "set CONN_ID", Short: "Create or change a connection", Args: args(1, 1),
-		Long:    "Create or change a connection. Only the fields given are changed; the password - is read from standard input.",
-		Example: "  ostro connections set warehouse --type postgres --host db.example.com --login me --password - < password.txt",
-		RunE: func(cmd *cobra.Command, a []string) error {
-			body := map[string]any{"connection_id": a[0]}
-			for flag, field := range connectionFields {
-				if !cmd.Flags().Changed(flag) {
-					continue
-				}
-				value := *texts[flag]
-				if flag == "password" {
-					var err error
-					if value, err = c.valueOf(value); err != nil {
-						return err
-					}
-				}
-				body[field] = value
-			}
-			if extra, ok := body["extra"].(string); ok && extra != "" {
-				if err := checkObject("--extra", extra); err != nil {
-					return err
-				}
-			}
-			if cmd.Flags().Changed("port-number") {
-				if port < 0 || port > 65535 {
-					return usage("%d is not a port: they go from 0 to 65535", port)
-				}
-				body["port"] = port
-			}
-			cl, err := c.connect()
-			if err != nil {
-				return err
-			}
-			return c.putConnection(cmd.Context(), cl, a[0], body)
-		}}
-	for flag, field := range connectionFields {
-		texts[flag] = cmd.Flags().String(flag, "", "the connection's "+field)
-	}
-	cmd.Flags().IntVar(&port, "port-number", 0, "the connection's port")
-	return cmd
-}
-
 // checkObject refuses the value of a flag that is not a JSON object, with the reason and its beginning.
 func checkObject(flag, text string) error {
 	var object map[string]any
@@ -395,31 +326,6 @@ func jsonFault(text string, err error) string {
 		return "it is another JSON value"
 	}
 	return err.Error()
-}
-
-// connectionFields are the flags of `connections set` and the fields they set.
-var connectionFields = map[string]string{"type": "conn_type", "host": "host", "schema": "schema", "login": "login", "password": "password", "extra": "extra", "description": "description"}
-
-func (c *command) putConnection(ctx context.Context, cl *client.Client, id string, body map[string]any) error {
-	old, err := client.Get[wire.Connection](ctx, cl, client.Path("connections", id), nil)
-	method, path := "PATCH", client.Path("connections", id)
-	switch {
-	case client.StatusOf(err) == 404:
-		method, path = "POST", client.Path("connections")
-		if body["conn_type"] == nil {
-			return usage("a new connection needs --type")
-		}
-	case err != nil:
-		return err
-	case body["conn_type"] == nil:
-		body["conn_type"] = old.Type
-	}
-	x, err := client.Send[wire.Connection](ctx, cl, method, path, nil, body)
-	if err != nil {
-		return err
-	}
-	c.warn(x.Ostro)
-	return c.show(x, func() { fmt.Fprintf(c.Out, "Set connection %s\n", id) })
 }
 
 func (c *command) pools() *cobra.Command {

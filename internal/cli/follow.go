@@ -113,7 +113,7 @@ func (b *board) news(ti wire.TaskInstance) (out []event) {
 	}
 	switch {
 	case state == "running", endOfTry[state]:
-		if !t.started && ti.StartDate != nil && (t.lastStart == nil || !ti.StartDate.Std().Equal(t.lastStart.Std())) {
+		if !t.started && (state == "running" || ran(ti.Hostname)) && ti.StartDate != nil && (t.lastStart == nil || !ti.StartDate.Std().Equal(t.lastStart.Std())) {
 			t.started = true
 			t.lastStart = ti.StartDate
 			out = append(out, event{at: ti.StartDate.Std(), text: name + " running" + ofTry(ti.TryNumber)})
@@ -143,7 +143,7 @@ func (b *board) missed(ti wire.TaskInstance, t *told) (out []event) {
 			if try.TryNumber < t.try || try.TryNumber >= ti.TryNumber || try.TryNumber == t.try && t.ended != "" {
 				continue
 			}
-			if try.StartDate != nil && (try.TryNumber != t.try || !t.started) {
+			if ran(try.Hostname) && try.StartDate != nil && (try.TryNumber != t.try || !t.started) {
 				out = append(out, event{at: try.StartDate.Std(), text: name + " running" + ofTry(try.TryNumber)})
 			}
 			if try.StartDate != nil {
@@ -168,7 +168,7 @@ func (b *board) end(name string, ti wire.TaskInstance) event {
 	e := event{at: time.Now(), text: name + " " + state + ofTry(ti.TryNumber)}
 	if ti.EndDate != nil {
 		e.at = ti.EndDate.Std()
-		if state == "success" || state == "failed" || state == "up_for_retry" {
+		if ran(ti.Hostname) && (state == "success" || state == "failed" || state == "up_for_retry") {
 			e.text += " after " + lasted(ti.StartDate, ti.EndDate, time.Now())
 		}
 	}
@@ -180,6 +180,10 @@ func (b *board) end(name string, ti wire.TaskInstance) event {
 	}
 	return e
 }
+
+// ran says whether an instance or a try has had a process, by the host it ran on. What ends without one (skipped with its upstream, empty) has the time of
+// its end as its start, as in Airflow.
+func ran(hostname *string) bool { return hostname != nil }
 
 // ofTry names the try when it is not the first.
 func ofTry(n int) string {

@@ -59,14 +59,42 @@ func instanceOf(ctx context.Context, cl *client.Client, dagID, taskID, runID str
 	if listErr != nil {
 		return ti, err
 	}
-	var names []string
-	for _, other := range tis {
-		if other.TaskID == taskID {
-			return ti, &problem{code: exitNotFound, err: fmt.Errorf("task %s of %s is mapped or has no such map index", taskID, dagID), hint: "name one with --map-index N; see: ostro runs show " + dagID}
+	if mapped := instancesOf(tis, taskID); mapped != "" {
+		what := fmt.Sprintf("task %s of %s is mapped", taskID, dagID)
+		if mapIndex >= 0 {
+			what = fmt.Sprintf("task %s of %s has no map index %d", taskID, dagID, mapIndex)
 		}
-		names = append(names, other.TaskID)
+		return ti, &problem{code: exitNotFound, err: errors.New(what + "; this run has " + mapped), hint: "name one, as in --map-index 0"}
 	}
+	names := names(tis, func(ti wire.TaskInstance) string { return ti.TaskID })
 	return ti, &problem{code: exitNotFound, err: fmt.Errorf("run %s of %s has no task %q%s", run.DagRunID, dagID, taskID, didYouMean(taskID, names)), hint: "see: ostro tasks list " + dagID}
+}
+
+// instancesOf names the instances of a task with their states, those of one state together: "0–3 success, 4 failed".
+func instancesOf(tis []wire.TaskInstance, taskID string) string {
+	tis = slices.DeleteFunc(slices.Clone(tis), func(ti wire.TaskInstance) bool { return ti.TaskID != taskID })
+	slices.SortFunc(tis, func(x, y wire.TaskInstance) int { return x.MapIndex - y.MapIndex })
+	var parts []string
+	for i := 0; i < len(tis); {
+		last := i
+		for last+1 < len(tis) && stateOf(tis[last+1]) == stateOf(tis[i]) && tis[last+1].MapIndex == tis[last].MapIndex+1 {
+			last++
+		}
+		part := strconv.Itoa(tis[i].MapIndex)
+		if tis[i].MapIndex < 0 {
+			part = "no index"
+		}
+		if last > i {
+			part += "–" + strconv.Itoa(tis[last].MapIndex)
+		}
+		parts = append(parts, part+" "+stateOf(tis[i]))
+		i = last + 1
+	}
+	const most = 12
+	if more := len(parts) - most; more > 0 {
+		parts = append(parts[:most], fmt.Sprintf("and %d more groups of them", more))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func third(a []string) string {
@@ -97,6 +125,17 @@ func (c *command) tasksLogs() *cobra.Command {
 			if try == 0 {
 				return &problem{code: exitNotFound, err: fmt.Errorf("task %s has not run yet: %s", ti.TaskID, stateOf(ti)), hint: remark(ti)}
 			}
+			if c.output != "table" && !follow {
+				lines := []wire.LogLine{}
+				err := cl.Logs(cmd.Context(), ti.DAGID, ti.DagRunID, ti.TaskID, ti.MapIndex, try, func(l wire.LogLine) error {
+					lines = append(lines, l)
+					return nil
+				})
+				if err != nil {
+					return err
+				}
+				return c.show(lines, nil)
+			}
 			out := bufio.NewWriter(c.Out)
 			defer func() { _ = out.Flush() }()
 			print := func(l wire.LogLine) error { return c.logLine(out, l, follow) }
@@ -107,11 +146,11 @@ func (c *command) tasksLogs() *cobra.Command {
 		}}
 	cmd.Flags().IntVar(&try, "try", 0, "try number (default the latest)")
 	cmd.Flags().IntVar(&mapIndex, "map-index", -1, "map index of a mapped task")
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the task ends")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the task ends (with -o json: a document a line)")
 	return cmd
 }
 
-// logLine prints a line for people; with -o json it is passed on as it came.
+// logLine prints a line for people; a log that is followed with -o json or yaml is a JSON document a line.
 func (c *command) logLine(out *bufio.Writer, l wire.LogLine, flush bool) error {
 	switch {
 	case c.output != "table":
@@ -221,8 +260,11 @@ func (c *command) tasksClear() *cobra.Command {
 	mapIndex := -1
 	cmd := &cobra.Command{Use: "clear DAG_ID [RUN_ID]", Short: "Let task instances run again (default the latest run)",
 		Long:    "Let task instances run again. What would be cleared is shown first; --yes does it without asking.",
-		Example: "  ostro tasks clear fraud_detection_training --failed\n  ostro tasks clear fraud_detection_training --task quality_gate --downstream --yes", Args: args(1, 2),
+		Example: "  ostro tasks clear fraud_detection_training --failed\n  ostro tasks clear fraud_detection_training --task quality_gate --downstream --yes", Args: args(1, -1),
 		RunE: func(cmd *cobra.Command, a []string) error {
+			if len(a) > 2 {
+				return usage("a DAG and a run at most; name tasks with --task, as in: ostro tasks clear %s --task %s", a[0], strings.Join(a[1:], " --task "))
+			}
 			cl, err := c.connect()
 			if err != nil {
 				return err
@@ -311,6 +353,9 @@ func (c *command) clear(ctx context.Context, cl *client.Client, dagID, runID str
 // instanceState prints an instance, all its notices, and its attempts with how each of them ended.
 func (c *command) instanceState(ti wire.TaskInstance, tries []wire.Try) {
 	c.instanceTable([]wire.TaskInstance{ti})
+	if reason := strings.TrimSpace(ti.Ostro.Reason); strings.Contains(reason, "\n") { // the table has its beginning
+		fmt.Fprintln(c.Out, "\nreason:\n  "+strings.ReplaceAll(reason, "\n", "\n  "))
+	}
 	for _, n := range ti.Ostro.Notices {
 		fmt.Fprintf(c.Out, "note: %s\n", oneLine(n))
 	}

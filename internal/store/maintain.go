@@ -64,11 +64,11 @@ func (tx *Tx) SetMeta(key, value string) error {
 // CheckReport is what Check found.
 type CheckReport struct {
 	// Problems are sentences about damage: none for a sound database.
-	Problems []string
+	Problems []string `json:"problems"`
 	// Blobs counts the large XCom values; OrphanBlobs those nobody refers to, which Clean collects, with their size.
-	Blobs       int
-	OrphanBlobs int
-	OrphanBytes int64
+	Blobs       int   `json:"blobs"`
+	OrphanBlobs int   `json:"orphan_blobs"`
+	OrphanBytes int64 `json:"orphan_bytes"`
 }
 
 // Check runs the engine's integrity checks and compares the blob folder with what refers to it.

@@ -1,0 +1,246 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ostro.dev/ostro/internal/api/v2/wire"
+	"ostro.dev/ostro/internal/client"
+)
+
+func (c *command) connections() *cobra.Command {
+	t := thing{one: "connection", many: "connections", arg: "CONN_ID", ids: func(ctx context.Context, cl *client.Client) ([]string, error) {
+		all, err := cl.Connections(ctx)
+		return names(all, func(x wire.Connection) string { return x.ID }), err
+	}}
+	head := []string{"CONNECTION", "TYPE", "HOST", "PORT", "SCHEMA", "LOGIN", "DESCRIPTION"}
+	row := func(x wire.Connection) []string {
+		port := ""
+		if x.Port != nil {
+			port = strconv.Itoa(*x.Port)
+		}
+		return []string{x.ID, x.Type, str(x.Host), port, str(x.Schema), str(x.Login), str(x.Description)}
+	}
+	list := listCommand(c, t, head, func(ctx context.Context, cl *client.Client) ([]wire.Connection, error) { return cl.Connections(ctx) }, row)
+	t.secrets = true
+	get := getCommand(c, t, func(x wire.Connection) {
+		for i, value := range row(x) {
+			fmt.Fprintf(c.Out, "%-12s %s\n", head[i], orDash(value))
+		}
+		fmt.Fprintf(c.Out, "%-12s %s\n%-12s %s\n", "PASSWORD", orDash(str(x.Password)), "EXTRA", orDash(str(x.Extra)))
+	})
+	return c.parent("connections", "Read and write connections", "  ostro connections set warehouse --type postgres --host db.example.com\n"+
+		"  ostro connections add warehouse --conn-uri postgres://me:secret@db.example.com:5432/sales", list, get, c.connectionsSet(), c.connectionsAdd(), c.deleteCommand(t))
+}
+
+// connectionFields are the fields of a connection that flags set: --conn-X as in Airflow, and --X.
+var connectionFields = []string{"type", "host", "schema", "login", "password", "extra", "description"}
+
+func (c *command) connectionsSet() *cobra.Command {
+	cmd := &cobra.Command{Use: "set CONN_ID", Short: "Create or change a connection", Args: args(1, 1),
+		Long: "Create or change a connection. Only the fields given are changed. A password, an extra or a URI of - is read from standard " +
+			"input, so that it stands in no command line. (--port is the server's; a connection's is --conn-port.)",
+		Example: "  ostro connections set warehouse --conn-type postgres --conn-host db.example.com --conn-port 5432 --conn-password - < password.txt\n" +
+			"  ostro connections set warehouse --conn-uri - < uri.txt"}
+	return c.writesConnection(cmd, false)
+}
+
+func (c *command) connectionsAdd() *cobra.Command {
+	cmd := &cobra.Command{Use: "add CONN_ID", Short: "Create a connection; refused when there is one of that name", Args: args(1, 1),
+		Long: "Create a connection, as airflow connections add does. A password, an extra or a URI of - is read from standard input.",
+		Example: "  ostro connections add warehouse --conn-uri postgres://me:secret@db.example.com:5432/sales?sslmode=require\n" +
+			"  ostro connections add slack --conn-type http --conn-host hooks.slack.com --conn-password - < token.txt"}
+	return c.writesConnection(cmd, true)
+}
+
+// writesConnection gives a command the flags of a connection's fields and has it write them.
+func (c *command) writesConnection(cmd *cobra.Command, fresh bool) *cobra.Command {
+	f := cmd.Flags()
+	texts := map[string]*string{"uri": f.String("conn-uri", "", "everything at once: type://login:password@host:port/schema?extra=value"),
+		"json": f.String("conn-json", "", "everything at once, as a JSON object with Airflow's names (conn_type, host, …)")}
+	for _, field := range connectionFields {
+		texts[field] = f.String("conn-"+field, "", "the connection's "+field)
+		f.StringVar(texts[field], field, "", "the same as --conn-"+field)
+	}
+	f.StringVar(texts["uri"], "uri", "", "the same as --conn-uri")
+	port := f.Int("conn-port", 0, "the connection's port")
+	f.IntVar(port, "port-number", 0, "the same as --conn-port")
+	cmd.RunE = func(cmd *cobra.Command, a []string) error {
+		body := map[string]any{}
+		given := func(name string) bool { return f.Changed("conn-"+name) || f.Changed(name) }
+		for _, name := range append([]string{"uri", "json"}, connectionFields...) {
+			if !given(name) {
+				continue
+			}
+			value := *texts[name]
+			if value == "-" && slices.Contains([]string{"uri", "json", "password", "extra"}, name) {
+				var err error
+				if value, err = c.valueOf(value); err != nil {
+					return err
+				}
+			}
+			if err := setField(body, name, value); err != nil {
+				return err
+			}
+		}
+		if f.Changed("conn-port") || f.Changed("port-number") {
+			body["port"] = *port
+		}
+		if err := checkConnection(body); err != nil {
+			return err
+		}
+		body["connection_id"] = a[0]
+		cl, err := c.connect()
+		if err != nil {
+			return err
+		}
+		return c.putConnection(cmd.Context(), cl, a[0], body, fresh)
+	}
+	return cmd
+}
+
+// setField puts what one flag says into the connection.
+func setField(body map[string]any, flag, value string) error {
+	switch flag {
+	case "uri":
+		return connectionOfURI(body, value)
+	case "json":
+		if err := checkObject("--conn-json", value); err != nil {
+			return err
+		}
+		var fields map[string]any
+		if err := json.Unmarshal([]byte(value), &fields); err != nil {
+			return fmt.Errorf("read --conn-json: %w", err)
+		}
+		return connectionOfJSON(body, fields)
+	case "type":
+		body["conn_type"] = value
+	default:
+		body[flag] = value
+	}
+	return nil
+}
+
+// connectionOfURI reads Airflow's form of a connection as a URI: parts are percent-encoded, the type's underscores are
+// dashes, and what follows the question mark is the extra, by name or whole as __extra__.
+func connectionOfURI(body map[string]any, text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme == "" {
+		return usage("--conn-uri is no URI of the form type://login:password@host:port/schema") // the text may hold a password
+	}
+	body["conn_type"] = connectionType(u.Scheme)
+	if login := u.User.Username(); login != "" {
+		body["login"] = login
+	}
+	if password, ok := u.User.Password(); ok {
+		body["password"] = password
+	}
+	if host := u.Hostname(); host != "" {
+		if body["host"], err = url.PathUnescape(host); err != nil {
+			return usage("--conn-uri: the host is not percent-encoded as it should be")
+		}
+	}
+	if port := u.Port(); port != "" {
+		n, err := strconv.Atoi(port)
+		if err != nil {
+			return usage("--conn-uri: %q is not a port", port)
+		}
+		body["port"] = n
+	}
+	if schema := strings.TrimPrefix(u.Path, "/"); schema != "" {
+		body["schema"] = schema
+	}
+	return extraOfURI(body, u.Query())
+}
+
+// connectionType is the type that a URI's scheme stands for.
+func connectionType(scheme string) string {
+	if scheme == "postgresql" {
+		return "postgres"
+	}
+	return strings.ReplaceAll(scheme, "-", "_")
+}
+
+func extraOfURI(body map[string]any, query url.Values) error {
+	if len(query) == 0 {
+		return nil
+	}
+	if whole := query.Get("__extra__"); whole != "" {
+		body["extra"] = whole
+		return nil
+	}
+	extra := map[string]string{}
+	for name, values := range query {
+		extra[name] = values[len(values)-1]
+	}
+	text, err := json.Marshal(extra)
+	if err != nil {
+		return fmt.Errorf("write the extra: %w", err)
+	}
+	body["extra"] = string(text)
+	return nil
+}
+
+// connectionOfJSON takes the names that Airflow's file of connections uses.
+func connectionOfJSON(body, fields map[string]any) error {
+	known := append([]string{"conn_type", "port"}, connectionFields[1:]...)
+	for name, value := range fields {
+		if !slices.Contains(known, name) {
+			return usage("--conn-json: a connection has no %q%s", name, didYouMean(name, known))
+		}
+		if _, text := value.(string); name == "extra" && !text {
+			inner, err := json.Marshal(value)
+			if err != nil {
+				return fmt.Errorf("write the extra: %w", err)
+			}
+			value = string(inner)
+		}
+		body[name] = value
+	}
+	return nil
+}
+
+// checkConnection refuses what the server would, in the words of the flags.
+func checkConnection(body map[string]any) error {
+	if extra, ok := body["extra"].(string); ok && extra != "" {
+		if err := checkObject("the extra", extra); err != nil {
+			return err
+		}
+	}
+	if port, ok := body["port"].(int); ok && (port < 0 || port > 65535) {
+		return usage("%d is not a port: they go from 0 to 65535", port)
+	}
+	return nil
+}
+
+// putConnection creates a connection or, unless it is to be new, changes it.
+func (c *command) putConnection(ctx context.Context, cl *client.Client, id string, body map[string]any, fresh bool) error {
+	old, err := client.Get[wire.Connection](ctx, cl, client.Path("connections", id), nil)
+	method, path := "PATCH", client.Path("connections", id)
+	switch {
+	case client.StatusOf(err) == 404:
+		method, path = "POST", client.Path("connections")
+		if body["conn_type"] == nil {
+			return usage("a new connection needs --conn-type or --conn-uri")
+		}
+	case err != nil:
+		return err
+	case fresh:
+		return &problem{code: exitConflict, err: fmt.Errorf("there is a connection %q already", id), hint: "change it with: ostro connections set " + id}
+	case body["conn_type"] == nil:
+		body["conn_type"] = old.Type
+	}
+	x, err := client.Send[wire.Connection](ctx, cl, method, path, nil, body)
+	if err != nil {
+		return err
+	}
+	c.warn(x.Ostro)
+	return c.show(x, func() { fmt.Fprintf(c.Out, "Set connection %s\n", id) })
+}

@@ -1,0 +1,44 @@
+package cli
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ostro.dev/ostro/internal/api/v2/wire"
+)
+
+func TestAConnectionIsReadFromItsURI(t *testing.T) {
+	for uri, want := range map[string]map[string]any{
+		"postgresql://me:s%40x@db.example.com:5432/sales?sslmode=require": {"conn_type": "postgres", "login": "me", "password": "s@x",
+			"host": "db.example.com", "port": 5432, "schema": "sales", "extra": `{"sslmode":"require"}`},
+		"google-cloud-platform://?__extra__=%7B%22a%22%3A+1%7D": {"conn_type": "google_cloud_platform", "extra": `{"a": 1}`},
+		"http://[::1]:8080":    {"conn_type": "http", "host": "::1", "port": 8080},
+		"sqlite:///tmp%2Fx.db": {"conn_type": "sqlite", "schema": "tmp/x.db"},
+	} {
+		got := map[string]any{}
+		if err := connectionOfURI(got, uri); err != nil {
+			t.Errorf("%s: %v", uri, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", uri, diff)
+		}
+	}
+	for _, bad := range []string{"nonsense", "postgres://h:port/x", ""} {
+		if err := connectionOfURI(map[string]any{}, bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+func TestTheInstancesOfAMappedTaskAreNamedByState(t *testing.T) {
+	state := func(s string) *string { return &s }
+	tis := []wire.TaskInstance{{TaskID: "m", MapIndex: 2, State: state("failed")}, {TaskID: "other", MapIndex: -1, State: state("success")},
+		{TaskID: "m", MapIndex: 0, State: state("success")}, {TaskID: "m", MapIndex: 1, State: state("success")}}
+	if got, want := instancesOf(tis, "m"), "0–1 success, 2 failed"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := instancesOf(tis, "gone"); got != "" {
+		t.Errorf("got %q of a task that is not there", got)
+	}
+}
