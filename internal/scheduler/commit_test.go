@@ -210,3 +210,22 @@ func TestAStopDoesNotWaitForADatabaseThatCannotBeWritten(t *testing.T) {
 	}
 	db.set(nil, nil)
 }
+
+func TestACommandMayBeAheadOfTheWordThatItsDAGWasPublished(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(executor.Attempt) scripted.Behaviour { return scripted.Behaviour{} }, chain("old", 1))
+	err := w.db.Update(t.Context(), "test", time.Now(), func(tx *store.Tx) error {
+		_, _, err := tx.PutDAG(chain("fresh", 1), "dags-folder", "v1", false)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.s.SetPaused(t.Context(), "user:test", "fresh", true); err != nil { // nobody has called DAGsChanged
+		t.Errorf("pause: %v", err)
+	}
+	err = w.s.SetPaused(t.Context(), "user:test", "frseh", true)
+	if !errors.Is(err, scheduler.ErrNotFound) || !strings.Contains(err.Error(), `did you mean "fresh"?`) {
+		t.Errorf("a DAG that is nowhere: %v", err)
+	}
+}

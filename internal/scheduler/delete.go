@@ -41,7 +41,7 @@ func (s *Scheduler) DeleteDAG(ctx context.Context, actor, dagID string) error {
 	return s.call(ctx, message{actor: actor, alone: true, fold: func(b *batch) error {
 		st := s.st
 		if st.dags[dagID] == nil {
-			return s.unknownDAG(dagID)
+			return s.unknown(dagID)
 		}
 		live := 0
 		for k, lr := range st.runs {

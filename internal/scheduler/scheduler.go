@@ -322,8 +322,22 @@ func (m message) answer(err error) {
 	}
 }
 
-// call posts a command and waits for its answer.
+// call posts a command and waits for its answer. A command may be ahead of the word that its DAG was published; then that
+// is taken in first.
 func (s *Scheduler) call(ctx context.Context, m message) error {
+	err := s.post(ctx, m)
+	var unknown *unknownDAG
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	if info, storeErr := s.store.DAG(ctx, unknown.id); storeErr != nil || info.Removed {
+		return err
+	}
+	s.DAGsChanged()
+	return s.post(ctx, m)
+}
+
+func (s *Scheduler) post(ctx context.Context, m message) error {
 	answer := make(chan error, 1)
 	m.reply = func(err error) { answer <- err }
 	if !s.box.put(m) {

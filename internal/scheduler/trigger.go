@@ -120,10 +120,19 @@ func (s *Scheduler) dagByID(id string) (*dagState, error) {
 	if d := s.st.dags[id]; d != nil && !d.info.Removed {
 		return d, nil
 	}
-	return nil, s.unknownDAG(id)
+	return nil, s.unknown(id)
 }
 
-func (s *Scheduler) unknownDAG(id string) error {
+// unknownDAG is the error of a command for a DAG that the scheduler does not know.
+type unknownDAG struct{ id, hint string }
+
+func (e *unknownDAG) Error() string {
+	return fmt.Sprintf("there is no DAG %q%s: %v", e.id, e.hint, ErrNotFound)
+}
+
+func (e *unknownDAG) Unwrap() error { return ErrNotFound }
+
+func (s *Scheduler) unknown(id string) error {
 	var names []string
 	for n, other := range s.st.dags {
 		if !other.info.Removed {
@@ -134,7 +143,7 @@ func (s *Scheduler) unknownDAG(id string) error {
 	if near := spelling.Nearest(id, names); near != "" {
 		hint = fmt.Sprintf("; did you mean %q?", near)
 	}
-	return fmt.Errorf("there is no DAG %q%s: %w", id, hint, ErrNotFound)
+	return &unknownDAG{id: id, hint: hint}
 }
 
 // newRun fills in what a request leaves open, as Airflow does.
