@@ -285,7 +285,7 @@ type TaskState struct {
 	Type      string      `json:"type"`  // "TaskState"
 	State     string      `json:"state"` // failed, skipped, removed
 	EndDate   time.Time   `json:"end_date"`
-	Reason    string      `json:"reason,omitempty"` // one line: "ValueError: Model quality too low"
+	Reason    string      `json:"reason,omitempty"` // "ValueError: Model quality too low", and further lines of its message
 	XComs     []XComValue `json:"xcoms,omitempty"`
 	Callbacks []string    `json:"callbacks,omitempty"`
 }

@@ -366,6 +366,23 @@ func (c *command) importErrors(errs []wire.ImportError, trace bool) {
 	}
 }
 
+// overdue tells whether a DAG is paused over the date of its next run.
+func overdue(d wire.DAGDetails, now time.Time) bool {
+	return d.IsPaused && d.NextDagrunRunAfter != nil && !d.NextDagrunRunAfter.Std().After(now)
+}
+
+// whilePaused says what comes of the next run of a paused DAG.
+func whilePaused(d wire.DAGDetails, overdue bool) string {
+	unpause := "; unpause it with: ostro dags unpause " + d.DAGID
+	switch {
+	case !overdue:
+		return d.DAGID + " is paused: it runs only if it is unpaused by then" + unpause
+	case d.Catchup:
+		return d.DAGID + " is paused, and this run is overdue: it starts once the DAG is unpaused, and the runs after it follow (catchup)" + unpause
+	}
+	return d.DAGID + " is paused, and this run is overdue: once the DAG is unpaused, the latest run that is due then starts, and those before it do not (no catchup)" + unpause
+}
+
 func (c *command) dagsNext() *cobra.Command {
 	return &cobra.Command{Use: "next-run DAG_ID", Short: "Show when a DAG runs next", Example: "  ostro dags next-run fraud_detection_training", Args: args(1, 1),
 		RunE: func(cmd *cobra.Command, a []string) error {
@@ -384,7 +401,8 @@ func (c *command) dagsNext() *cobra.Command {
 				Start       *wire.Time `json:"data_interval_start"`
 				End         *wire.Time `json:"data_interval_end"`
 				RunAfter    *wire.Time `json:"run_after"`
-			}{d.DAGID, d.IsPaused, d.NextDagrunLogicalDate, d.NextDagrunIntervalStart, d.NextDagrunIntervalEnd, d.NextDagrunRunAfter}
+				Overdue     bool       `json:"is_overdue"` // it is past, and made when the DAG is unpaused
+			}{d.DAGID, d.IsPaused, d.NextDagrunLogicalDate, d.NextDagrunIntervalStart, d.NextDagrunIntervalEnd, d.NextDagrunRunAfter, overdue(d, time.Now())}
 			return c.show(next, func() {
 				if next.RunAfter == nil && nextRun(d.DAG) == byAssets {
 					fmt.Fprintf(c.Out, "%s runs %s; start one with: ostro dags trigger %s\n", d.DAGID, byAssets, d.DAGID)
@@ -396,6 +414,9 @@ func (c *command) dagsNext() *cobra.Command {
 				}
 				c.table([]string{"DAG", "LOGICAL DATE", "DATA INTERVAL", "RUNS AFTER (UTC)", "PAUSED"},
 					[][]string{{d.DAGID, moment(next.LogicalDate), moment(next.Start) + " – " + moment(next.End), moment(next.RunAfter), yes(next.Paused)}})
+				if next.Paused {
+					fmt.Fprintln(c.Out, whilePaused(d, next.Overdue))
+				}
 			})
 		}}
 }

@@ -101,6 +101,9 @@ func (c *command) dbCheck() *cobra.Command {
 				if err != nil {
 					return dbProblem(err)
 				}
+				if r.Problems == nil {
+					r.Problems = []string{} // none is an empty list for programs
+				}
 				err = c.show(r, func() {
 					for _, p := range r.Problems {
 						fmt.Fprintln(c.Out, p)

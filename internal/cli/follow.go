@@ -152,7 +152,7 @@ func (b *board) missed(ti wire.TaskInstance, t *told) (out []event) {
 			if try.EndDate != nil {
 				text := fmt.Sprintf("%s %s%s after %s", name, orDash(str(try.State)), ofTry(try.TryNumber), lasted(try.StartDate, try.EndDate, time.Now()))
 				if try.Ostro.Reason != "" {
-					text += ": " + oneLine(try.Ostro.Reason)
+					text += ": " + firstLine(try.Ostro.Reason)
 				}
 				out = append(out, event{at: try.EndDate.Std(), text: text})
 			}

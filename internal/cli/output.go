@@ -129,6 +129,15 @@ func oneLine(s string) string {
 	}, s)
 }
 
+// firstLine is the first line of a text that may have several, with a mark when it has.
+func firstLine(s string) string {
+	first, rest, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	if strings.TrimSpace(rest) != "" {
+		first += " …"
+	}
+	return oneLine(first)
+}
+
 func str(p *string) string {
 	if p == nil {
 		return ""

@@ -2,7 +2,11 @@ package cli
 
 import (
 	"bytes"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"ostro.dev/ostro/internal/api/v2/wire"
 )
@@ -17,6 +21,52 @@ func TestNothingToListIsAnEmptyListForPrograms(t *testing.T) {
 		}
 		if out.String() != want {
 			t.Errorf("%s: got %q, want %q", format, out.String(), want)
+		}
+	}
+}
+
+func TestTheFurtherLinesOfAReasonAreShownWithTheState(t *testing.T) {
+	var out bytes.Buffer
+	c := &command{Streams: Streams{Out: &out}, output: "table"}
+	failed := "failed"
+	ti := wire.TaskInstance{TaskID: "t", MapIndex: -1, State: &failed, TryNumber: 1}
+	ti.Ostro.Reason = "ValueError: not mapped: add\n  images:\n    \x1b[31mx: y\n"
+	c.instanceState(ti, []wire.Try{{TryNumber: 1, State: &failed, Ostro: ti.Ostro}})
+	want := `TASK  STATE   TRY  STARTED (UTC)  DURATION  REMARK
+t     failed  1    -              -         ValueError: not mapped: add …
+
+reason:
+  ValueError: not mapped: add
+    images:
+       [31mx: y
+
+TRY  STATE   STARTED (UTC)  DURATION  REASON
+1    failed  -              -         ValueError: not mapped: add …
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTheNextRunOfAPausedDAGSaysWhatComesOfIt(t *testing.T) {
+	now := time.Date(2024, 1, 2, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		paused, catchup bool
+		in              time.Duration
+		overdue         bool
+		want            string
+	}{
+		{false, true, -time.Hour, false, ""},
+		{true, true, time.Hour, false, "it runs only if it is unpaused by then"},
+		{true, true, -time.Hour, true, "the runs after it follow (catchup)"},
+		{true, false, -time.Hour, true, "the latest run that is due then starts"},
+	} {
+		at := now.Add(c.in)
+		var d wire.DAGDetails
+		d.DAGID, d.IsPaused, d.Catchup, d.NextDagrunRunAfter = "d", c.paused, c.catchup, wire.AtPtr(&at)
+		late := overdue(d, now)
+		if said := whilePaused(d, late); late != c.overdue || !strings.Contains(said, c.want) || !strings.Contains(said, "ostro dags unpause d") {
+			t.Errorf("%+v: overdue %t, %s", c, late, said)
 		}
 	}
 }

@@ -150,7 +150,7 @@ func stateOf(ti wire.TaskInstance) string { return orDash(str(ti.State)) }
 func remark(ti wire.TaskInstance) string {
 	for _, s := range []string{ti.Ostro.Waiting, ti.Ostro.Reason, ti.Ostro.IsolationReason} {
 		if s != "" && stateOf(ti) != "success" {
-			return oneLine(s)
+			return firstLine(s)
 		}
 	}
 	if n := ti.Ostro.InfraRetries; n > 0 {

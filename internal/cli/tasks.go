@@ -271,7 +271,7 @@ func (c *command) tasksClear() *cobra.Command {
 			}
 			run, err := latestRun(cmd.Context(), cl, a[0], second(a))
 			if err != nil {
-				return err
+				return taskForRun(cmd.Context(), cl, a, err)
 			}
 			b.RunID, runID = run.DagRunID, run.DagRunID
 			if err := knownTasks(cmd.Context(), cl, run, tasks); err != nil {
@@ -297,6 +297,19 @@ func (c *command) tasksClear() *cobra.Command {
 	f.BoolVar(&b.IncludeFuture, "future", false, "also in later runs")
 	f.BoolVarP(&sure, "yes", "y", false, "do not ask")
 	return cmd
+}
+
+// taskForRun adds to the error about a run that is not there what to write when the name is a task's.
+func taskForRun(ctx context.Context, cl *client.Client, a []string, err error) error {
+	code, _ := codeOf(err)
+	if len(a) < 2 || code != exitNotFound {
+		return err
+	}
+	tasks, listErr := cl.Tasks(ctx, a[0])
+	if listErr != nil || !slices.ContainsFunc(tasks, func(t wire.Task) bool { return t.TaskID == a[1] }) {
+		return err
+	}
+	return &problem{code: code, err: err, hint: fmt.Sprintf("%s is a task; clear it with: ostro tasks clear %s --task %s", a[1], a[0], a[1])}
 }
 
 // knownTasks refuses tasks that neither the DAG nor the run has, with the nearest name.
@@ -353,8 +366,11 @@ func (c *command) clear(ctx context.Context, cl *client.Client, dagID, runID str
 // instanceState prints an instance, all its notices, and its attempts with how each of them ended.
 func (c *command) instanceState(ti wire.TaskInstance, tries []wire.Try) {
 	c.instanceTable([]wire.TaskInstance{ti})
-	if reason := strings.TrimSpace(ti.Ostro.Reason); strings.Contains(reason, "\n") { // the table has its beginning
-		fmt.Fprintln(c.Out, "\nreason:\n  "+strings.ReplaceAll(reason, "\n", "\n  "))
+	if reason := strings.TrimSpace(ti.Ostro.Reason); strings.Contains(reason, "\n") { // the table has its first line
+		fmt.Fprintln(c.Out, "\nreason:")
+		for line := range strings.Lines(reason) {
+			fmt.Fprintln(c.Out, "  "+oneLine(strings.TrimRight(line, "\n")))
+		}
 	}
 	for _, n := range ti.Ostro.Notices {
 		fmt.Fprintf(c.Out, "note: %s\n", oneLine(n))
@@ -373,7 +389,7 @@ func (c *command) instanceState(ti wire.TaskInstance, tries []wire.Try) {
 
 // ending says in words how an attempt ended.
 func ending(x wire.TIExtras) string {
-	reason := oneLine(x.Reason)
+	reason := firstLine(x.Reason)
 	switch {
 	case reason != "":
 	case x.Signal != "":

@@ -11,8 +11,14 @@ import (
 
 // CleanReport says what Clean deleted, or would delete.
 type CleanReport struct {
-	Runs, TaskInstances, Attempts, XComs, Events, AssetEvents, Blobs int
-	BlobBytes                                                        int64
+	Runs          int   `json:"dag_runs"`
+	TaskInstances int   `json:"task_instances"`
+	Attempts      int   `json:"attempts"`
+	XComs         int   `json:"xcoms"`
+	Events        int   `json:"events"`
+	AssetEvents   int   `json:"asset_events"`
+	Blobs         int   `json:"blobs"`
+	BlobBytes     int64 `json:"blob_bytes"`
 }
 
 // Transactions of Clean are small: the scheduler commits between them.

@@ -164,7 +164,7 @@ class LocalRun:
         ref = self._ref(one)
         self.comms.store(ref, ending.get("xcoms"))
         kind = ending["type"]
-        one.reason = ending.get("reason", "")
+        one.reason = (ending.get("reason") or "").split("\n", 1)[0]  # what was printed above has all of it
         if kind == "SucceedTask":
             one.state = "success"
             for message in self.comms.of("SkipDownstreamTasks"):

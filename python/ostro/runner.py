@@ -24,7 +24,7 @@ from .exceptions import (
     TaskDeferred,
 )
 from .ti import TaskInstance
-from .trace import one_line
+from .trace import message, one_line
 from .xcom import decode, encode, map_length, too_large
 from .xcomarg import RETURN_KEY
 
@@ -325,8 +325,8 @@ class _Attempt:
         if isinstance(fault, SystemExit):
             reason = "the task called sys.exit(%r)" % (fault.code,)
         else:
-            reason = one_line(fault)
-        self.context["reason"] = reason
+            reason = message(fault)
+        self.context["reason"] = reason.split("\n", 1)[0]
         _log().error("Task failed with exception", exc_info=(type(fault), fault, fault.__traceback__))
         fields = {"reason": reason}
         try:
@@ -354,7 +354,8 @@ class _Attempt:
             _log().error("the retry policy failed", exc_info=(type(broken), broken, broken.__traceback__))
             return False
         if action == "fail":
-            fields["reason"] = "%s (the retry policy: %s)" % (fields["reason"], verdict.reason or "fail")
+            first, newline, rest = fields["reason"].partition("\n")
+            fields["reason"] = "%s (the retry policy: %s)%s" % (first, verdict.reason or "fail", newline + rest)
         elif verdict.retry_delay is not None:
             live.send({"type": "AddNotice", "text": "the retry policy's delay of %s is not kept, retry_delay= of the "
                                                     "task is" % verdict.retry_delay})

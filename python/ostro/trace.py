@@ -51,15 +51,30 @@ def _trim(report, seen):
     _trim(report.__context__, seen)
 
 
+# What of an exception's message is kept beside the state of its task; the log has it whole.
+MESSAGE_LINES = 20
+MESSAGE_CHARACTERS = 4000
+
+
 def one_line(fault):
     """Return "ValueError: Model quality too low" for an exception."""
+    return message(fault).split("\n", 1)[0]
+
+
+def message(fault):
+    """Return what ``one_line`` does, and the further lines of the exception's message: they often say what to do."""
     name = type(fault).__name__
     try:
         text = str(fault)
     except Exception:
         text = "<its message cannot be written>"
-    first = text.strip().splitlines()
-    return "%s: %s" % (name, first[0]) if first else name
+    lines = text.strip().splitlines()
+    if not lines:
+        return name
+    first, rest = "%s: %s" % (name, lines[0]), "\n".join(lines[1:MESSAGE_LINES])
+    if len(lines) > MESSAGE_LINES or len(rest) > MESSAGE_CHARACTERS:
+        rest = rest[:MESSAGE_CHARACTERS].rstrip() + "\n… (the log has all of it)"
+    return "%s\n%s" % (first, rest) if rest.strip() else first
 
 
 def last_line(fault, inside=None):

@@ -44,7 +44,11 @@ def fail(fault):
 
 
 @pytest.mark.parametrize("fault, want", [
-    (ValueError("bad\nmore"), {"type": "RetryTask", "reason": "ValueError: bad"}),
+    (ValueError("bad\nmore\n"), {"type": "RetryTask", "reason": "ValueError: bad\nmore"}),
+    (ValueError("bad\n" + "more\n" * 50),
+     {"type": "RetryTask", "reason": "ValueError: bad\n" + "more\n" * 19 + "… (the log has all of it)"}),
+    (ValueError("bad\n" + "x" * 9000),
+     {"type": "RetryTask", "reason": "ValueError: bad\n" + "x" * 4000 + "\n… (the log has all of it)"}),
     (AirflowFailException("no"), {"type": "TaskState", "state": "failed", "reason": "AirflowFailException: no"}),
     (AirflowSensorTimeout("late"), {"type": "TaskState", "state": "failed", "reason": "AirflowSensorTimeout: late"}),
     (AirflowSkipException("not today"), {"type": "TaskState", "state": "skipped", "reason": "not today"}),

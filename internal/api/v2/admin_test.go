@@ -41,6 +41,16 @@ func TestASecretTooShortToBeMaskedIsSaid(t *testing.T) {
 	}
 }
 
+func TestASecretTooShortToBeMaskedIsSaidOfBulkWritesToo(t *testing.T) {
+	b := newBench(t)
+	b.want("PATCH", "/variables", `{"actions":[{"action":"create","entities":[{"key":"my_token","value":"1"},{"key":"plain","value":"1"},{"key":"db_password","value":"2"}]},
+		{"action":"update","entities":[{"key":"my_token","value":"long enough"}]}]}`, 200,
+		`{"create":{"success":["my_token","plain","db_password"],"errors":[],"ostro":{"warnings":["variable my_token has fewer than 5 characters: it is too short to be masked in logs",`+
+			`"variable db_password has fewer than 5 characters: it is too short to be masked in logs"]}},"update":{"success":["my_token"],"errors":[]},"delete":null}`)
+	b.want("PATCH", "/connections", `{"actions":[{"action":"create","entities":[{"connection_id":"c","conn_type":"x","password":"abc"}]}]}`, 200,
+		`{"create":{"success":["c"],"errors":[],"ostro":{"warnings":["the password of connection c has fewer than 5 characters: it is too short to be masked in logs"]}},"update":null,"delete":null}`)
+}
+
 func TestWhatIsHiddenIsShownToWhoAsksForIt(t *testing.T) {
 	b := newBench(t)
 	b.want("POST", "/variables", `{"key":"my_token","value":"s3cret"}`, 201, `{"key":"my_token","value":"***"…`)

@@ -13,32 +13,32 @@ import (
 type bulkKind struct {
 	name, keyField string
 	exists         func(key string) (bool, error)
-	create         func(*fields) error
-	update         func(*fields, mask) error
+	create         func(*fields) (warnings []string, err error)
+	update         func(*fields, mask) (warnings []string, err error)
 	drop           func(key string) error
 }
 
-// creating reads an entity and puts it there.
-func creating[T any](read func(*fields) (T, error), put func(T) error) func(*fields) error {
-	return func(f *fields) error {
+// creating reads an entity and puts it there. put returns what is to be warned of.
+func creating[T any](read func(*fields) (T, error), put func(T) ([]string, error)) func(*fields) ([]string, error) {
+	return func(f *fields) ([]string, error) {
 		given, err := read(f)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		return put(given)
 	}
 }
 
 // updating reads an entity, merges it into the one there is, and puts the result there.
-func updating[T any](read func(*fields) (T, error), put func(T) error, merged func(given T, f *fields, m mask) (T, error)) func(*fields, mask) error {
-	return func(f *fields, m mask) error {
+func updating[T any](read func(*fields) (T, error), put func(T) ([]string, error), merged func(given T, f *fields, m mask) (T, error)) func(*fields, mask) ([]string, error) {
+	return func(f *fields, m mask) ([]string, error) {
 		given, err := read(f)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		whole, err := merged(given, f, m)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		return put(whole)
 	}
@@ -78,12 +78,13 @@ func (a *API) bulk(r *request, kind bulkKind) error {
 		}
 		outcome := outcomeOf(&out, name)
 		for _, e := range entities {
-			key, err := a.bulkOne(r, kind, name, text(onExisting), text(onMissing), m, e)
+			key, warnings, err := a.bulkOne(r, kind, name, text(onExisting), text(onMissing), m, e)
 			switch {
 			case err != nil:
 				outcome.Errors = append(outcome.Errors, bulkError(err))
 			case key != "":
 				outcome.Success = append(outcome.Success, key)
+				warn(outcome, warnings)
 			}
 		}
 	}
@@ -97,6 +98,14 @@ func outcomeOf(r *wire.BulkResult, action string) *wire.BulkOutcome {
 		*at = &wire.BulkOutcome{Success: []string{}, Errors: []wire.BulkError{}}
 	}
 	return *at
+}
+
+// warn adds to what the answer says of the secrets that were written, as single writes do.
+func warn(o *wire.BulkOutcome, warnings []string) {
+	if o.Ostro != nil {
+		warnings = append(o.Ostro.Warnings, warnings...)
+	}
+	o.Ostro = warned(warnings)
 }
 
 func bulkError(err error) wire.BulkError {
@@ -113,34 +122,36 @@ func bulkError(err error) wire.BulkError {
 }
 
 // bulkOne does one action on one entity; an empty key with no error means that it was skipped as asked.
-func (a *API) bulkOne(r *request, kind bulkKind, action, onExisting, onMissing string, m mask, raw json.RawMessage) (string, error) {
+func (a *API) bulkOne(r *request, kind bulkKind, action, onExisting, onMissing string, m mask, raw json.RawMessage) (key string, warnings []string, err error) {
 	key, f, err := kind.entity(r, action, raw)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	there, err := kind.exists(key)
 	if err != nil {
-		return "", fmt.Errorf("look for %s %s: %w", kind.name, key, err)
+		return "", nil, fmt.Errorf("look for %s %s: %w", kind.name, key, err)
 	}
 	if action == "create" {
 		if there && onExisting == "skip" {
-			return "", nil
+			return "", nil, nil
 		}
 		if there && onExisting != "overwrite" {
-			return "", refuse(http.StatusConflict, "The %s with these %ss: {'%s'} already exist.", kind.name, kind.keyField, key)
+			return "", nil, refuse(http.StatusConflict, "The %s with these %ss: {'%s'} already exist.", kind.name, kind.keyField, key)
 		}
-		return key, kind.create(f)
+		warnings, err = kind.create(f)
+		return key, warnings, err
 	}
 	if !there && onMissing == "skip" {
-		return "", nil
+		return "", nil, nil
 	}
 	if !there {
-		return "", notFound("The %s with these %ss: {'%s'} were not found.", kind.name, kind.keyField, key)
+		return "", nil, notFound("The %s with these %ss: {'%s'} were not found.", kind.name, kind.keyField, key)
 	}
 	if action == "update" {
-		return key, kind.update(f, m)
+		warnings, err = kind.update(f, m)
+		return key, warnings, err
 	}
-	return key, kind.drop(key)
+	return key, nil, kind.drop(key)
 }
 
 // entity reads the key of an entity: an object's member, or for a deletion the key alone.

@@ -38,12 +38,18 @@ func wireConnection(c store.Connection) wire.Connection {
 
 // writtenConnection is the answer to a write.
 func writtenConnection(c store.Connection) wire.Connection {
-	out, warnings := wireConnection(c), shortMembers("the extra of connection "+c.ID+":", c.Extra)
+	out := wireConnection(c)
+	out.Ostro = warned(connectionWarnings(c))
+	return out
+}
+
+// connectionWarnings says which secrets of a connection logs will show.
+func connectionWarnings(c store.Connection) []string {
+	warnings := shortMembers("the extra of connection "+c.ID+":", c.Extra)
 	if secret.TooShort(c.Password) {
 		warnings = append(warnings, shortSecret("the password of connection "+c.ID))
 	}
-	out.Ostro = warned(warnings)
-	return out
+	return warnings
 }
 
 func (a *API) connection(r *request, id string) (store.Connection, error) {
@@ -258,7 +264,7 @@ func testConnection(*request) error {
 }
 
 func (a *API) bulkConnections(r *request) error {
-	put := func(c store.Connection) error { return a.putConnection(r, c) }
+	put := func(c store.Connection) ([]string, error) { return connectionWarnings(c), a.putConnection(r, c) }
 	return a.bulk(r, bulkKind{
 		name: "connection", keyField: "connection_id",
 		exists: func(id string) (bool, error) { return found(a.Store.Connection(r.ctx(), id)) },

@@ -211,12 +211,12 @@ func (a *API) dropPool(r *request, name string) error {
 }
 
 func (a *API) bulkPools(r *request) error {
-	put := func(f *fields) error {
+	put := func(f *fields) ([]string, error) {
 		p, err := poolBody(f)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return domain(a.Scheduler.PutPool(r.ctx(), r.actor(), p), "The Pool "+p.Name)
+		return nil, domain(a.Scheduler.PutPool(r.ctx(), r.actor(), p), "The Pool "+p.Name)
 	}
 	return a.bulk(r, bulkKind{
 		name: "pool", keyField: "name",
@@ -229,9 +229,9 @@ func (a *API) bulkPools(r *request) error {
 			return err == nil, err
 		},
 		create: put,
-		update: func(f *fields, m mask) error {
+		update: func(f *fields, m mask) ([]string, error) {
 			if m != nil {
-				return &refusal{status: http.StatusNotImplemented, detail: "update_mask is not served for pools in bulk"}
+				return nil, &refusal{status: http.StatusNotImplemented, detail: "update_mask is not served for pools in bulk"}
 			}
 			return put(f)
 		},

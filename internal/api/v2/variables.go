@@ -20,12 +20,18 @@ func (a *API) wireVariable(v store.Variable) wire.Variable {
 
 // writtenVariable is the answer to a write.
 func (a *API) writtenVariable(v store.Variable) wire.Variable {
-	out, warnings := a.wireVariable(v), shortMembers("variable "+v.Key, v.Value)
+	out := a.wireVariable(v)
+	out.Ostro = warned(variableWarnings(v))
+	return out
+}
+
+// variableWarnings says which secrets of a variable logs will show.
+func variableWarnings(v store.Variable) []string {
+	warnings := shortMembers("variable "+v.Key, v.Value)
 	if secret.IsSensitive(v.Key) && secret.TooShort(v.Value) {
 		warnings = append(warnings, shortSecret("variable "+v.Key))
 	}
-	out.Ostro = warned(warnings)
-	return out
+	return warnings
 }
 
 func (a *API) variable(r *request, key string) (store.Variable, error) {
@@ -197,7 +203,7 @@ func (a *API) dropVariable(r *request, key string) error {
 }
 
 func (a *API) bulkVariables(r *request) error {
-	put := func(v store.Variable) error { return a.putVariable(r, v) }
+	put := func(v store.Variable) ([]string, error) { return variableWarnings(v), a.putVariable(r, v) }
 	return a.bulk(r, bulkKind{
 		name: "variable", keyField: "key",
 		exists: func(key string) (bool, error) { return found(a.Store.Variable(r.ctx(), key)) },

@@ -94,6 +94,8 @@ type BulkResult struct {
 type BulkOutcome struct {
 	Success []string    `json:"success"`
 	Errors  []BulkError `json:"errors"`
+	// Ostro is there when what was written deserves a warning.
+	Ostro *AdminExtras `json:"ostro,omitempty"`
 }
 
 // BulkError is one refusal inside a bulk answer.
