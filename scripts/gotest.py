@@ -38,6 +38,11 @@ def main():
                 print(text, end="", flush=True)
             continue
         if not test:
+            if action == "fail":  # a program that crashed has not said how its tests ended
+                for lost in [key for key in output if key[0] == package]:
+                    print(f"\n--- output of {package}.{lost[1]}, which did not end")
+                    sys.stdout.write("".join(output.pop(lost)))
+                sys.stdout.flush()
             continue
         if action == "pass":
             passed += 1

@@ -486,7 +486,7 @@ func TestWhyWaitingNamesThePool(t *testing.T) {
 }
 
 func TestACallerThatGivesUpGetsTheErrorAlone(t *testing.T) {
-	w := newWorld(t, nil, &dag.DAG{ID: "d", Tasks: []dag.Task{{ID: "t", Operator: "EmptyOperator"}}})
+	w := newWorld(t, func(executor.Attempt) scripted.Behaviour { return scripted.Behaviour{} }, &dag.DAG{ID: "d", Tasks: []dag.Task{{ID: "t", Kind: dag.KindEmpty, Operator: "EmptyOperator"}}})
 	for i := range 300 {
 		ctx, cancel := context.WithCancel(t.Context())
 		var giving sync.WaitGroup
