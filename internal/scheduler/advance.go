@@ -94,26 +94,14 @@ func (s *Scheduler) startRuns(b *batch) bool {
 	if len(st.queued) == 0 {
 		return false
 	}
-	start, _, wake := plan.RunsToStart(s.runCandidates(), st.running, s.limits(st), b.now)
+	limits := s.limits(st)
+	start, _, wake := plan.RunsToStart(s.nextRuns(limits, b.now), st.running, limits, b.now)
 	st.runsWake = wake
 	for _, k := range start {
 		b.decide(st.runs[k], plan.RunStarted{})
 	}
 	st.runsDirty = false // what starting them changed is known
 	return len(start) > 0
-}
-
-func (s *Scheduler) runCandidates() []plan.RunCandidate {
-	st := s.st
-	queued := make([]plan.RunCandidate, 0, len(st.queued))
-	for k, lr := range st.queued {
-		c := plan.RunCandidate{Run: lr.run.Row(), MaxActiveRuns: lr.run.Index().DAG.MaxActiveRuns, Paused: st.paused(k.DAGID)}
-		if x := st.backfills[c.Run.BackfillID]; x != nil {
-			c.MaxActiveRuns, c.Reverse, c.BackfillPaused = x.MaxActiveRuns, x.Reverse, x.Paused
-		}
-		queued = append(queued, c)
-	}
-	return queued
 }
 
 // tellSuccessors passes on, for DAGs whose tasks depend on the run before, what changed there.

@@ -343,11 +343,9 @@ func (s *Scheduler) WhyWaiting(ctx context.Context, dagID, runID string) ([]plan
 			return nil
 		}
 		if st.queued[k] != nil {
-			_, blocked, _ := plan.RunsToStart(s.runCandidates(), st.running, s.limits(st), b.now)
+			_, blocked, _ := plan.RunsToStart([]plan.RunCandidate{s.candidate(lr)}, st.running, s.limits(st), b.now)
 			for _, r := range blocked {
-				if r.Key == k {
-					out = append(out, plan.Blocked{Key: run.Key{DAGID: dagID, RunID: runID, MapIndex: -1}, Reason: r.Reason})
-				}
+				out = append(out, plan.Blocked{Key: run.Key{DAGID: dagID, RunID: runID, MapIndex: -1}, Reason: r.Reason})
 			}
 			return nil
 		}

@@ -38,7 +38,8 @@ type state struct {
 	queue   plan.Queue
 	running map[plan.RunGroup]int
 	queued  map[plan.RunKey]*liveRun
-	active  map[string]int // live runs by DAG, those of backfills apart
+	lines   map[plan.RunGroup]*runLine // of queued, in order
+	active  map[string]int             // live runs by DAG, those of backfills apart
 	assets  assetBoard
 	// backfills are those not complete, by number.
 	backfills      map[int64]*backfillState
@@ -70,6 +71,7 @@ type liveRun struct {
 	// consumed are the asset events a run by assets has consumed, as its tasks see them.
 	consumed json.RawMessage
 	wakeAt   time.Time // the earliest entry in state.wakes
+	turn     int       // how often it has been lined up, see runLine
 }
 
 // openAttempt is an attempt whose end is not committed.
@@ -127,7 +129,7 @@ func newState() *state {
 	return &state{
 		runs: map[plan.RunKey]*liveRun{}, dags: map[string]*dagState{}, indexes: map[versionKey]*indexed{},
 		attempts: map[string]*openAttempt{}, ending: map[string]*openAttempt{}, callbacks: map[int64]*owedCallback{}, pools: map[string]plan.Pool{},
-		running: map[plan.RunGroup]int{}, queued: map[plan.RunKey]*liveRun{}, active: map[string]int{},
+		running: map[plan.RunGroup]int{}, queued: map[plan.RunKey]*liveRun{}, lines: map[plan.RunGroup]*runLine{}, active: map[string]int{},
 		pastDirty: map[plan.RunKey]bool{}, pending: map[string]executor.Started{}, stranded: map[plan.RunKey]bool{}, runsDirty: true, fresh: true, waits: newWaits(), groups: map[groupKey]*triggerGroup{},
 	}
 }
@@ -478,6 +480,7 @@ func (st *state) count(lr *liveRun, n int) {
 	case run.RunQueued:
 		if n > 0 {
 			st.queued[lr.key] = lr
+			st.lineUp(lr)
 		} else {
 			delete(st.queued, lr.key)
 		}

@@ -40,16 +40,11 @@ type BlockedRun struct {
 // state running of each group and is not changed. wake is when the next run_after is reached; zero: no run waits for one.
 func RunsToStart(queued []RunCandidate, running map[RunGroup]int, l Limits, now time.Time) (start []RunKey, blocked []BlockedRun, wake time.Time) {
 	oldest := slices.Clone(queued)
-	slices.SortStableFunc(oldest, func(a, b RunCandidate) int {
-		if a.Reverse || b.Reverse {
-			return a.compareReversed(b)
-		}
-		return cmp.Or(a.date().Compare(b.date()), a.Run.QueuedAt.Compare(b.Run.QueuedAt), cmp.Compare(a.Run.RunID, b.Run.RunID))
-	})
+	slices.SortStableFunc(oldest, RunCandidate.Compare)
 	started := map[RunGroup]int{}
 	for _, c := range oldest {
 		g, k := GroupOf(c.Run), RunKey{c.Run.DAGID, c.Run.RunID}
-		limit, active := cmp.Or(c.MaxActiveRuns, l.maxActiveRuns()), running[g]+started[g]
+		limit, active := c.Limit(l), running[g]+started[g]
 		switch {
 		case c.Paused:
 			blocked = append(blocked, BlockedRun{k, fmt.Sprintf("DAG %s is paused", k.DAGID)})
@@ -69,6 +64,17 @@ func RunsToStart(queued []RunCandidate, running map[RunGroup]int, l Limits, now 
 	}
 	return start, blocked, wake
 }
+
+// Compare orders candidates as RunsToStart looks at them.
+func (c RunCandidate) Compare(other RunCandidate) int {
+	if c.Reverse || other.Reverse {
+		return c.compareReversed(other)
+	}
+	return cmp.Or(c.date().Compare(other.date()), c.Run.QueuedAt.Compare(other.Run.QueuedAt), cmp.Compare(c.Run.RunID, other.Run.RunID))
+}
+
+// Limit is how many runs of the candidate's group may run for it to begin.
+func (c RunCandidate) Limit(l Limits) int { return cmp.Or(c.MaxActiveRuns, l.maxActiveRuns()) }
 
 // compareReversed puts the runs of backfills that begin with the newest date after all others, the newest first.
 func (c RunCandidate) compareReversed(other RunCandidate) int {
