@@ -11,7 +11,7 @@ import (
 // A runLine is the queued runs of one group in the order in which they may begin. With it the end of a run costs what
 // begins after it, however many runs wait behind that.
 type runLine struct {
-	places []turn
+	places []*turn
 	fresh  []*liveRun // not in places yet
 	limit  int        // the largest that any of its runs had
 }
@@ -24,7 +24,7 @@ type turn struct {
 	by     plan.RunCandidate
 }
 
-func (p turn) void(st *state) bool { return st.queued[p.lr.key] != p.lr || p.number != p.lr.turn }
+func (p *turn) void(st *state) bool { return st.queued[p.lr.key] != p.lr || p.number != p.lr.turn }
 
 // lineUp notes a run that has been queued.
 func (st *state) lineUp(lr *liveRun) {
@@ -75,8 +75,8 @@ func (s *Scheduler) settle(l *runLine, limits plan.Limits) {
 	for _, lr := range l.fresh {
 		c := s.candidate(lr)
 		l.limit = max(l.limit, c.Limit(limits))
-		p := turn{lr: lr, number: lr.turn, by: orderOf(c)}
-		i, _ := slices.BinarySearchFunc(l.places, p, func(a, b turn) int { return a.by.Compare(b.by) })
+		p := &turn{lr: lr, number: lr.turn, by: orderOf(c)}
+		i, _ := slices.BinarySearchFunc(l.places, p, func(a, b *turn) int { return a.by.Compare(b.by) })
 		l.places = slices.Insert(l.places, i, p)
 	}
 	l.fresh = nil
