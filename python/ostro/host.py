@@ -70,7 +70,8 @@ class Host:
         self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._handlers = {}
         self._gc_enabled = None
-        os.register_at_fork(after_in_child=self._bind_fork)
+        self._forking = 0  # the process that forks
+        os.register_at_fork(before=self._note_forking, after_in_child=self._bind_fork)
 
     # ---- the loop ----
 
@@ -167,8 +168,13 @@ class Host:
 
     def _bind_fork(self):
         """Have forks that the file makes itself die with this host, also those a thread of it makes at its last moment."""
-        if os.getppid() == self._pid:
+        if self._forking == self._pid:
             kernel.set_parent_death_signal(signal.SIGKILL)
+            if os.getppid() != self._pid:  # it died before this could be said
+                os._exit(0)
+
+    def _note_forking(self):
+        self._forking = os.getpid()
 
     # ---- importing ----
 
