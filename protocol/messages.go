@@ -245,9 +245,9 @@ type ImportedModules struct {
 	Modules []string `json:"modules"`
 }
 
-// Exiting is the last message of a forked task (notification): everything below it is gone, its descriptors are closed but
-// for the channel, which follows, and what the kernel has yet to take away concerns nobody. A task that has more to leave
-// behind, a thread or much memory, does not send it, and its end is the host's Exited. The fields are as there.
+// Exiting is the last message of a forked task (notification): it has no children, its descriptors are closed but for the
+// channel, which follows, and what the kernel has yet to take away concerns nobody. A task that has more to leave behind, a
+// thread, a shared mapping or much memory, does not send it, and its end is the host's Exited. The fields are as there.
 type Exiting struct {
 	Type   string  `json:"type"` // "Exiting"
 	Status int     `json:"status"`

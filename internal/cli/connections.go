@@ -129,35 +129,66 @@ func setField(body map[string]any, flag, value string) error {
 }
 
 // connectionOfURI reads Airflow's form of a connection as a URI: parts are percent-encoded, the type's underscores are
-// dashes, and what follows the question mark is the extra, by name or whole as __extra__.
+// dashes, the host may begin with a protocol of its own, and what follows the question mark is the extra, by name or whole
+// as __extra__. What it does not say is unset: a password must not go on to another host.
 func connectionOfURI(body map[string]any, text string) error {
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme == "" {
-		return usage("--conn-uri is no URI of the form type://login:password@host:port/schema") // the text may hold a password
+	bad := usage("--conn-uri is no URI of the form type://login:password@host:port/schema") // the text may hold a password
+	scheme, rest, ok := strings.Cut(text, "://")
+	if !ok || scheme == "" {
+		return bad
 	}
-	body["conn_type"] = connectionType(u.Scheme)
-	if login := u.User.Username(); login != "" {
-		body["login"] = login
+	for _, field := range []string{"login", "password", "host", "port", "schema", "extra"} {
+		body[field] = nil
 	}
-	if password, ok := u.User.Password(); ok {
-		body["password"] = password
+	body["conn_type"] = connectionType(scheme)
+	rest, query, _ := strings.Cut(rest, "?")
+	protocol := ""
+	if before, after, ok := strings.Cut(rest, "://"); ok {
+		protocol, rest = before+"://", after
 	}
-	if host := u.Hostname(); host != "" {
-		if body["host"], err = url.PathUnescape(host); err != nil {
-			return usage("--conn-uri: the host is not percent-encoded as it should be")
+	place, schema, _ := strings.Cut(rest, "/")
+	user, address, ok := cutLast(place, "@")
+	if !ok {
+		user, address = "", place
+	}
+	login, password, _ := strings.Cut(user, ":")
+	host, port := address, ""
+	if i := strings.LastIndex(address, ":"); i > strings.LastIndex(address, "]") {
+		host, port = address[:i], address[i+1:]
+	}
+	for field, part := range map[string]string{"login": login, "password": password, "host": strings.Trim(host, "[]"), "schema": schema} {
+		plain, err := url.PathUnescape(part)
+		if err != nil {
+			return bad
+		}
+		if plain != "" {
+			body[field] = plain
 		}
 	}
-	if port := u.Port(); port != "" {
+	if host, ok := body["host"].(string); ok {
+		body["host"] = protocol + host
+	}
+	if port != "" {
 		n, err := strconv.Atoi(port)
 		if err != nil {
 			return usage("--conn-uri: %q is not a port", port)
 		}
 		body["port"] = n
 	}
-	if schema := strings.TrimPrefix(u.Path, "/"); schema != "" {
-		body["schema"] = schema
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return bad
 	}
-	return extraOfURI(body, u.Query())
+	return extraOfURI(body, values)
+}
+
+// cutLast cuts a text around the last separator.
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
 }
 
 // connectionType is the type that a URI's scheme stands for.
@@ -165,7 +196,7 @@ func connectionType(scheme string) string {
 	if scheme == "postgresql" {
 		return "postgres"
 	}
-	return strings.ReplaceAll(scheme, "-", "_")
+	return strings.ToLower(strings.ReplaceAll(scheme, "-", "_"))
 }
 
 func extraOfURI(body map[string]any, query url.Values) error {
@@ -191,6 +222,9 @@ func extraOfURI(body map[string]any, query url.Values) error {
 // connectionOfJSON takes the names that Airflow's file of connections uses.
 func connectionOfJSON(body, fields map[string]any) error {
 	known := append([]string{"conn_type", "port"}, connectionFields[1:]...)
+	for _, field := range known {
+		body[field] = nil
+	}
 	for name, value := range fields {
 		if !slices.Contains(known, name) {
 			return usage("--conn-json: a connection has no %q%s", name, didYouMean(name, known))

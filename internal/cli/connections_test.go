@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,13 +14,18 @@ func TestAConnectionIsReadFromItsURI(t *testing.T) {
 		"postgresql://me:s%40x@db.example.com:5432/sales?sslmode=require": {"conn_type": "postgres", "login": "me", "password": "s@x",
 			"host": "db.example.com", "port": 5432, "schema": "sales", "extra": `{"sslmode":"require"}`},
 		"google-cloud-platform://?__extra__=%7B%22a%22%3A+1%7D": {"conn_type": "google_cloud_platform", "extra": `{"a": 1}`},
-		"http://[::1]:8080":    {"conn_type": "http", "host": "::1", "port": 8080},
-		"sqlite:///tmp%2Fx.db": {"conn_type": "sqlite", "schema": "tmp/x.db"},
+		"http://[::1]:8080":                           {"conn_type": "http", "host": "::1", "port": 8080},
+		"postgres://u:p@%2Fvar%2Frun%2Fpostgresql/db": {"conn_type": "postgres", "login": "u", "password": "p", "host": "/var/run/postgresql", "schema": "db"},
+		"http://https%3A%2F%2Fexample.com":            {"conn_type": "http", "host": "https://example.com"},
+		"http://https://example.com:8443/":            {"conn_type": "http", "host": "https://example.com", "port": 8443},
+		"my_type://h":                                 {"conn_type": "my_type", "host": "h"},
+		"sqlite:///tmp%2Fx.db":                        {"conn_type": "sqlite", "schema": "tmp/x.db"},
 	} {
 		got := map[string]any{}
 		if err := connectionOfURI(got, uri); err != nil {
 			t.Errorf("%s: %v", uri, err)
 		}
+		maps.DeleteFunc(got, func(_ string, value any) bool { return value == nil })
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", uri, diff)
 		}
@@ -40,5 +46,15 @@ func TestTheInstancesOfAMappedTaskAreNamedByState(t *testing.T) {
 	}
 	if got := instancesOf(tis, "gone"); got != "" {
 		t.Errorf("got %q of a task that is not there", got)
+	}
+}
+
+func TestWhatAURIOfAConnectionDoesNotSayIsUnset(t *testing.T) {
+	body := map[string]any{}
+	if err := connectionOfURI(body, "postgres://h"); err != nil {
+		t.Fatal(err)
+	}
+	if password, there := body["password"]; !there || password != nil {
+		t.Errorf("the password of another host would be kept: %v", body)
 	}
 }

@@ -154,7 +154,9 @@ func (l *logFile) Add(e entry) {
 	case streamSystem:
 		l.release(func(entry) bool { return true })
 	case streamLog:
-		if l.order.early(e) {
+		if len(l.order.waiting) >= mostWaiting { // a full disk holds up what they wait for, and so it does the task
+			l.release(func(entry) bool { return true })
+		} else if l.order.early(e) {
 			l.order.waiting = append(l.order.waiting, e)
 			l.arm()
 			return

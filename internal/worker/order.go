@@ -102,6 +102,8 @@ type ear struct {
 	*net.UnixConn
 	raw   syscall.RawConn
 	empty atomic.Bool // the last look found nothing, and what came before has been handled
+	// behind says that waiting was in vain, until everything has been taken in once
+	behind atomic.Bool
 }
 
 func newEar(c *net.UnixConn) (*ear, error) {
@@ -136,12 +138,14 @@ func (e *ear) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// catchUp waits until what the task has sent so far is taken in, for a moment at most.
+// catchUp waits until what the task has sent so far is taken in, for a moment at most, and not again before it is.
 func (e *ear) catchUp() {
 	for deadline := time.Now().Add(catchLimit); daghost.Buffered(e.UnixConn) > 0 || !e.empty.Load(); {
-		if time.Now().After(deadline) {
+		if e.behind.Load() || time.Now().After(deadline) {
+			e.behind.Store(true)
 			return
 		}
 		time.Sleep(50 * time.Microsecond)
 	}
+	e.behind.Store(false)
 }

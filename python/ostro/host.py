@@ -12,6 +12,7 @@ from ostro import workingset  # isort: skip; first, see there
 
 import faulthandler
 import fcntl
+import functools
 import gc
 import os
 import platform
@@ -25,7 +26,7 @@ import traceback
 import weakref
 
 from ostro import comms as wire
-from ostro import forkedtask, forksafe, forkstate, kernel, outputs, preload, proctree, task
+from ostro import footprint, forkedtask, forksafe, forkstate, kernel, outputs, preload, proctree, task
 
 _PARENT_DIED = signal.SIGRTMIN
 _OURS = tuple(map(int, (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, _PARENT_DIED)))
@@ -62,6 +63,7 @@ class Host:
         self._spares = []  # (pid, line) of forks that wait for a task, the oldest first
         self._spare_at = self._spare_until = 0.0  # when to make them, when to let them go
         self._memory = workingset.WorkingSet()
+        self._footprint = None  # of this process, as forks find it
         self._reports = {}  # pid → where the fork reports on its memory
         self._discarded = set()  # pids of forks that never got a task
         self._own = set()  # children that are not tasks and stay
@@ -277,6 +279,7 @@ class Host:
         gc.freeze()
         gc.disable()
         workingset.use_huge_pages()
+        self._footprint = footprint.of_this_process()
 
     # ---- forking ----
 
@@ -334,7 +337,9 @@ class Host:
         """
         ours, theirs = socket.socketpair()
         report = self._memory.expect()
-        process = task.Process(wire.Comms(), self._files, report=report)
+        process = task.Process(wire.Comms(), self._files, self._footprint)
+        if report:
+            process.report = functools.partial(self._memory.report, report)
         self._files.flush()
         kernel.pthread_sigmask(_BLOCK, _OURS)
         try:

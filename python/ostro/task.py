@@ -14,23 +14,19 @@ import os
 import resource
 import signal
 import socket
-import stat
 import sys
 import threading
 import time
 import traceback
 
 from ostro import comms as wire
-from ostro import kernel, outputs, preload, proctree, workingset
+from ostro import footprint, kernel, outputs, preload, proctree
 
 EXIT_LIMIT = 20.0
 """Seconds that threads and atexit hooks get after the task's function has returned."""
 
 LEFTOVER_GRACE = 0.5
 """Seconds between TERM and KILL for processes a task has left behind."""
-
-_MUCH_MEMORY = 512 << 20
-_HARMLESS_DEVICES = {1, 4, 5, *range(136, 144)}  # memory, terminals
 
 EXIT_TERMINATED = 128 + signal.SIGTERM
 KIND_CALLBACK = "callback"
@@ -75,9 +71,10 @@ def rehearse(files):
 class Process:
     """One task process: its channel, its signals and its end."""
 
-    def __init__(self, comms, files=None, limit=EXIT_LIMIT, report=None):
+    def __init__(self, comms, files=None, inherited=None, limit=EXIT_LIMIT):
         self.comms = comms
-        self._report = report  # where to tell which memory this task took, if that is asked
+        self.report = None  # called at the end
+        self._inherited = inherited  # the host's footprint, of a fork
         self._files = files
         self._limit = float(os.environ.get("OSTRO_EXIT_LIMIT") or limit)
         self._pid = os.getpid()
@@ -172,8 +169,8 @@ class Process:
             kernel.signal(_SIGTERM, kernel.SIG_IGN)
             self._flush()
             self._end_leftovers()
-            if self._report is not None:
-                workingset.report(self._report)
+            if self.report is not None:
+                self.report()
             self._say_goodbye(status)
         finally:
             os._exit(status)
@@ -182,25 +179,24 @@ class Process:
         """Tell the worker that all is done, where what the kernel has yet to take away matters to nobody.
 
         Taking away a process is slow, and slowest for the memory, which comes first. So the next task need not wait for
-        it. It does wait where something of this one may go on (a thread), or is given back late (memory, a device's).
+        it. It does wait where something of this one goes on or is given back late (see ``ostro.footprint``).
         """
-        if self._files is None or self.comms.fileno() is None or os.getpid() != self._pid:
+        channel = self.comms.fileno()
+        if self._inherited is None or channel is None or os.getpid() != self._pid:
+            return
+        if proctree.reap() or not footprint.nothing_left(self._inherited):
             return
         usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        memory = max(one.ru_maxrss for one in usage) * 1024
-        descriptors = [int(name) for name in os.listdir("/proc/self/fd")]
-        if memory > _MUCH_MEMORY or len(os.listdir("/proc/self/task")) > 1 or any(map(_is_device, descriptors)):
-            return
-        channel = self.comms.fileno()
-        for fd in descriptors:
-            if fd != channel:
-                _close(fd)
+        os.chdir("/")
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) != channel:
+                _close(int(name))
         self.comms.send({
             "type": "Exiting",
             "status": (status & 0xFF) << 8,
             "utime": sum(one.ru_utime for one in usage),
             "stime": sum(one.ru_stime for one in usage),
-            "maxrss": memory,
+            "maxrss": max(one.ru_maxrss for one in usage) * 1024,
         })
         os.close(channel)
 
@@ -249,15 +245,6 @@ def _set_environment(env):
     environ = os.environ
     for name, value in env.items():  # update() looks at what it is given in ways that cost a fresh fork
         environ[name] = value
-
-
-def _is_device(fd):
-    """Whether ``fd`` is a device other than a terminal or one of the kernel's own, such as /dev/null."""
-    try:
-        found = os.fstat(fd)
-    except OSError:
-        return False
-    return stat.S_ISCHR(found.st_mode) and os.major(found.st_rdev) not in _HARMLESS_DEVICES
 
 
 def _close(fd):

@@ -15,7 +15,7 @@ import struct
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PRESENT, _EXCLUSIVE = 1 << 63, 1 << 56  # bits of an entry of /proc/PID/pagemap
-_MOST_PAGES = 8000  # in a report
+_MOST_PAGES = 4000  # in a report: two forks wait with so much memory of their own
 _REPORTERS = 2
 _COUNT = struct.Struct("Q")
 _MOST_RANGES = 1024  # in one call
@@ -23,7 +23,7 @@ _HUGE = (2 << 20) // _PAGE
 _FULL = _HUGE * 15 // 16  # from so many pages in use on a huge one costs little memory
 _LARGEST = (1 << 30) // _PAGE
 _COLLAPSE = 25
-_PROCESS_MADVISE, _POPULATE_WRITE, _MYSELF = 440, 23, -10000
+_PROCESS_MADVISE, _POPULATE_WRITE = 440, 23
 
 
 class _Range(ctypes.Structure):
@@ -40,13 +40,19 @@ _syscall.restype = ctypes.c_long
 
 def use_huge_pages():
     """Put this process's memory into huge pages where it fills them, so that a fork copies fewer entries (Linux 6.1)."""
-    with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
-        for start, end, name in _writable():
-            if name not in ("", "[heap]"):
-                continue
-            for page in range(-(-start // _HUGE) * _HUGE, end - _HUGE + 1, _HUGE):
-                if sum(entry >> 63 for entry in _entries(pagemap, page, _HUGE)) >= _FULL:
-                    _madvise(page * _PAGE, _HUGE * _PAGE, _COLLAPSE)
+    try:
+        with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
+            for start, end, name in _writable():
+                if name in ("", "[heap]"):
+                    _collapse(pagemap, start, end)
+    except OSError:  # some processes may not look at themselves
+        pass
+
+
+def _collapse(pagemap, start, end):
+    for page in range(-(-start // _HUGE) * _HUGE, end - _HUGE + 1, _HUGE):
+        if sum(entry >> 63 for entry in _entries(pagemap, page, _HUGE)) >= _FULL:
+            _madvise(page * _PAGE, _HUGE * _PAGE, _COLLAPSE)
 
 
 class WorkingSet:
@@ -57,12 +63,15 @@ class WorkingSet:
         self._free = list(self._reports)
         self._pages = []  # a set from each task that has reported
         self._ranges = None
+        self._areas = None  # of the host's memory; what a task maps for itself is of no use to the next one
         self.given = False  # in a fork: whether it has the memory already
 
     def expect(self):
         """Prepare for the next fork, which is one that runs a task; return where it is to report, or None."""
         global _expected
         _expected = self
+        if self._areas is None:
+            self._areas = _areas()
         return self._free.pop() if self._free else None
 
     def expect_no_more(self):
@@ -82,9 +91,24 @@ class WorkingSet:
             self._ranges = (_Range * len(ranges))(*[(start * _PAGE, count * _PAGE) for start, count in ranges])
             self._reports = self._free = self._pages = ()
 
+    def report(self, where):
+        """Note in ``where`` which pages of the host's areas this process, a fork at its end, has copied."""
+        try:
+            pages = _own_pages(self._areas)
+        except OSError:
+            return
+        where[8 : 8 + len(pages)] = pages
+        _COUNT.pack_into(where, 0, len(pages) // 8)
+
     def _populate(self):
-        if self._ranges is not None:
-            self.given = _syscall(_PROCESS_MADVISE, _MYSELF, self._ranges, len(self._ranges), _POPULATE_WRITE, 0) > 0
+        if self._ranges is None:
+            return
+        myself = os.pidfd_open(os.getpid())
+        try:
+            done = _syscall(_PROCESS_MADVISE, myself, self._ranges, len(self._ranges), _POPULATE_WRITE, 0)
+        finally:
+            os.close(myself)
+        self.given = done == sum(one.length for one in self._ranges)
 
 
 _expected = None
@@ -102,20 +126,17 @@ def _after_fork():
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def report(where):
-    """Note in ``where`` which pages this process, a fork at its end, has for itself."""
+def _areas():
     try:
-        pages = _own_pages()
+        return list(_writable())
     except OSError:
-        return
-    where[8 : 8 + len(pages)] = pages
-    _COUNT.pack_into(where, 0, len(pages) // 8)
+        return []
 
 
-def _own_pages():
+def _own_pages(areas):
     found, wanted = array.array("Q"), _PRESENT | _EXCLUSIVE
     with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
-        for start, end, _ in _writable():
+        for start, end, _ in areas:
             entries = _entries(pagemap, start, end - start)
             found.extend(start + n for n, entry in enumerate(entries) if entry & wanted == wanted)
     return found[:_MOST_PAGES].tobytes()

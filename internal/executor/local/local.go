@@ -335,6 +335,7 @@ func (e *Executor) connect(ctx context.Context, sink executor.Sink, q *queue) (c
 	}
 	e.drop(peer)
 	attaching.Wait()
+	e.drop(peer) // the answer to Attach may have come with the end of the connection
 	calls.Wait()
 	if err := <-attached; err != nil {
 		if errors.Is(err, workerapi.ErrClosed) || ctx.Err() != nil {

@@ -11,6 +11,9 @@ import fcntl, os, threading, time
 def plain(comms):
     return 1
 
+def moves(comms):
+    os.chdir(os.path.dirname(__file__))
+
 def locks(comms):
     global kept
     kept = open(os.path.join(os.path.dirname(__file__), "lock"), "w")
@@ -19,6 +22,14 @@ def locks(comms):
 def at_exit(comms):
     import atexit
     atexit.register(lambda: print("from the atexit hook"))
+
+def mapped(comms):
+    global kept
+    import mmap
+    with open(os.path.join(os.path.dirname(__file__), "lock"), "w+") as file:
+        file.truncate(4096)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        kept = mmap.mmap(file.fileno(), 4096)
 
 def daemon(comms):
     threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
@@ -57,17 +68,27 @@ def test_hooks_have_run_and_locks_are_free_when_a_task_says_goodbye(tmp_path):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_task_with_a_thread_or_much_memory_is_waited_for(tmp_path):
-    for end in run(tmp_path, "daemon", "large"):
+def test_a_task_with_a_thread_a_shared_mapping_or_much_memory_is_waited_for(tmp_path):
+    for end in run(tmp_path, "daemon", "mapped", "large"):
         assert end.exiting is None and end.returncode == 0
 
 
-def test_a_task_that_holds_a_device_is_waited_for(tmp_path, monkeypatch):
-    from ostro import task
+def test_a_task_is_not_in_a_folder_when_it_says_goodbye(tmp_path):
+    with Host(tmp_path, FILE) as host:
+        host.describe()
+        task = host.fork("moves")
+        while task.channel.frame()["body"]["type"] != "Exiting":
+            pass
+        try:
+            assert os.readlink("/proc/%d/cwd" % task.pid) == "/"
+        except OSError:
+            pass  # it is gone
 
-    monkeypatch.setattr(task, "_HARMLESS_DEVICES", frozenset())
+
+def test_a_device_is_told_from_a_terminal_and_from_a_file(monkeypatch):
+    from ostro import footprint
+
     with open(os.devnull) as null, open(__file__) as file:
-        assert task._is_device(null.fileno()) and not task._is_device(file.fileno())
-    monkeypatch.undo()
-    with open(os.devnull) as null:
-        assert not task._is_device(null.fileno())
+        assert not footprint.is_device(null.fileno()) and not footprint.is_device(file.fileno())
+        monkeypatch.setattr(footprint, "_HARMLESS_DEVICES", frozenset())
+        assert footprint.is_device(null.fileno()) and not footprint.is_device(file.fileno())

@@ -33,7 +33,7 @@ def fork(body, expected=True):
         try:
             body()
             if where is not None:
-                workingset.report(where)
+                known.report(where)
         finally:
             os._exit(0)
     known.expect_no_more()
@@ -46,7 +46,7 @@ def touch(*pages):
         memory[page * mmap.PAGESIZE] = 1
 
 def own():
-    pages = set(array.array("Q", workingset._own_pages()))
+    pages = set(array.array("Q", workingset._own_pages(known._areas)))
     print(sorted(page - first for page in pages if first <= page < first + 64), flush=True)
 """
 
@@ -68,6 +68,22 @@ fork(own)
 fork(own, expected=False)
 """)
     assert text == ("[4, 9]\n[]\n" if supported() else "[]\n[]\n")
+
+
+def test_what_tasks_map_for_themselves_is_of_no_use_to_the_next_one():
+    text = in_a_process(FORKS + """
+def busy():
+    touch(3)
+    more = mmap.mmap(-1, 4 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    more[:] = b"y" * len(more)
+    global kept
+    kept = more, [str(n) for n in range(20000)]
+fork(busy)
+fork(busy)
+fork(own)
+fork(lambda: print(known.given, flush=True))
+""")
+    assert text == ("[3]\nTrue\n" if supported() else "[]\nFalse\n")
 
 
 def test_a_fork_that_never_reported_leaves_its_place_to_another():
