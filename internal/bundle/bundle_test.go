@@ -23,7 +23,7 @@ import (
 )
 
 // parser reads test files line by line instead of running Python: "dag NAME", "import FILE", "error TEXT",
-// "variable KEY", "connection ID", "warn TEXT", "hang", "hangswith FILE", "refuse".
+// "killed TEXT", "variable KEY", "connection ID", "warn TEXT", "hang", "hangswith FILE", "refuse".
 type parser struct {
 	mu     sync.Mutex
 	parsed []string
@@ -39,7 +39,8 @@ func (p *parser) Parse(_ context.Context, r workerapi.Parse) (*workerapi.Parsed,
 	if err != nil {
 		return nil, err
 	}
-	d := protocol.Described{Modules: []string{file}}
+	out := &workerapi.Parsed{Described: protocol.Described{Modules: []string{file}}}
+	d := &out.Described
 	for line := range strings.Lines(string(b)) {
 		word, rest, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(line, "# ")), " ")
 		switch word {
@@ -49,7 +50,8 @@ func (p *parser) Parse(_ context.Context, r workerapi.Parse) (*workerapi.Parsed,
 			})
 		case "import":
 			d.Modules = append(d.Modules, rest)
-		case "error":
+		case "error", "killed":
+			out.Killed = word == "killed"
 			d.DAGs = nil
 			d.Errors = append(d.Errors, protocol.ImportError{File: file, Message: rest})
 		case "variable":
@@ -69,7 +71,7 @@ func (p *parser) Parse(_ context.Context, r workerapi.Parse) (*workerapi.Parsed,
 			return nil, errors.New("no worker")
 		}
 	}
-	return &workerapi.Parsed{Described: d}, nil
+	return out, nil
 }
 
 // since returns what was parsed since the last call.
@@ -414,7 +416,7 @@ func TestAFileThatHangsDoesNotKeepOthersFromBeingPublished(t *testing.T) {
 
 func TestAFileWhoseParsingProcessIsKilledIsParsedAgainAFewTimes(t *testing.T) {
 	w := newWorld(t)
-	w.write("a.py", "error describe a.py: the DAG host has ended (killed by SIGKILL)")
+	w.write("a.py", "killed the process that imported a.py was ended by SIGKILL")
 	for i, want := range [][]string{{"a.py"}, {"a.py"}, {"a.py"}, nil} {
 		if diff := cmp.Diff(want, w.refresh()); diff != "" {
 			t.Errorf("refresh %d: %s", i+1, diff)

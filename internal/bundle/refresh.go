@@ -8,7 +8,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"ostro.dev/ostro/internal/workerapi"
@@ -205,7 +204,7 @@ func (w *Watcher) parse(p *parsing) {
 	d := parsed.Described
 	s := &fileState{
 		file: file, version: t.version, deps: map[string]digest{file: t.byPath[file]}, errs: d.Errors, warnings: d.Warnings,
-		asked: askedBy(d), askedAt: askedAt, touched: t.mtime(file),
+		asked: askedBy(d), askedAt: askedAt, touched: t.mtime(file), killed: parsed.Killed,
 	}
 	for _, m := range d.Modules {
 		if sum, ok := t.byPath[m]; ok {
@@ -231,6 +230,5 @@ func (s *fileState) blame(file string) {
 			e.File = file
 		}
 		s.broken = s.broken || e.DAGID == ""
-		s.killed = s.killed || strings.Contains(e.Message, "has ended (killed by")
 	}
 }

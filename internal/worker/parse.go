@@ -128,7 +128,7 @@ func parseFailed(r workerapi.Parse, err error, output string) workerapi.Parsed {
 	if errors.As(err, &end) {
 		fault.Traceback, fault.Line = withoutRuntime(r.Describe.File, output), lineOf(r.Describe.File, output)
 	}
-	return workerapi.Parsed{Type: "Parsed", Output: output, Described: protocol.Described{
+	return workerapi.Parsed{Type: "Parsed", Output: output, Killed: hostKilled(err), Described: protocol.Described{
 		Type: "Described", Errors: []protocol.ImportError{fault},
 	}}
 }

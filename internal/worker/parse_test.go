@@ -43,6 +43,7 @@ func TestAFileThatMisbehavesAtImportIsAnImportErrorInWords(t *testing.T) {
 		{"eats memory", "x = bytearray(300 << 20); time.sleep(1000)", "the import used more than 100 MiB of memory and was ended"},
 		{"exits", "print('bye', flush=True); os._exit(4)", "importing bad.json ended the process with exit code 4, as os._exit does; a DAG file only declares, leave the rest to its tasks; it printed last: bye"},
 		{"crashes", "os.kill(os.getpid(), 11)", "importing bad.json crashed the process (SIGSEGV)"},
+		{"is killed", "os.kill(os.getpid(), 9)", "the process that imported bad.json was ended by SIGKILL"},
 	} {
 		f.dagFile("bad.json", map[string]any{"at_import": c.code})
 		p := f.parse("bad.json", func(r *workerapi.Parse) {
@@ -53,6 +54,9 @@ func TestAFileThatMisbehavesAtImportIsAnImportErrorInWords(t *testing.T) {
 		})
 		if len(p.Described.Errors) != 1 || p.Described.Errors[0].File != "bad.json" || !strings.Contains(p.Described.Errors[0].Message, c.want) {
 			t.Errorf("%s: %+v", c.name, p.Described.Errors)
+		}
+		if p.Killed != (c.name == "is killed") {
+			t.Errorf("%s: killed from outside: %v", c.name, p.Killed)
 		}
 	}
 	eventually(t, "no host is left", func() bool { return len(marked(f.home)) == 0 })
