@@ -352,8 +352,12 @@ func TestAHostKilledWhileItImportsIsReplacedAndTheTaskRuns(t *testing.T) {
 	f.dagFile("dag.json", map[string]any{"dags": []string{"d"}, "at_import": fmt.Sprintf("while not os.path.exists(%q): time.sleep(0.01)", gate)})
 	s := f.connect()
 	id := f.launch(f.attempt(``))
-	eventually(t, "a host imports", func() bool { return len(marked(f.home)) == 1 })
-	kill(t, marked(f.home)[0])
+	var hosts []int
+	eventually(t, "a host imports", func() bool {
+		hosts = marked(f.home)
+		return len(hosts) == 1
+	})
+	kill(t, hosts[0])
 	if err := os.WriteFile(gate, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
