@@ -73,12 +73,14 @@ const killLimit = 5 * time.Second
 // it left behind is killed as its successor would do it. It says which attempts were running; nil when there was no worker.
 // An error says what is left.
 func End(ctx context.Context, home string, grace time.Duration, logger *slog.Logger) (*workerapi.Stopped, error) {
-	id, err := incumbent(ctx, home)
-	if err != nil {
+	f, id, err := takeLock(ctx, home)
+	switch {
+	case errors.Is(err, os.ErrNotExist): // no worker has ever been here
+		return nil, nil
+	case err != nil:
 		return nil, fmt.Errorf("end the worker: %w", err)
-	}
-	if id.PID == 0 {
-		return nil, clearAfter(ctx, home, logger)
+	case f != nil:
+		return nil, clearUnder(f, home, logger)
 	}
 	running := Running(home)
 	done := workerapi.Stopped{Type: "Stopped", Ended: running}
@@ -95,33 +97,36 @@ func End(ctx context.Context, home string, grace time.Duration, logger *slog.Log
 	return &done, clearAfter(context.WithoutCancel(ctx), home, logger)
 }
 
-// incumbent returns the process that holds the home's lock; the zero process when nobody does.
-func incumbent(ctx context.Context, home string) (daghost.ProcessID, error) {
-	tick := time.NewTicker(10 * time.Millisecond)
+// takeLock takes the home's lock, or returns the process that has it. It waits while nobody can be seen to have it: a worker
+// takes the lock first and then says who it is, and the threads of a killed one may keep it for a moment longer than the
+// process can be seen.
+func takeLock(ctx context.Context, home string) (*os.File, daghost.ProcessID, error) {
+	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(killLimit); ; {
 		f, err := lock(lockPath(home))
-		switch {
-		case err == nil:
-			f.Close()
-			return daghost.ProcessID{}, nil
-		case errors.Is(err, os.ErrNotExist): // no worker has ever been here
-			return daghost.ProcessID{}, nil
-		case !errors.Is(err, ErrRunning):
-			return daghost.ProcessID{}, err
+		if !errors.Is(err, ErrRunning) {
+			return f, daghost.ProcessID{}, err
 		}
 		if id, ok := Find(home); ok {
-			return id, nil
+			return nil, id, nil
 		}
-		select { // it takes the lock first, and then says who it is
+		select {
 		case <-tick.C:
 			if time.Now().Before(deadline) {
 				continue
 			}
 		case <-ctx.Done():
 		}
-		return daghost.ProcessID{}, fmt.Errorf("a process holds %s and has not written which one it is; end it by hand", lockPath(home))
+		return nil, daghost.ProcessID{}, unsigned(lockPath(home))
 	}
+}
+
+// unsigned is the error about a lock whose holder does not say who it is.
+type unsigned string
+
+func (path unsigned) Error() string {
+	return fmt.Sprintf("a process holds %s and has not written which one it is; end it by hand", string(path))
 }
 
 // gone waits until a process has ended.
@@ -142,13 +147,21 @@ func gone(ctx context.Context, id daghost.ProcessID, limit time.Duration) bool {
 
 // clearAfter ends what a worker that is gone has left behind; when another worker runs it is that one's business.
 func clearAfter(ctx context.Context, home string, logger *slog.Logger) error {
-	f, err := lockOfGone(ctx, home)
-	if errors.Is(err, ErrRunning) || errors.Is(err, os.ErrNotExist) {
+	f, _, err := takeLock(ctx, home)
+	var held unsigned
+	switch {
+	case errors.As(err, &held), errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case f == nil:
 		return nil
 	}
-	if err != nil {
-		return err
-	}
+	return clearUnder(f, home, logger)
+}
+
+// clearUnder does so with the home's lock in f, and gives it back.
+func clearUnder(f *os.File, home string, logger *slog.Logger) error {
 	defer f.Close()
 	r := newRecords(filepath.Join(home, "run"))
 	defer r.journal.close()
@@ -156,29 +169,6 @@ func clearAfter(ctx context.Context, home string, logger *slog.Logger) error {
 		return fmt.Errorf("clear what the worker left: %w", err)
 	}
 	return nil
-}
-
-// lockOfGone takes the lock of a worker that is gone. The threads of a killed process may hold it for a moment longer than
-// the process can be seen.
-func lockOfGone(ctx context.Context, home string) (*os.File, error) {
-	ctx, cancel := context.WithTimeout(ctx, killLimit)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		f, err := lock(lockPath(home))
-		if !errors.Is(err, ErrRunning) {
-			return f, err
-		}
-		if _, another := Find(home); another {
-			return nil, err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil, err
-		}
-	}
 }
 
 // ids returns the attempts whose processes are recorded.
