@@ -391,10 +391,6 @@ func (a *attempt) supervise(p *process, ch *channels) ending {
 
 // copy logs a stream to its end.
 func (a *attempt) copy(ch *channels, f *os.File, stream string) {
-	if a.log == nil {
-		_, _ = io.Copy(io.Discard, f)
-		return
-	}
 	a.log.Copy(spy{f, &a.spoke, ch.ear}, stream)
 }
 

@@ -35,9 +35,8 @@ const (
 )
 
 // A logFile writes the log of one attempt: JSON lines {"t","s","l","m","n"}, whose times never go backwards. It may be used
-// from any goroutine. When the
-// disk is full it waits, and so do the processes that write; nothing is dropped until the worker itself ends. The worker's
-// own lines never wait: a task must be ended on a full disk, too.
+// from any goroutine. When the disk is full it waits, and so do the processes that write; nothing is dropped until the
+// worker itself ends. The worker's own lines never wait: a task must be ended on a full disk, too.
 type logFile struct {
 	mask   func(string) string
 	limit  int64 // bytes; 0 none
@@ -141,9 +140,6 @@ func mendTail(f *os.File) error {
 
 // Add adds one line.
 func (l *logFile) Add(e entry) {
-	if l == nil {
-		return
-	}
 	e.text = l.mask(e.text)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -152,10 +148,10 @@ func (l *logFile) Add(e entry) {
 	}
 	switch e.stream {
 	case streamSystem:
-		l.release(func(entry) bool { return true })
+		l.release(everything)
 	case streamLog:
 		if len(l.order.waiting) >= mostWaiting { // a full disk holds up what they wait for, and so it does the task
-			l.release(func(entry) bool { return true })
+			l.release(everything)
 		} else if l.order.early(e) {
 			l.order.waiting = append(l.order.waiting, e)
 			l.arm()
@@ -171,7 +167,7 @@ func (l *logFile) Add(e entry) {
 			return
 		}
 		if len(l.order.waiting) >= mostWaiting {
-			l.release(func(entry) bool { return true })
+			l.release(everything)
 		}
 	}
 	l.store(e)
@@ -210,6 +206,8 @@ func (l *logFile) release(passes func(entry) bool) {
 	}
 }
 
+func everything(entry) bool { return true }
+
 // Reached notes how much of a stream has been read and stored.
 func (l *logFile) Reached(stream string, bytes int64) {
 	l.mu.Lock()
@@ -240,9 +238,6 @@ func (l *logFile) System(level, format string, args ...any) {
 
 // Flush writes what waits.
 func (l *logFile) Flush() {
-	if l == nil {
-		return
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.armed = false
@@ -251,9 +246,6 @@ func (l *logFile) Flush() {
 	}
 	l.release(l.order.overdue)
 	l.flush()
-	if len(l.order.waiting) > 0 {
-		l.arm()
-	}
 }
 
 // flush writes the buffer out. It is called with the lock held and gives it up only while it waits for the disk; it keeps
@@ -321,9 +313,6 @@ func (l *logFile) write(p []byte) (int, error) {
 
 // Waiting reports whether the log is being written, perhaps held up by the disk.
 func (l *logFile) Waiting() bool {
-	if l == nil {
-		return false
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.busy
@@ -331,9 +320,6 @@ func (l *logFile) Waiting() bool {
 
 // Lost is how many lines the disk did not take; it is final after Close.
 func (l *logFile) Lost() int {
-	if l == nil {
-		return 0
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.lost
@@ -341,15 +327,12 @@ func (l *logFile) Lost() int {
 
 // Close writes what waits and closes the file.
 func (l *logFile) Close() {
-	if l == nil {
-		return
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return
 	}
-	l.release(func(entry) bool { return true })
+	l.release(everything)
 	l.flush()
 	l.closed = true
 	if l.timer != nil {
