@@ -23,23 +23,26 @@ def of_this_process():
     """Return the footprint of this process, None where the kernel does not say."""
     try:
         with open("/proc/self/maps", "rb") as file:
-            mappings = sorted(_HELD.findall(file.read()))
+            mappings = frozenset(_HELD.findall(file.read()))
         namespaces = tuple(os.readlink("/proc/self/ns/" + name) for name in ("mnt", "net", "ipc"))
     except OSError:
         return None
     return Footprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, mappings, namespaces)
 
 
-def nothing_left(inherited):
-    """Whether this process, a fork that was ``inherited`` at its start, holds nothing more and has one thread."""
+def nothing_left(inherited, descriptors):
+    """Whether this process, a fork that was ``inherited`` at its start, holds nothing more and has one thread.
+
+    ``descriptors`` are those it has open.
+    """
+    if len(os.listdir("/proc/self/task")) > 1 or any(map(is_device, descriptors)):
+        return False
     now = of_this_process()
     return (
         now is not None
         and now.memory - inherited.memory <= _MUCH
-        and not set(now.mappings).difference(inherited.mappings)
+        and now.mappings <= inherited.mappings
         and now.namespaces == inherited.namespaces
-        and len(os.listdir("/proc/self/task")) == 1
-        and not any(is_device(int(name)) for name in os.listdir("/proc/self/fd"))
     )
 
 

@@ -39,6 +39,41 @@ def _call(option, value):
         raise OSError(err, "prctl(%d): %s" % (option, os.strerror(err)))
 
 
+_madvise = _libc.madvise
+_madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_MADV_POPULATE_WRITE, _MADV_COLLAPSE = 23, 25
+_PROCESS_MADVISE = 440
+_process_madvise = ctypes.CDLL(None).syscall  # a function of its own: its arguments are not those of other system calls
+_process_madvise.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_uint]
+_process_madvise.restype = ctypes.c_long
+
+
+class Range(ctypes.Structure):
+    """A range of memory, as the kernel takes it; make an array of them for ``populate``."""
+
+    _fields_ = [("start", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+
+def populate(ranges):
+    """Have this process get its own copy of the memory in an array of ``Range`` now; return how many bytes it got.
+
+    The kernel stops at the first range that it cannot give (-1: at once, as before Linux 6.13).
+    """
+    try:
+        myself = os.pidfd_open(os.getpid())
+    except OSError:
+        return -1
+    try:
+        return _process_madvise(_PROCESS_MADVISE, myself, ranges, len(ranges), _MADV_POPULATE_WRITE, 0)
+    finally:
+        os.close(myself)
+
+
+def collapse(start, length):
+    """Put an aligned range of memory into huge pages, where the kernel can (Linux 6.1)."""
+    _madvise(start, length, _MADV_COLLAPSE)
+
+
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}.get(os.uname().machine) if sys.platform == "linux" else None
 _PATIENT = 100_000_000  # nanoseconds, the kernel's most
 

@@ -184,13 +184,13 @@ class Process:
         channel = self.comms.fileno()
         if self._inherited is None or channel is None or os.getpid() != self._pid:
             return
-        if proctree.reap() or not footprint.nothing_left(self._inherited):
+        descriptors = [int(name) for name in os.listdir("/proc/self/fd")]
+        if proctree.reap() or not footprint.nothing_left(self._inherited, descriptors):
             return
         usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         os.chdir("/")
-        for name in os.listdir("/proc/self/fd"):
-            if int(name) != channel:
-                _close(int(name))
+        os.closerange(0, channel)
+        os.closerange(channel + 1, max(descriptors) + 1)
         self.comms.send({
             "type": "Exiting",
             "status": (status & 0xFF) << 8,
@@ -245,13 +245,6 @@ def _set_environment(env):
     environ = os.environ
     for name, value in env.items():  # update() looks at what it is given in ways that cost a fresh fork
         environ[name] = value
-
-
-def _close(fd):
-    try:
-        os.close(fd)
-    except OSError:
-        pass
 
 
 def _keep_terms_from_getting_lost():

@@ -8,10 +8,11 @@ rehearses instead, see ``ostro.rehearsal``).
 """
 
 import array
-import ctypes
 import mmap
 import os
 import struct
+
+from ostro import kernel
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PRESENT, _EXCLUSIVE = 1 << 63, 1 << 56  # bits of an entry of /proc/PID/pagemap
@@ -21,21 +22,7 @@ _COUNT = struct.Struct("Q")
 _MOST_RANGES = 1024  # in one call
 _HUGE = (2 << 20) // _PAGE
 _FULL = _HUGE * 15 // 16  # from so many pages in use on a huge one costs little memory
-_LARGEST = (1 << 30) // _PAGE
-_COLLAPSE = 25
-_PROCESS_MADVISE, _POPULATE_WRITE = 440, 23
-
-
-class _Range(ctypes.Structure):
-    _fields_ = [("start", ctypes.c_void_p), ("length", ctypes.c_size_t)]
-
-
-_libc = ctypes.CDLL(None)
-_madvise = _libc.madvise
-_madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-_syscall = _libc.syscall
-_syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_uint]
-_syscall.restype = ctypes.c_long
+_LARGEST = (1 << 30) // _PAGE  # in pages
 
 
 def use_huge_pages():
@@ -52,17 +39,16 @@ def use_huge_pages():
 def _collapse(pagemap, start, end):
     for page in range(-(-start // _HUGE) * _HUGE, end - _HUGE + 1, _HUGE):
         if sum(entry >> 63 for entry in _entries(pagemap, page, _HUGE)) >= _FULL:
-            _madvise(page * _PAGE, _HUGE * _PAGE, _COLLAPSE)
+            kernel.collapse(page * _PAGE, _HUGE * _PAGE)
 
 
 class WorkingSet:
     """What is known of the tasks of one host."""
 
     def __init__(self):
-        self._reports = [mmap.mmap(-1, 8 + 8 * _MOST_PAGES) for _ in range(_REPORTERS)]  # shared with the forks
-        self._free = list(self._reports)
+        self._free = [mmap.mmap(-1, 8 + 8 * _MOST_PAGES) for _ in range(_REPORTERS)]  # for reports; shared with the forks
         self._pages = []  # a set from each task that has reported
-        self._ranges = None
+        self._ranges, self._size = None, 0  # in bytes
         self._areas = None  # of the host's memory; what a task maps for itself is of no use to the next one
         self.given = False  # in a fork: whether it has the memory already
 
@@ -88,8 +74,9 @@ class WorkingSet:
         self._pages.append(set(array.array("Q", report[8 : 8 + 8 * count])))
         if len(self._pages) == _REPORTERS:
             ranges = _ranges(sorted(set.intersection(*self._pages)))[:_MOST_RANGES]
-            self._ranges = (_Range * len(ranges))(*[(start * _PAGE, count * _PAGE) for start, count in ranges])
-            self._reports = self._free = self._pages = ()
+            self._ranges = (kernel.Range * len(ranges))(*[(start * _PAGE, count * _PAGE) for start, count in ranges])
+            self._size = sum(count for _, count in ranges) * _PAGE
+            self._pages = ()
 
     def report(self, where):
         """Note in ``where`` which pages of the host's areas this process, a fork at its end, has copied."""
@@ -101,14 +88,8 @@ class WorkingSet:
         _COUNT.pack_into(where, 0, len(pages) // 8)
 
     def _populate(self):
-        if self._ranges is None:
-            return
-        myself = os.pidfd_open(os.getpid())
-        try:
-            done = _syscall(_PROCESS_MADVISE, myself, self._ranges, len(self._ranges), _POPULATE_WRITE, 0)
-        finally:
-            os.close(myself)
-        self.given = done == sum(one.length for one in self._ranges)
+        if self._ranges is not None:
+            self.given = kernel.populate(self._ranges) == self._size
 
 
 _expected = None
