@@ -60,28 +60,37 @@ const slowCommit = time.Second
 // errSlowCommit refuses changes while the database has not answered a commit. What became of that one must be known first.
 var errSlowCommit = fmt.Errorf("it has not answered a commit: %w", store.ErrUnavailable)
 
-// update writes a batch once. The store may have to wait until the database says what became of a commit.
+// update writes a batch once. The store may have to wait until the database says what became of a commit; what it takes
+// longer than slowCommit over is answered beside.
 func (s *Scheduler) update(ctx context.Context, b *batch) error {
-	done := make(chan error, 1)
-	go func() { done <- s.store.Update(ctx, b.actor, b.now, b.write) }()
-	slow := time.NewTimer(slowCommit)
-	defer slow.Stop()
-	select {
-	case err := <-done:
-		return err
-	case <-slow.C:
-	}
+	done, answered := make(chan struct{}), make(chan struct{})
+	slow := time.AfterFunc(slowCommit, func() {
+		defer close(answered)
+		s.answerBeside(ctx, done)
+	})
+	defer func() {
+		close(done)
+		if !slow.Stop() {
+			<-answered
+		}
+	}()
+	return s.store.Update(ctx, b.actor, b.now, b.write)
+}
+
+// answerBeside stands in for the loop, which waits for a commit, until that is done.
+func (s *Scheduler) answerBeside(ctx context.Context, done <-chan struct{}) {
 	if s.cause == nil { // else what is known says more
 		s.trouble(errSlowCommit)
 	}
-	slow.Reset(commandPatience)
+	impatience := time.NewTimer(commandPatience)
+	defer impatience.Stop()
 	for {
 		s.answerImpatient(ctx, time.Since(s.troubled) >= commandPatience, s.cause)
 		select {
-		case err := <-done:
-			return err
+		case <-done:
+			return
 		case <-s.box.wake:
-		case <-slow.C:
+		case <-impatience.C:
 		}
 	}
 }
