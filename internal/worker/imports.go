@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -19,10 +20,10 @@ type asking struct {
 
 	mu       sync.Mutex
 	masker   secret.Masker
-	named    []string            // what the file's process called a secret
-	found    []string            // what was secret of the answers
-	awaiting string              // what was asked for last and not answered
-	asked    map[string][]string // the names asked for, by type of request
+	named    []string                   // what the file's process called a secret
+	found    []string                   // what was secret of the answers
+	awaiting string                     // what was asked for last and not answered
+	asked    map[string]map[string]bool // the names asked for, by type of request
 }
 
 // Ask passes a request on and waits for the answer, as long as the import may last.
@@ -37,10 +38,7 @@ func (a *asking) Ask(ctx context.Context, request json.RawMessage) (json.RawMess
 	}
 	a.mu.Lock()
 	a.awaiting = what
-	if a.asked == nil {
-		a.asked = map[string][]string{}
-	}
-	a.asked[r.Type] = append(a.asked[r.Type], r.Key+r.ConnID)
+	a.note(r.Type, r.Key+r.ConnID)
 	a.mu.Unlock()
 	answer, err := a.server(ctx, a.bundle, request)
 	if ctx.Err() != nil {
@@ -87,11 +85,22 @@ func (a *asking) because(err error) error {
 	return fmt.Errorf("%w; it was waiting for a server to tell it %s", err, a.awaiting)
 }
 
+// note keeps what was asked for, with the lock held.
+func (a *asking) note(kind, name string) {
+	if a.asked == nil {
+		a.asked = map[string]map[string]bool{}
+	}
+	if a.asked[kind] == nil {
+		a.asked[kind] = map[string]bool{}
+	}
+	a.asked[kind][name] = true
+}
+
 // names are the variables and the connections asked for so far.
 func (a *asking) names() (variables, connections []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.Clone(a.asked["GetVariable"]), slices.Clone(a.asked["GetConnection"])
+	return slices.Sorted(maps.Keys(a.asked["GetVariable"])), slices.Sorted(maps.Keys(a.asked["GetConnection"]))
 }
 
 // clean masks what people see of an import.
