@@ -6,28 +6,22 @@ successor could meet. Not looked at are System V semaphores that are to be undon
 
 import collections
 import os
-import re
 import resource
 import stat
 
 _MUCH = 64 << 20  # bytes of memory a task may hold beyond its host's
 _HARMLESS_DEVICES = {1, 4, 5, *range(136, 144)}  # memory, terminals
 
-# A shared mapping keeps the file open, with its locks; so do others that are no plain memory, and huge pages are few.
-_HELD = re.compile(rb"^\S+ ...s |\[aio\]|anon_hugepage", re.MULTILINE)
-
-Footprint = collections.namedtuple("Footprint", "memory mappings namespaces")
+Footprint = collections.namedtuple("Footprint", "memory sizes mappings namespaces")
+Footprint.__doc__ = """The ``sizes`` change when a mapping is added that ``mappings`` would name, and are cheap to ask for."""
 
 
 def of_this_process():
     """Return the footprint of this process, None where the kernel does not say."""
     try:
-        with open("/proc/self/maps", "rb") as file:
-            mappings = frozenset(_HELD.findall(file.read()))
-        namespaces = tuple(os.readlink("/proc/self/ns/" + name) for name in ("mnt", "net", "ipc"))
-    except OSError:
+        return Footprint(_memory(), _sizes()[0], _mappings(), _namespaces())
+    except (OSError, ValueError):
         return None
-    return Footprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, mappings, namespaces)
 
 
 def nothing_left(inherited, descriptors):
@@ -35,15 +29,41 @@ def nothing_left(inherited, descriptors):
 
     ``descriptors`` are those it has open.
     """
-    if len(os.listdir("/proc/self/task")) > 1 or any(map(is_device, descriptors)):
+    if inherited is None:
         return False
-    now = of_this_process()
+    sizes, threads = _sizes()
     return (
-        now is not None
-        and now.memory - inherited.memory <= _MUCH
-        and now.mappings <= inherited.mappings
-        and now.namespaces == inherited.namespaces
+        threads == 1
+        and not any(map(is_device, descriptors))
+        and _memory() - inherited.memory <= _MUCH
+        and (sizes == inherited.sizes or _mappings() <= inherited.mappings)
+        and _namespaces() == inherited.namespaces
     )
+
+
+def _memory():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _sizes():
+    """Return how much is mapped of what is not plain memory of this process's own, and how many threads it has."""
+    with open("/proc/self/status", "rb", buffering=0) as file:
+        fields = dict(line.split(b":", 1) for line in file.read(8192).splitlines())
+    mapped, own, stack = [int(fields[name].split()[0]) for name in (b"VmSize", b"VmData", b"VmStk")]
+    return (mapped - own - stack, fields.get(b"HugetlbPages")), int(fields[b"Threads"])
+
+
+def _mappings():
+    """Return the mappings through which something outside of this process is held.
+
+    A shared one keeps its file open, with its locks; huge pages that are reserved are few.
+    """
+    with open("/proc/self/maps", "rb") as file:
+        return frozenset([line for line in file if line.split(b" ", 2)[1][3:] == b"s" or b"anon_hugepage" in line])
+
+
+def _namespaces():
+    return tuple([os.readlink("/proc/self/ns/" + name) for name in ("mnt", "net", "ipc")])
 
 
 def is_device(fd):

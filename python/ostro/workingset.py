@@ -48,6 +48,7 @@ class WorkingSet:
     def __init__(self):
         self._free = [mmap.mmap(-1, 8 + 8 * _MOST_PAGES) for _ in range(_REPORTERS)]  # for reports; shared with the forks
         self._pages = []  # a set from each task that has reported
+        self._read = []  # reports, kept so that what is mapped stays the same (see ``ostro.footprint``)
         self._ranges, self._size = None, 0  # in bytes
         self._areas = None  # of the host's memory; what a task maps for itself is of no use to the next one
         self.given = False  # in a fork: whether it has the memory already
@@ -71,6 +72,7 @@ class WorkingSet:
         if count == 0:  # it never got a task, or died
             self._free.append(report)
             return
+        self._read.append(report)
         self._pages.append(set(array.array("Q", report[8 : 8 + 8 * count])))
         if len(self._pages) == _REPORTERS:
             ranges = _ranges(sorted(set.intersection(*self._pages)))[:_MOST_RANGES]
