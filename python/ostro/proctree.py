@@ -49,6 +49,11 @@ def stat(pid):
     return fields[0].decode(), int(fields[1]), int(fields[3])
 
 
+def is_alive(pid):
+    """Tell whether a process exists and has not ended."""
+    return (stat(pid) or "Z")[0] not in "ZX"
+
+
 def environment_has(pid, entry):
     """Tell whether process ``pid`` was executed with ``entry`` ("NAME=value") in its environment."""
     try:
@@ -78,10 +83,11 @@ def reap():
             return True
 
 
-def end_all(grace, patience=2.0):
+def end_all(grace, patience=2.0, spared=None):
     """End everything below this process: TERM, ``grace`` seconds, KILL until nothing is left or ``patience`` is over.
 
-    Return how many processes had to be ended. This process must be a subreaper.
+    Return how many processes had to be ended. This process must be a subreaper. Processes for which ``spared(pid)`` is true
+    are let live; what is below them is not.
     """
     if not reap():
         return 0
@@ -89,7 +95,11 @@ def end_all(grace, patience=2.0):
     deadline = time.monotonic() + grace
     pause = 0.001
     while True:
-        alive = [pid for pid in descendants(me) if (stat(pid) or "Z")[0] != "Z"]
+        alive = [pid for pid in descendants(me) if is_alive(pid)]
+        if spared is not None:
+            alive = [pid for pid in alive if not spared(pid)]
+            if not alive:
+                return len(ended)
         now = time.monotonic()
         signum = signal.SIGTERM if now < deadline else signal.SIGKILL
         send([pid for pid in alive if signum == signal.SIGKILL or pid not in ended], signum)

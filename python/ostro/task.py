@@ -20,7 +20,7 @@ import time
 import traceback
 
 from ostro import comms as wire
-from ostro import footprint, kernel, outputs, preload, proctree
+from ostro import footprint, kernel, mphelpers, outputs, preload, proctree
 
 EXIT_LIMIT = 20.0
 """Seconds that threads and atexit hooks get after the task's function has returned."""
@@ -210,7 +210,7 @@ class Process:
         self._leave(status)
 
     def _end_leftovers(self):
-        count = proctree.end_all(LEFTOVER_GRACE)
+        count = mphelpers.end_all(LEFTOVER_GRACE)
         if count:
             noun = "process" if count == 1 else "processes"
             self._log("warning", "killed %d %s the task left behind" % (count, noun))

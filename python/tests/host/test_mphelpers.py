@@ -1,0 +1,107 @@
+"""What becomes of multiprocessing's own helper processes at the end of a task, with real processes."""
+
+import os
+import textwrap
+import uuid
+
+import pytest
+
+from harness import Host, alive, spawn
+
+FILE = """
+    import multiprocessing, os, signal, subprocess, sys, time
+    from multiprocessing import shared_memory
+    NAME = %r
+    SCRIPT = "from multiprocessing import shared_memory; shared_memory.SharedMemory(%%r, create=True, size=16)" %% NAME
+    def tracker():
+        from multiprocessing import resource_tracker
+        return resource_tracker._resource_tracker._pid
+    def forgets(comms):
+        kept.append(shared_memory.SharedMemory(NAME, create=True, size=16))
+        return tracker()
+    kept = []
+    def pool(kind):
+        with multiprocessing.get_context(kind).Pool(2) as pool:
+            got = pool.map(abs, [-1, 2])
+        return got
+    def spawns(comms):
+        return [pool("spawn"), tracker()]
+    def serves(comms):
+        from multiprocessing import forkserver
+        return [pool("forkserver"), tracker(), forkserver._forkserver._forkserver_pid]
+    def leaves(comms):
+        forgets(comms)
+        made = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,), daemon=True)
+        made.start()
+        multiprocessing.process._children.clear()  # so that nothing but the runtime ends it
+        return [made.pid, tracker()]
+    def runs(comms):
+        subprocess.run([sys.executable, "-c", SCRIPT], check=True)
+    def stops(comms):
+        os.kill(forgets(comms), signal.SIGSTOP)
+        return tracker()
+"""
+
+
+@pytest.fixture
+def file():
+    """The text of a DAG file and the path of the shared memory that it makes."""
+    name = "ostro-test-" + uuid.uuid4().hex
+    yield textwrap.dedent(FILE % name), "/dev/shm/" + name
+    if os.path.exists("/dev/shm/" + name):
+        os.unlink("/dev/shm/" + name)
+
+
+@pytest.fixture(params=["fork", "spawn"])
+def ends(request, tmp_path):
+    """Run tasks one after the other, in forks of one host and as processes of their own, and return their ends."""
+
+    def forked(text, *tasks):
+        with Host(tmp_path, text) as host:
+            assert host.describe()["fork_unsafe"] == ""
+            return [host.run(task) for task in tasks]
+
+    def spawned(text, *tasks):
+        return [spawn(tmp_path, text, task).finish() for task in tasks]
+
+    return forked if request.param == "fork" else spawned
+
+
+def test_shared_memory_a_task_forgets_is_gone_when_the_next_one_starts(ends, file):
+    text, segment = file
+    for end in ends(text, "forgets", "forgets"):
+        assert end.returncode == 0 and end.logs == [] and not alive(end.value)
+        assert "leaked shared_memory objects" in end.err
+    assert not os.path.exists(segment)
+
+
+def test_a_pool_of_spawned_processes_leaves_nothing_to_be_killed(ends, file):
+    for end in ends(file[0], "spawns", "spawns"):
+        got, tracker = end.value
+        assert got == [1, 2] and end.logs == [] and end.returncode == 0 and not alive(tracker)
+
+
+def test_a_pool_of_a_fork_server_leaves_nothing_to_be_killed(ends, file):
+    for end in ends(file[0], "serves", "serves"):
+        got, tracker, server = end.value
+        assert got == [1, 2] and end.logs == [] and end.returncode == 0 and not alive(tracker) and not alive(server)
+
+
+def test_a_process_that_holds_the_trackers_pipe_is_ended_first_and_is_the_only_one_told_of(ends, file):
+    text, segment = file
+    (end,) = ends(text, "leaves")
+    assert end.logs == ["killed 1 process the task left behind"] and not any(map(alive, end.value))
+    assert not os.path.exists(segment)
+
+
+def test_the_tracker_of_a_program_that_a_task_ran_does_its_work_too(ends, file):
+    text, segment = file
+    for end in ends(text, "runs", "runs"):
+        assert end.logs == [] and end.returncode == 0
+    assert not os.path.exists(segment)
+
+
+def test_a_tracker_that_does_not_end_is_killed_and_told_of(tmp_path, file):
+    wrapper = "import ostro.mphelpers\nostro.mphelpers.PATIENCE = 0.2\n"
+    end = spawn(tmp_path, wrapper + file[0], "stops").finish()
+    assert end.logs == ["killed 1 process the task left behind"] and not alive(end.value)
