@@ -89,6 +89,9 @@ type StartupDetails struct {
 	// Compat and Defaults are those of Describe, for a process that imports the file itself (spawn).
 	Compat   string                     `json:"compat,omitempty"`
 	Defaults map[string]json.RawMessage `json:"defaults,omitempty"`
+	// Scratch is a folder that the attempt may make, for files that nobody needs after it. The worker removes it when the
+	// attempt is over, however that came about. Empty: there is none.
+	Scratch string `json:"scratch,omitempty"`
 }
 
 // What a task process is for.

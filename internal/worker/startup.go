@@ -21,6 +21,7 @@ func complete(o executor.Attempt, s workerapi.Settings, hostname, home string) p
 		d.TI.AttemptID = o.ID
 	}
 	d.TI.Hostname = hostname
+	d.Scratch = scratchPath(home, o.ID)
 	if d.StartDate.IsZero() {
 		d.StartDate = time.Now()
 	}

@@ -139,6 +139,7 @@ func newWorker(o Options) (*Worker, error) {
 	if err := w.records.clearPredecessor(o.Home, w.instance, w.log); err != nil {
 		return nil, err
 	}
+	removeScratch(w.log, scratchRoot(o.Home)) // nobody is left who could use it
 	if w.spool, err = openSpool(filepath.Join(o.Home, "spool"), w.log); err != nil {
 		return nil, err
 	}
@@ -310,7 +311,7 @@ func (w *Worker) launch(from *workerapi.Peer, orders []executor.Attempt) error {
 		}
 		a := newAttempt(w, o, w.settings)
 		w.attempts[o.ID] = a
-		w.tasks.Go(func() { w.finish(a.run()) })
+		w.tasks.Go(func() { w.finish(a.run()); removeScratch(w.log, a.startup.Scratch) })
 	}
 	return nil
 }

@@ -24,7 +24,8 @@ def task_of(dag, task_id):
     return next(task for task in described(dag)["tasks"] if task["task_id"] == task_id)
 
 
-def startup(dag, task_id, map_index=-1, logical=WHEN, conf=None, try_number=1, should_retry=False, pods=None, **context):
+def startup(dag, task_id, map_index=-1, logical=WHEN, conf=None, try_number=1, should_retry=False, pods=None, scratch="",
+            **context):
     run = {
         "dag_id": dag.dag_id, "run_id": "r1", "run_type": "scheduled", "state": "running", "logical_date": logical,
         "data_interval_start": logical, "data_interval_end": "2024-01-08T00:00:00Z" if logical else None,
@@ -32,6 +33,7 @@ def startup(dag, task_id, map_index=-1, logical=WHEN, conf=None, try_number=1, s
     }
     return {
         "type": "StartupDetails", "kind": "task", "dag_rel_path": "dag.py", "start_date": WHEN, "pods": pods,
+        "scratch": scratch,
         "ti": {"id": "ti", "attempt_id": "a1", "dag_id": dag.dag_id, "run_id": "r1", "task_id": task_id,
                "map_index": map_index, "try_number": try_number},
         "ti_context": dict({"dag_run": run, "max_tries": 0, "should_retry": should_retry,

@@ -11,14 +11,14 @@ from ostro.operators.pod import WITHOUT_EFFECT, match_image
 from support import START, attempt, described, write
 
 
-def pod(pods=None, code="pass", dag_kwargs=None, **kwargs):
+def pod(pods=None, code="pass", scratch="", **kwargs):
     kwargs.setdefault("image", "img:1")
     kwargs.setdefault("cmds", ["python", "-c", code])
     with DAG("d", start_date=START) as dag:
         KubernetesPodOperator(task_id="t", **kwargs)
     settings = {"mode": "process", "gpus": 0, "images": {"img*": {"dir": ""}}, "config_file": "/home/me/ostro.yaml"}
     settings.update(pods or {})
-    return attempt(dag, "t", pods=None if pods is False else settings)
+    return attempt(dag, "t", pods=None if pods is False else settings, scratch=scratch)
 
 
 def told(comms):
@@ -60,8 +60,26 @@ WRITE = "import os, json; json.dump({'a': [1]}, open(os.environ['OSTRO_XCOM_PATH
 def test_what_is_written_to_the_return_path_is_the_xcom():
     comms = pod(code=WRITE, do_xcom_push=True)
     assert comms.terminal["xcoms"] == [{"key": "return_value", "value": {"a": [1]}, "map_length": 1}]
-    assert "xcoms" not in pod(code=WRITE).terminal
+    assert "xcoms" not in pod().terminal
     assert "xcoms" not in pod(do_xcom_push=True).terminal
+
+
+def test_a_pod_without_do_xcom_push_has_no_place_for_an_xcom_as_in_a_cluster(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = "import os; print(sorted(name for name in os.environ if name.endswith('XCOM_PATH')), os.listdir(%r))" % str(tmp_path)
+    assert pod(code=code + "; assert not any('XCOM_PATH' in n for n in os.environ)").terminal["type"] == "SucceedTask"
+    with caplog.at_level("WARNING"):
+        terminal = pod(code="open('/airflow/xcom/return.json', 'w')").terminal
+    assert terminal["type"] == "RetryTask" and "is there in a pod with do_xcom_push=True" in caplog.text
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_what_a_pod_has_for_its_xcom_is_in_the_attempts_own_folder(tmp_path):
+    scratch = tmp_path / "run" / "scratch" / "a-1"
+    code = "import os; open(os.environ['OSTRO_XCOM_PATH'], 'w').write('\"%s\"' % os.environ['OSTRO_XCOM_PATH'])"
+    comms = pod(code=code, do_xcom_push=True, scratch=str(scratch))
+    assert comms.terminal["xcoms"][0]["value"].startswith(str(scratch) + os.sep)
+    assert os.listdir(str(scratch)) == []
 
 
 def test_the_xcom_is_pushed_on_failure_too_and_must_be_json():

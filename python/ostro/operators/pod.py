@@ -154,9 +154,8 @@ class KubernetesPodOperator(BaseOperator):
 
     def _run(self, argv, folder, settings, python, pods, context):
         import shutil
-        import tempfile
 
-        scratch = tempfile.mkdtemp(prefix="ostro-xcom-")
+        scratch = _scratch(context["ti"].startup) if self.do_xcom_push else None
         before = _traces(SIDECAR_PATH)
         try:
             env = self._environment(settings, python, scratch)
@@ -168,9 +167,13 @@ class KubernetesPodOperator(BaseOperator):
                 raise AirflowException("cannot run %r for image %s: no such program (folder %s)"
                                        % (argv[0], self.image, folder or os.getcwd())) from fault
             code, _ = self._child.wait()
-            result = self._read_xcom(scratch, before, code) if self.do_xcom_push else None
+            result = self._read_xcom(scratch, before, code) if scratch else None
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            if scratch:
+                shutil.rmtree(scratch, ignore_errors=True)
+        if code and not scratch and self._child.seen and not os.path.isdir(os.path.dirname(SIDECAR_PATH)):
+            self.log.warning("%s is there in a pod with do_xcom_push=True, as is OSTRO_XCOM_PATH here; this task does not say so",
+                             SIDECAR_PATH)
         if code in self.skip_on_exit_code:
             raise AirflowSkipException("image %s returned exit code %d. Skipping." % (self.image, code))
         if code != 0:
@@ -213,7 +216,10 @@ class KubernetesPodOperator(BaseOperator):
         # The runtime's own path is for tasks, not for other programs.
         env.pop("PYTHONPATH", None) if "PYTHONPATH" not in (settings.get("env") or {}) else None
         env.setdefault("PYTHONUNBUFFERED", "1")
-        env["OSTRO_XCOM_PATH"] = env["AIRFLOW_XCOM_PATH"] = os.path.join(scratch, "return.json")
+        for name in ("OSTRO_XCOM_PATH", "AIRFLOW_XCOM_PATH"):
+            env.pop(name, None)  # that of a pod around this one
+            if scratch:
+                env[name] = os.path.join(scratch, "return.json")
         return {name: str(value) for name, value in env.items()}
 
     def _own_variables(self):
@@ -324,6 +330,16 @@ class KubernetesPodOperator(BaseOperator):
 
 # Where a command in a pod leaves its XCom.
 SIDECAR_PATH = "/airflow/xcom/return.json"
+
+
+def _scratch(startup):
+    """Make the folder for an XCom. The worker removes the one it is in, also when this process is killed."""
+    import tempfile
+
+    attempt = startup.get("scratch")
+    if attempt:
+        os.makedirs(attempt, mode=0o700, exist_ok=True)
+    return tempfile.mkdtemp(prefix="ostro-xcom-", dir=attempt)
 
 
 def _traces(path):
