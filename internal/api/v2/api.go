@@ -89,7 +89,8 @@ type Options struct {
 // API serves the routes. It is safe for concurrent use.
 type API struct {
 	Options
-	router *router
+	router   *router
+	compiled compiled
 
 	probe    sync.Mutex // guards what is known of the store's health
 	probed   error

@@ -100,7 +100,7 @@ func (v *view) describe(r run.DAGRun, taskID string) (described, error) {
 	out := described{ver: ver, task: ver.task(taskID), display: taskID, pool: "default_pool", slots: 1, priority: 1, queue: "default"}
 	if t := out.task; t != nil {
 		out.display, out.pool, out.slots, out.queue = or(t.DisplayName, t.ID), or(t.Pool, "default_pool"), max(t.PoolSlots, 1), or(t.Queue, "default")
-		out.priority = ver.weights[taskID]
+		out.priority = ver.priority(taskID)
 	}
 	return out, nil
 }

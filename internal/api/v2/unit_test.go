@@ -47,10 +47,10 @@ func TestParamsAreCheckedAgainstTheirSchema(t *testing.T) {
 
 func TestWeightsFollowTheRules(t *testing.T) {
 	d := &dag.DAG{Tasks: []dag.Task{{ID: "a"}, {ID: "b", Upstream: []string{"a"}, PriorityWeight: 5}, {ID: "c", Upstream: []string{"a", "b"}, WeightRule: "upstream"}, {ID: "d", Upstream: []string{"c"}, WeightRule: "absolute", PriorityWeight: 7}}}
-	got := weights(d)
+	ver := &version{dag: d, index: new(compiled).Index}
 	for id, want := range map[string]int{"a": 1 + 5 + 1 + 7, "b": 5 + 1 + 7, "c": 1 + 5 + 1, "d": 7} {
-		if got[id] != want {
-			t.Errorf("weight of %s is %d, want %d", id, got[id], want)
+		if got := ver.priority(id); got != want {
+			t.Errorf("weight of %s is %d, want %d", id, got, want)
 		}
 	}
 }

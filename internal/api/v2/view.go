@@ -34,12 +34,11 @@ type versionKey struct {
 	number int
 }
 
-// version is one DAG version with what answers need of it, computed once.
+// version is one DAG version with what answers need of it.
 type version struct {
-	dag     *dag.DAG
-	info    store.DAGVersionInfo
-	index   map[string]*dag.Task
-	weights map[string]int
+	dag   *dag.DAG
+	info  store.DAGVersionInfo
+	index func(*dag.DAG) *dag.Index
 }
 
 func (a *API) view(ctx context.Context) *view {
@@ -91,10 +90,7 @@ func (v *view) version(dagID string, number int) (*version, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load version %d of DAG %s: %w", number, dagID, err)
 	}
-	got := &version{dag: d, info: info, index: map[string]*dag.Task{}, weights: weights(d)}
-	for i := range d.Tasks {
-		got.index[d.Tasks[i].ID] = &d.Tasks[i]
-	}
+	got := &version{dag: d, info: info, index: v.api.compiled.Index}
 	v.versions[k] = got
 	return got, nil
 }
@@ -124,7 +120,16 @@ func (d *version) task(id string) *dag.Task {
 	if d == nil {
 		return nil
 	}
-	return d.index[id]
+	return d.index(d.dag).Task(id)
+}
+
+// priority is a task's weight by its weight rule.
+func (d *version) priority(id string) int {
+	index := d.index(d.dag)
+	if at, known := index.Pos(id); known {
+		return index.Weight(at)
+	}
+	return 1
 }
 
 // dagVersionSpace makes the ids of DAG versions, which Airflow wants to be UUIDs.
@@ -187,44 +192,4 @@ func triggeredBy(actor string, t run.Type) (kind, user *string) {
 		k = "test"
 	}
 	return opt(k), opt(name)
-}
-
-// weights are the priority weights of task instances by Airflow's weight rules: a task's own, or together with all it
-// leads to (downstream, the default) or all that leads to it (upstream).
-func weights(d *dag.DAG) map[string]int {
-	own := func(t *dag.Task) int { return max(t.PriorityWeight, 1) }
-	byID := map[string]*dag.Task{}
-	down := map[string][]string{}
-	for i := range d.Tasks {
-		t := &d.Tasks[i]
-		byID[t.ID] = t
-		for _, u := range t.Upstream {
-			down[u] = append(down[u], t.ID)
-		}
-	}
-	var sum func(id string, next func(string) []string, seen map[string]bool) int
-	sum = func(id string, next func(string) []string, seen map[string]bool) int {
-		t := byID[id]
-		if t == nil || seen[id] {
-			return 0
-		}
-		seen[id] = true
-		n := own(t)
-		for _, other := range next(id) {
-			n += sum(other, next, seen)
-		}
-		return n
-	}
-	out := map[string]int{}
-	for id, t := range byID {
-		switch t.WeightRule {
-		case "absolute":
-			out[id] = own(t)
-		case "upstream":
-			out[id] = sum(id, func(s string) []string { return byID[s].Upstream }, map[string]bool{})
-		default:
-			out[id] = sum(id, func(s string) []string { return down[s] }, map[string]bool{})
-		}
-	}
-	return out
 }
