@@ -239,6 +239,10 @@ type LogRecord struct {
 	// After is how many bytes the task's own process had written to stdout and stderr by then: the record belongs behind
 	// them in the log. Empty: unknown.
 	After []int64 `json:"after,omitempty"`
+	// Begun says of both whether the process had begun a line there and not ended it, or was just writing. Empty: neither.
+	Begun []bool `json:"begun,omitempty"`
+	// Alone says that no other thread can have printed between the count and the sending of the record.
+	Alone bool `json:"alone,omitempty"`
 }
 
 // ImportedModules names the large modules the task imported that its host did not have, in the order of their import

@@ -191,6 +191,21 @@ func collect(out []string, all bool, value any) []string {
 	return out
 }
 
+// MayBegin is how many bytes at the end of a text may be the beginning of a value to hide, which would show if the text
+// were cut there.
+func (m *Masker) MayBegin(text []byte) (n int) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for value := range m.values {
+		for k := min(len(value)-1, len(text)); k > n; k-- {
+			if string(text[len(text)-k:]) == value[:k] {
+				n = k
+			}
+		}
+	}
+	return n
+}
+
 // Mask is the text with every known secret replaced.
 func (m *Masker) Mask(text string) string {
 	m.mu.RLock()

@@ -71,6 +71,16 @@ func TestWhatIsSecretInATextIsFoundByItsNameAndByTheKeysInIt(t *testing.T) {
 	}
 }
 
+func TestTheBeginningOfASecretAtTheEndOfATextIsFound(t *testing.T) {
+	var m Masker
+	m.Add("passport", "port-number")
+	for text, want := range map[string]int{"": 0, "a pass": 4, "passport": 4, "por": 3, "port-numbe": 10, "port-number": 0, "nothing": 0} {
+		if got := m.MayBegin([]byte(text)); got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	}
+}
+
 func TestTheZeroMaskerLeavesTextAlone(t *testing.T) {
 	var m Masker
 	if got := m.Mask("text"); got != "text" {

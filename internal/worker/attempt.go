@@ -110,7 +110,7 @@ func (a *attempt) killOrder() *killOrder {
 // channels are the ends of a task's pipes and task channel: ours, and theirs until the process has them.
 type channels struct {
 	task      *net.UnixConn
-	out, err  *os.File
+	out, err  *pipe
 	childTask *os.File
 	childOut  *os.File
 	childErr  *os.File
@@ -124,8 +124,8 @@ func openChannels() (*channels, error) {
 	if c.task, c.childTask, err = protocol.SocketPair(); err != nil {
 		return nil, err
 	}
-	if c.out, c.childOut, err = daghost.Pipe(); err == nil {
-		c.err, c.childErr, err = daghost.Pipe()
+	if c.out, c.childOut, err = openPipe(); err == nil {
+		c.err, c.childErr, err = openPipe()
 	}
 	if err == nil {
 		c.ear, err = newEar(c.task)
@@ -149,9 +149,9 @@ func (c *channels) closeTheirs() {
 
 func (c *channels) closeOurs() {
 	c.task.Close()
-	for _, f := range []*os.File{c.out, c.err} {
-		if f != nil {
-			f.Close()
+	for _, p := range []*pipe{c.out, c.err} {
+		if p != nil {
+			p.Close()
 		}
 	}
 }
@@ -193,6 +193,8 @@ func (a *attempt) run() executor.Result {
 	a.log.broken = func(err error) {
 		a.kill(killOrder{reason: "cannot write the log: " + err.Error(), infra: true})
 	}
+	a.log.hides = a.mask.MayBegin
+	a.log.order.listen(ch)
 	defer a.log.Close()
 	beside.Go(a.log.Open)
 	p, bad := a.start(ch)
@@ -368,8 +370,8 @@ func (a *attempt) isStarted(p *process, pid int, isolation, reason string) {
 func (a *attempt) supervise(p *process, ch *channels) ending {
 	ctx, cancel := context.WithCancel(a.w.ctx)
 	var streams, talk sync.WaitGroup
-	streams.Go(func() { a.copy(ch, ch.out, streamOut) })
-	streams.Go(func() { a.copy(ch, ch.err, streamErr) })
+	streams.Go(func() { a.log.Copy(spy{ch.out, &a.spoke}, streamOut) })
+	streams.Go(func() { a.log.Copy(spy{ch.err, &a.spoke}, streamErr) })
 	talk.Go(func() { a.converse(ctx, ch.conn) })
 
 	drained := make(chan struct{})
@@ -389,25 +391,16 @@ func (a *attempt) supervise(p *process, ch *channels) ending {
 	return end
 }
 
-// copy logs a stream to its end.
-func (a *attempt) copy(ch *channels, f *os.File, stream string) {
-	a.log.Copy(spy{f, &a.spoke, ch.ear}, stream)
-}
-
-// spy notes that a stream has said something, and lets what the task had logged by then go first.
+// spy notes that a stream has said something.
 type spy struct {
 	r     io.Reader
 	spoke *atomic.Bool
-	ear   *ear
 }
 
 func (s spy) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
-	if n > 0 {
-		if !s.spoke.Load() {
-			s.spoke.Store(true)
-		}
-		s.ear.catchUp()
+	if n > 0 && !s.spoke.Load() {
+		s.spoke.Store(true)
 	}
 	return n, err
 }
@@ -416,7 +409,7 @@ func (s spy) Read(p []byte) (int, error) {
 // of this worker's, else it is left alone and its output is not the task's any more. What is in the pipes by then is
 // read first, however long the log has to wait for a full disk.
 func (a *attempt) cutOff(ch *channels, drained <-chan struct{}) {
-	for _, f := range []*os.File{ch.out, ch.err} {
+	for _, f := range []*os.File{ch.out.File, ch.err.File} {
 		for _, pid := range daghost.HoldersOf(f) {
 			if daghost.IsMarked(pid, a.w.o.Home) && !a.w.isHost(pid) {
 				a.log.System("warning", "process %d still held the task's output after the task had ended; it was killed", pid)

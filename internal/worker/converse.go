@@ -24,23 +24,33 @@ const openRequests = 64
 // requests are the requests of a task that wait for an answer.
 type requests struct {
 	sync.WaitGroup
+	log   *logFile
 	turns chan struct{}
 }
 
-// begin runs f when there is a turn for it, or when ctx has ended, since then it ends at once.
+// begin runs f when there is a turn for it, or when ctx has ended, since then it ends at once. While it waits, what the task
+// prints does not wait for what it has sent.
 func (r *requests) begin(ctx context.Context, f func()) {
 	select {
 	case r.turns <- struct{}{}:
-		r.Go(func() { f(); <-r.turns })
-	case <-ctx.Done():
-		f()
+	default:
+		r.log.Aside(true)
+		defer r.log.Aside(false)
+		select {
+		case r.turns <- struct{}{}:
+		case <-ctx.Done():
+			f()
+			return
+		}
 	}
+	r.Go(func() { f(); <-r.turns })
 }
 
 // converse reads the task channel to its end.
 func (a *attempt) converse(ctx context.Context, conn *protocol.Conn) {
-	calls := requests{turns: make(chan struct{}, openRequests)}
+	calls := requests{log: a.log, turns: make(chan struct{}, openRequests)}
 	defer calls.Wait()
+	defer a.log.order.deaf()
 	for {
 		f, err := conn.Read()
 		if err != nil {
@@ -54,9 +64,7 @@ func (a *attempt) converse(ctx context.Context, conn *protocol.Conn) {
 		a.spoke.Store(true)
 		if err := a.message(ctx, conn, f, &calls); err != nil {
 			a.log.System("error", "a message of the task was not understood: %v", err)
-			if f.ID != 0 {
-				_ = conn.Write(f.ID, nil, &protocol.Error{Code: protocol.CodeInvalid, Message: err.Error()})
-			}
+			a.answer(ctx, conn, f, &calls, nil, &protocol.Error{Code: protocol.CodeInvalid, Message: err.Error()})
 		}
 	}
 }
@@ -91,10 +99,16 @@ func (a *attempt) message(ctx context.Context, conn *protocol.Conn, f protocol.F
 			return fmt.Errorf("a task does not send %s", name)
 		}
 	}
-	if f.ID != 0 {
-		_ = conn.Write(f.ID, protocol.OKResponse{Type: "OKResponse", OK: true}, nil)
-	}
+	a.answer(ctx, conn, f, calls, protocol.OKResponse{Type: "OKResponse", OK: true}, nil)
 	return nil
+}
+
+// answer answers what the worker answers itself, if it was a request. A task may be slow to read it, so that this is not
+// done by the goroutine that reads what the task says.
+func (a *attempt) answer(ctx context.Context, conn *protocol.Conn, f protocol.Frame, calls *requests, body any, failure *protocol.Error) {
+	if f.ID != 0 {
+		calls.begin(ctx, func() { _ = conn.Write(f.ID, body, failure) })
+	}
 }
 
 func (a *attempt) logRecord(m *protocol.LogRecord) {
@@ -107,7 +121,13 @@ func (a *attempt) logRecord(m *protocol.LogRecord) {
 	if m.Error != "" {
 		text = strings.TrimRight(text+"\n"+m.Error, "\n")
 	}
-	a.log.Add(entry{at: at, stream: streamLog, level: m.Level, text: text, name: m.Logger, after: m.After, since: now})
+	e := entry{at: at, stream: streamLog, level: m.Level, text: text, name: m.Logger, alone: m.Alone}
+	if len(m.After) == len(e.after) {
+		e.counted = true
+		copy(e.after[:], m.After)
+		copy(e.begun[:], m.Begun)
+	}
+	a.log.Add(e)
 }
 
 // forward passes a request on to the server and the answer back. While no server is there it waits.

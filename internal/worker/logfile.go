@@ -5,14 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
-	"unicode/utf8"
 )
 
 const (
@@ -39,7 +37,8 @@ const (
 // worker itself ends. The worker's own lines never wait: a task must be ended on a full disk, too.
 type logFile struct {
 	mask   func(string) string
-	limit  int64 // bytes; 0 none
+	hides  func(text []byte) int // how many bytes at the end of a text may be the beginning of what mask hides
+	limit  int64                 // bytes; 0 none
 	logger *slog.Logger
 	ctx    context.Context           // its end gives up waiting for a disk
 	put    func([]byte) (int, error) // writes to the file; tests fill the disk here
@@ -51,7 +50,8 @@ type logFile struct {
 	f       *os.File // nil until there is something to write, and while the disk has no room for it
 	failed  bool     // broken was called; what comes is lost
 	buf     []byte
-	order   order // of what is in buf, and of what waits to get there
+	last    time.Time // of the last line
+	order   order     // in which lines come into buf
 	written int64
 	capped  bool
 	timer   *time.Timer
@@ -64,9 +64,11 @@ type logFile struct {
 
 // newLog returns a log that makes its file when it is opened or, at the latest, with the first line.
 func newLog(ctx context.Context, path string, mask func(string) string, limit int64, logger *slog.Logger) *logFile {
-	l := &logFile{mask: mask, limit: limit, logger: logger, ctx: ctx, path: path, broken: func(error) {}}
+	l := &logFile{mask: mask, limit: limit, logger: logger, ctx: ctx, path: path, broken: func(error) {},
+		hides: func([]byte) int { return 0 }}
 	l.idle = sync.NewCond(&l.mu)
 	l.put = l.write
+	l.order.begin(l)
 	return l
 }
 
@@ -138,43 +140,23 @@ func mendTail(f *os.File) error {
 	return err
 }
 
-// Add adds one line.
+// Add adds a line that is printed nowhere: the worker's own at once, a record where the task made it.
 func (l *logFile) Add(e entry) {
 	e.text = l.mask(e.text)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
-		return
+	if e.stream == streamLog {
+		l.order.admit(&e)
+	} else {
+		l.store(e)
 	}
-	switch e.stream {
-	case streamSystem:
-		l.release(everything)
-	case streamLog:
-		if len(l.order.waiting) >= mostWaiting { // a full disk holds up what they wait for, and so it does the task
-			l.release(everything)
-		} else if l.order.early(e) {
-			l.order.waiting = append(l.order.waiting, e)
-			l.arm()
-			return
-		}
-	default:
-		stream := streamIndex(e.stream)
-		l.order.read[stream] = max(l.order.read[stream], e.from) // what comes before it is stored
-		l.release(l.order.arrived)
-		if l.order.holds(e) {
-			l.order.waiting = append(l.order.waiting, e)
-			l.arm()
-			return
-		}
-		if len(l.order.waiting) >= mostWaiting {
-			l.release(everything)
-		}
-	}
-	l.store(e)
 }
 
 // store puts a line into the buffer, with the lock held.
 func (l *logFile) store(e entry) {
+	if l.closed {
+		return
+	}
 	if l.failed {
 		l.lost++
 		return
@@ -187,34 +169,16 @@ func (l *logFile) store(e entry) {
 		e = entry{at: e.at, stream: streamSystem, level: "warning",
 			text: fmt.Sprintf("the log reached its limit of %d bytes; what follows is not kept", l.limit)}
 	}
-	l.buf = l.order.put(l.buf, e)
+	if e.at.After(l.last) {
+		l.last = e.at
+	}
+	l.buf = appendLine(l.buf, l.last, e.stream, e.level, e.text, e.name)
 	if len(l.buf) >= logBuffer && e.stream != streamSystem {
 		l.flush()
 		return
 	}
 	if !l.busy {
 		l.arm()
-	}
-}
-
-// release stores the records that wait and that pass, in their order.
-func (l *logFile) release(passes func(entry) bool) {
-	for len(l.order.waiting) > 0 && passes(l.order.waiting[0]) {
-		e := l.order.waiting[0]
-		l.order.waiting = l.order.waiting[1:]
-		l.store(e)
-	}
-}
-
-func everything(entry) bool { return true }
-
-// Reached notes how much of a stream has been read and stored.
-func (l *logFile) Reached(stream string, bytes int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.order.read[streamIndex(stream)] = bytes
-	if !l.closed {
-		l.release(l.order.arrived)
 	}
 }
 
@@ -244,7 +208,7 @@ func (l *logFile) Flush() {
 	if l.closed || l.busy {
 		return
 	}
-	l.release(l.order.overdue)
+	l.order.review()
 	l.flush()
 }
 
@@ -258,7 +222,7 @@ func (l *logFile) flush() {
 	defer func() {
 		l.busy = false
 		l.idle.Broadcast()
-		if len(l.order.waiting) > 0 {
+		if l.order.early != nil {
 			l.arm()
 		}
 	}()
@@ -332,9 +296,9 @@ func (l *logFile) Close() {
 	if l.closed {
 		return
 	}
-	l.release(everything)
 	l.flush()
 	l.closed = true
+	l.order.turn.Broadcast()
 	if l.timer != nil {
 		l.timer.Stop()
 	}
@@ -344,175 +308,4 @@ func (l *logFile) Close() {
 	if l.lost > 0 {
 		l.logger.Error("lines of a task's log are lost: the disk did not take them before the worker ended", "path", l.path, "lines", l.lost)
 	}
-}
-
-// Copy reads a stream to its end and adds it line by line.
-func (l *logFile) Copy(r io.Reader, stream string) (n int64) {
-	c := lineCutter{log: l, stream: stream}
-	buf := make([]byte, 16<<10)
-	for {
-		got, err := r.Read(buf)
-		n += int64(got)
-		c.write(buf[:got])
-		c.log.Reached(stream, n)
-		if got == len(buf) && len(buf) < 256<<10 {
-			buf = make([]byte, 4*len(buf)) // a busy stream earns larger reads
-		}
-		if err != nil {
-			c.end()
-			return n
-		}
-	}
-}
-
-// A lineCutter cuts a stream into lines.
-type lineCutter struct {
-	log    *logFile
-	stream string
-	from   int64  // where in the stream the next line begins
-	rest   []byte // the beginning of a line whose end has not come
-	seam   bool   // rest goes on a line that was cut
-}
-
-func (c *lineCutter) write(p []byte) { c.writeAt(time.Now(), p) }
-
-func (c *lineCutter) writeAt(now time.Time, p []byte) {
-	for len(p) > 0 {
-		i := bytes.IndexByte(p, '\n')
-		if i < 0 {
-			c.rest = append(c.rest, p...)
-			c.cut(now)
-			return
-		}
-		line := p[:i]
-		if len(c.rest) > 0 {
-			c.rest = append(c.rest, line...)
-			c.cut(now)
-			line = c.rest
-		}
-		p = p[i+1:]
-		if len(line) > maxLine { // arrived in one read
-			c.rest = append(c.rest[:0], line...)
-			c.cutTo(now, maxLine)
-			line = c.rest
-		}
-		c.emit(now, line, false)
-		c.rest, c.seam = c.rest[:0], false
-	}
-}
-
-// cut sheds whole pieces while more than a piece and its look-ahead are there.
-func (c *lineCutter) cut(now time.Time) { c.cutTo(now, maxLine+overlap) }
-
-func (c *lineCutter) cutTo(now time.Time, keep int) {
-	for len(c.rest) > keep {
-		at := c.seamAt(maxLine)
-		c.emit(now, c.rest[:at], true)
-		c.rest = c.rest[:copy(c.rest, c.rest[at:])]
-		c.seam = true
-	}
-}
-
-// seamAt finds a place at or before want where neither a character nor a secret is cut in two: masking both halves must
-// give what masking the whole gives.
-func (c *lineCutter) seamAt(want int) int {
-	for try, at := 0, want; try < 32 && at > 0; try, at = try+1, at-257 {
-		for at > want-4 && at > 0 && !utf8.RuneStart(c.rest[at]) {
-			at--
-		}
-		from, to := max(0, at-overlap), min(len(c.rest), at+overlap)
-		mask := c.log.mask
-		if mask(string(c.rest[from:at]))+mask(string(c.rest[at:to])) == mask(string(c.rest[from:to])) {
-			return at
-		}
-	}
-	return want
-}
-
-func (c *lineCutter) emit(now time.Time, line []byte, more bool) {
-	from := c.from
-	c.from += int64(len(line))
-	if !more {
-		c.from++ // the newline
-	}
-	if n := len(line); !more && n > 0 && line[n-1] == '\r' {
-		line = line[:n-1]
-	}
-	text := string(line)
-	if c.seam {
-		text = "…" + text
-	}
-	if more {
-		text += "…"
-	}
-	c.log.Add(entry{at: now, stream: c.stream, level: "info", text: text, from: from}) // much that is no error goes to stderr: progress bars, warnings, logs
-}
-
-// end adds a last line without a newline.
-func (c *lineCutter) end() {
-	if len(c.rest) > 0 {
-		c.cutTo(time.Now(), maxLine)
-		c.emit(time.Now(), c.rest, false)
-		c.rest = nil
-	}
-}
-
-// appendLine appends one JSON line. It is written by hand because a task that prints a gigabyte passes through here.
-func appendLine(dst []byte, at time.Time, stream, level, text, name string) []byte {
-	dst = append(dst, `{"t":"`...)
-	dst = at.UTC().AppendFormat(dst, time.RFC3339Nano)
-	dst = append(dst, `","s":"`...)
-	dst = append(dst, stream...)
-	dst = append(dst, `","l":`...)
-	dst = appendString(dst, level)
-	dst = append(dst, `,"m":`...)
-	dst = appendString(dst, text)
-	if name != "" {
-		dst = append(dst, `,"n":`...)
-		dst = appendString(dst, name)
-	}
-	return append(dst, '}', '\n')
-}
-
-// appendString appends s as a JSON string; what is not UTF-8 becomes U+FFFD.
-func appendString(dst []byte, s string) []byte {
-	const hex = "0123456789abcdef"
-	dst = append(dst, '"')
-	start := 0
-	for i := 0; i < len(s); {
-		b := s[i]
-		if b < utf8.RuneSelf {
-			if b >= 0x20 && b != '"' && b != '\\' && b != 0x7f {
-				i++
-				continue
-			}
-			dst = append(dst, s[start:i]...)
-			switch b {
-			case '"', '\\':
-				dst = append(dst, '\\', b)
-			case '\n':
-				dst = append(dst, '\\', 'n')
-			case '\r':
-				dst = append(dst, '\\', 'r')
-			case '\t':
-				dst = append(dst, '\\', 't')
-			default:
-				dst = append(dst, '\\', 'u', '0', '0', hex[b>>4], hex[b&15])
-			}
-			i++
-			start = i
-			continue
-		}
-		r, size := utf8.DecodeRuneInString(s[i:])
-		if r == utf8.RuneError && size == 1 {
-			dst = append(dst, s[start:i]...)
-			dst = append(dst, "�"...)
-			i++
-			start = i
-			continue
-		}
-		i += size
-	}
-	dst = append(dst, s[start:]...)
-	return append(dst, '"')
 }

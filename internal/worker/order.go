@@ -1,151 +1,198 @@
 package worker
 
 import (
-	"errors"
-	"fmt"
-	"io"
-	"net"
-	"os"
+	"math"
+	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
-
-	"ostro.dev/ostro/internal/daghost"
 )
-
-// What a task prints and what it logs come over different pipes, each read by a goroutine of its own, so they would arrive
-// in an order of their own. Two rules give them back the task's. Before what was printed is stored, the records that the
-// task had sent by then are taken in (ear). And a record says how much the task had printed when it was made (After): one
-// that is early waits for the lines it follows, and what belongs behind it waits with it. When the lines do not come, the
-// task has sent them elsewhere, and they are not waited for again.
-
-// patienceForPrints is how long a record waits for what was printed before it; a busy machine may take long to read a pipe.
-const patienceForPrints = 500 * time.Millisecond
-
-// mostWaiting bounds what waits with it.
-const mostWaiting = 1000
 
 // An entry is a line on its way into a log.
 type entry struct {
 	at                        time.Time // when a record was made, when anything else was read
 	stream, level, text, name string
-	from                      int64     // of a printed line: where in its stream it begins
-	after                     []int64   // of a record: how much of stdout and stderr had been printed; nil when that is not known
-	since                     time.Time // of a record that waits: since when
+	counted                   bool     // of a record: it is known
+	after                     [2]int64 // … how much of stdout and stderr the task had printed
+	begun                     [2]bool  // … and whether it had begun a line there, or was just writing
+	alone                     bool     // … and nothing more until it was sent
 }
 
-func streamIndex(stream string) int {
-	if stream == streamErr {
-		return 1
-	}
-	return 0
-}
-
-// An order keeps the lines of a log in order, and their times.
+// An order brings what a task prints and what it logs into the order in which the task did it. Both come over ways of
+// their own (two pipes and the task's channel), each read by a goroutine of its own, at any distance from each other. Two
+// facts are known of a single task, and no clock is needed:
+//
+//   - A record says how much the task had printed when it was made (After). A record that is early waits, and with it
+//     everything behind it in the channel, until that much is stored; what is printed behind that place waits for it.
+//   - A record is sent when it is made. So when a piece of a pipe has been read, every record that belongs before its end
+//     has been sent. How much that is the channel says (total), and the piece waits until that much of it has been
+//     handled, or until a record has come that is early, and so says how much of the piece stands before it.
+//
+// Everything waits where it is, in the hands of who reads it, and so does the task, in a full pipe or a full channel. There
+// is no queue: a log holds one record and one piece of either pipe at most.
+//
+// Nobody waits for ever. What an early record waits for is in a pipe or has been read: it was printed before the record was
+// sent, and when the pipe cannot give that much, the task has sent it elsewhere (a file in the place of descriptor 1), which
+// is found out at once and remembered (shift). The reader of that pipe stores it without waiting: what stands before the
+// place of the early record waits for nothing. So an early record, and whatever waits for it, waits for a reader that only
+// the disk can hold up. A reader that waits for the channel without an early record waits for a goroutine that handles
+// what has come already and needs the task for nothing: an answer to the task is written by another goroutine, and while
+// too many of them are under way it steps aside (Aside), and the prints go on without it. That is the one case in which
+// the order may be lost: a task that has asked for more than the server answers. A task that is stopped, or stuck in the
+// middle of a message or a line, is waited for by nobody, since only what it has sent is. And the end of a stream or of the
+// channel is as good as all of it.
+//
+// Others may write to a task's pipes, too: its children, and libraries in C. Then the pipe has more than the task has
+// counted. How much more is found out (shift) from the first record that was sent after something that the task cannot
+// have printed by its count. Until then, and in a task of several threads, whose count may be late, a record may be stored
+// before the last of what was printed before it, but nothing before a record that had been sent when it was printed.
 type order struct {
-	last    time.Time // the time of the last line
-	read    [2]int64  // how much of stdout and stderr is stored
-	missing [2]int64  // how much the task has counted that does not come
-	waiting []entry   // a record that has come before what was printed before it, and what belongs behind it
+	log     *logFile
+	turn    *sync.Cond // on the log's lock: something that somebody waits for has changed
+	inlets  [2]inlet   // stdout and stderr
+	early   *entry     // a record that has come before what was printed before it
+	channel func() int64
+	handled atomic.Int64 // of what came through the channel
+	aside   bool         // whoever handles it waits for the server or for the task
+	awaited atomic.Bool  // somebody waits for it
 }
 
-// early says whether a record has to wait.
-func (o *order) early(e entry) bool {
-	return len(o.waiting) > 0 || !o.arrived(e)
+func (o *order) begin(log *logFile) {
+	o.log, o.turn = log, sync.NewCond(&log.mu)
+	o.inlets = [2]inlet{{log: log, stream: streamOut}, {log: log, stream: streamErr}}
+}
+
+// listen tells the log where its lines come from. Before it is called, a log knows of nothing that is still to come.
+func (o *order) listen(ch *channels) {
+	o.channel, o.inlets[0].total, o.inlets[1].total = ch.ear.total, ch.out.total, ch.err.total
+	ch.ear.heard = o.heard
+}
+
+// sent is how much has been sent through the channel.
+func (o *order) sent() int64 {
+	if o.channel == nil {
+		return 0
+	}
+	return o.channel()
+}
+
+// heard says that everything sent through the channel up to a place has been handled.
+func (o *order) heard(upTo int64) {
+	o.handled.Store(upTo)
+	if o.awaited.Load() {
+		o.log.mu.Lock()
+		defer o.log.mu.Unlock()
+		o.awaited.Store(false)
+		o.turn.Broadcast()
+	}
+}
+
+// deaf says that the channel has come to its end.
+func (o *order) deaf() { o.heard(math.MaxInt64) }
+
+// Aside says whether what has come through the channel has to wait for the server or for the task itself.
+func (l *logFile) Aside(aside bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.order.aside = aside
+	l.order.turn.Broadcast()
+}
+
+// room waits until some of a piece of n bytes may be stored, and says how much. By the time it had been read, as much had
+// been sent through the channel.
+func (o *order) room(in *inlet, n int, sent int64) int {
+	for {
+		switch r := o.early; {
+		case o.log.closed:
+			return n
+		case r != nil:
+			if ahead := in.place(r) - in.read; ahead > 0 {
+				return int(min(ahead, int64(n)))
+			}
+		case o.aside || o.handled.Load() >= sent:
+			return n
+		}
+		if o.awaited.Swap(true) { // else look again: it may have been handled before it was known that somebody waits
+			o.turn.Wait()
+		}
+	}
+}
+
+// admit stores a record where the task made it.
+func (o *order) admit(r *entry) {
+	o.settle(r)
+	if o.arrived(r) {
+		o.store(r)
+		return
+	}
+	o.early = r
+	o.turn.Broadcast()
+	o.log.arm()
+	for o.early == r && !o.log.closed {
+		o.turn.Wait()
+	}
+}
+
+// release stores the early record when it is that no more.
+func (o *order) release() {
+	if r := o.early; r != nil && o.arrived(r) {
+		o.early = nil
+		o.turn.Broadcast()
+		o.store(r)
+	}
+}
+
+// review looks once more at what an early record waits for: somebody may have read a pipe that is the worker's.
+func (o *order) review() {
+	if o.early != nil {
+		o.settle(o.early)
+		o.release()
+	}
 }
 
 // arrived says whether everything printed before a record is stored.
-func (o *order) arrived(e entry) bool {
-	return len(e.after) != 2 || o.place(e, 0) <= o.read[0] && o.place(e, 1) <= o.read[1]
-}
-
-// place is where in a stream a record belongs.
-func (o *order) place(record entry, stream int) int64 {
-	return record.after[stream] - o.missing[stream]
-}
-
-// holds says of a printed line whether it has to wait behind a record that waits for the other stream.
-func (o *order) holds(line entry) bool {
-	return len(o.waiting) > 0 && len(o.waiting) < mostWaiting && line.from >= o.place(o.waiting[0], streamIndex(line.stream))
-}
-
-// overdue says whether a record has waited long enough; what it has waited for is missing then. A line waits for a record
-// only.
-func (o *order) overdue(e entry) bool {
-	if time.Since(e.since) < patienceForPrints {
-		return false
-	}
-	for i := range o.read {
-		if len(e.after) == 2 {
-			o.missing[i] += max(0, o.place(e, i)-o.read[i])
+func (o *order) arrived(r *entry) bool {
+	for i := range o.inlets {
+		if in := &o.inlets[i]; !in.over && in.place(r) > in.read {
+			return false
 		}
 	}
 	return true
 }
 
-// put adds an entry to the buffer. Its time is never before that of the line it comes after.
-func (o *order) put(buf []byte, e entry) []byte {
-	if e.at.After(o.last) {
-		o.last = e.at
+// settle finds out by how much the task's count of a stream is wrong: it may have sent something elsewhere, and others may
+// write there, too.
+func (o *order) settle(r *entry) {
+	if !r.counted {
+		return
 	}
-	return appendLine(buf, o.last, e.stream, e.level, e.text, e.name)
-}
-
-// catchLimit is how long what was printed waits for the records before it. A task that keeps its worker busy with requests
-// may have sent one that cannot be taken in yet.
-const catchLimit = 20 * time.Millisecond
-
-// An ear reads a task's channel and knows whether everything sent through it has been taken in.
-type ear struct {
-	*net.UnixConn
-	raw   syscall.RawConn
-	empty atomic.Bool // the last look found nothing, and what came before has been handled
-	// behind says that waiting was in vain, until everything has been taken in once
-	behind atomic.Bool
-}
-
-func newEar(c *net.UnixConn) (*ear, error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return nil, fmt.Errorf("listen to a task: %w", err)
-	}
-	return &ear{UnixConn: c, raw: raw}, nil
-}
-
-// Read reads from the channel; it is called when what was read before has been handled.
-func (e *ear) Read(p []byte) (n int, err error) {
-	waited := e.raw.Read(func(fd uintptr) bool {
-		e.empty.Store(false) // before it looks: what is taken out of the socket is handled later
-		for {
-			n, err = unix.Read(int(fd), p)
-			if !errors.Is(err, unix.EINTR) {
-				break
-			}
+	handled := o.handled.Load()
+	for i := range o.inlets {
+		in := &o.inlets[i]
+		own := r.after[i]
+		if handled >= in.sure.sent && in.sure.read > own+in.shift && r.alone {
+			in.shift = in.sure.read - in.sure.own
 		}
-		e.empty.Store(n <= 0)
-		return !errors.Is(err, unix.EAGAIN)
-	})
-	switch {
-	case waited != nil:
-		return 0, waited
-	case err != nil:
-		return 0, os.NewSyscallError("read", err)
-	case n == 0 && len(p) > 0:
-		return 0, io.EOF
+		if own+in.shift > in.read || in.shift > 0 {
+			in.shift = min(in.shift, in.written()-own)
+		}
+		in.own = own
 	}
-	return n, nil
 }
 
-// catchUp waits until what the task has sent so far is taken in, for a moment at most, and not again before it is.
-func (e *ear) catchUp() {
-	for deadline := time.Now().Add(catchLimit); daghost.Buffered(e.UnixConn) > 0 || !e.empty.Load(); {
-		if e.behind.Load() || time.Now().After(deadline) {
-			e.behind.Store(true)
-			return
+// store stores a record. A line that was begun before it is broken off there.
+func (o *order) store(r *entry) {
+	for i := range o.inlets {
+		if in := &o.inlets[i]; r.begun[i] && in.place(r) == in.read {
+			in.breakOff(r.at)
 		}
-		time.Sleep(50 * time.Microsecond)
 	}
-	e.behind.Store(false)
+	o.log.store(*r)
+}
+
+// place is where in a stream a record belongs; 0 when that is not known.
+func (in *inlet) place(r *entry) int64 {
+	if !r.counted {
+		return 0
+	}
+	return r.after[in.index()] + in.shift
 }

@@ -231,8 +231,8 @@ class Process:
         raise ostro.exceptions.AirflowTaskTerminated("the task was asked to end (SIGTERM)")
 
     def _log(self, level, event, error=""):
-        record = {"type": "LogRecord", "time": _now(), "level": level, "logger": "ostro.task", "event": event,
-                  "after": outputs.written()}
+        record = {"type": "LogRecord", "time": _now(), "level": level, "logger": "ostro.task", "event": event}
+        outputs.stamp(record)
         if error:
             record["error"] = error
         try:

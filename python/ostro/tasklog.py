@@ -4,7 +4,7 @@ import datetime
 import logging
 
 from .comms import FrameTooLarge
-from .outputs import written
+from .outputs import stamp
 
 _LEVELS = ((logging.CRITICAL, "critical"), (logging.ERROR, "error"), (logging.WARNING, "warning"),
            (logging.INFO, "info"))
@@ -27,7 +27,7 @@ class CommsHandler(logging.Handler):
         self._busy = True
         try:
             body = message(record)
-            body["after"] = written()
+            stamp(body)
             self._send(body)
         except Exception:
             self.handleError(record)
