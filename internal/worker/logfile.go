@@ -11,11 +11,14 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unicode/utf8"
 )
 
 const (
 	// maxLine is the longest text of one log line; longer lines go on in the next, marked with "…" at the seam.
 	maxLine = 64 << 10
+	// maxRecord is that of a record, which may have many lines. As JSON it is at most six times as long, which readers take.
+	maxRecord = 512 << 10
 	// overlap is how far beyond maxLine a reader looks, so that a secret across the seam is masked as one.
 	overlap = 4 << 10
 	// logBuffer is how much of a log waits for the disk; a writer that is faster waits with it.
@@ -140,9 +143,23 @@ func mendTail(f *os.File) error {
 	return err
 }
 
-// Add adds a line that is printed nowhere: the worker's own at once, a record where the task made it.
+// Add adds a line that is printed nowhere: the worker's own at once, a record where the task made it. One that is longer
+// than a reader takes is cut into several.
 func (l *logFile) Add(e entry) {
 	e.text = l.mask(e.text)
+	for len(e.text) > maxRecord {
+		piece, at := e, maxRecord
+		for !utf8.RuneStart(e.text[at]) && at > maxRecord-utf8.UTFMax {
+			at--
+		}
+		piece.text = e.text[:at] + "…"
+		l.add(piece)
+		e.text = "…" + e.text[at:]
+	}
+	l.add(e)
+}
+
+func (l *logFile) add(e entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e.stream == streamLog {

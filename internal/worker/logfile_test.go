@@ -77,6 +77,34 @@ func TestALogKeepsLinesInOrderAndALastOneWithoutNewline(t *testing.T) {
 	}
 }
 
+func TestARecordTooLongForAReaderGoesOnInTheNextLine(t *testing.T) {
+	l, path := testLog(t, nil)
+	long := strings.Repeat("a€\x00", 2_000_000) // 10 MB
+	l.Add(entry{at: time.Now(), stream: streamLog, level: "info", text: long})
+	l.Add(entry{at: time.Now(), stream: streamLog, level: "info", text: "short"})
+	l.Close()
+	data, _ := os.ReadFile(path)
+	for line := range bytes.Lines(data) {
+		if len(line) > 4<<20 { // what the API gives of one line
+			t.Errorf("a line of %d bytes", len(line))
+		}
+	}
+	got := texts(readLog(t, path), "")
+	var whole strings.Builder
+	for i, s := range got[:len(got)-1] {
+		if i > 0 {
+			s = strings.TrimPrefix(s, "…")
+		}
+		if i < len(got)-2 {
+			s = strings.TrimSuffix(s, "…")
+		}
+		whole.WriteString(s)
+	}
+	if whole.String() != long || got[len(got)-1] != "short" {
+		t.Errorf("the record does not add up: %d lines, %d bytes", len(got), whole.Len())
+	}
+}
+
 // iotest reads s in pieces of n bytes.
 func iotest(s string, n int) io.Reader { return &pieces{s, n} }
 

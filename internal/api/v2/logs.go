@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -63,6 +64,14 @@ func (l *logFile) seek(pos int64) error {
 	}
 	l.pos, l.r = pos, bufio.NewReaderSize(l.f, 64<<10)
 	return nil
+}
+
+// size is how large the file is now.
+func (l *logFile) size() int64 {
+	if info, err := l.f.Stat(); err == nil {
+		return info.Size()
+	}
+	return 0
 }
 
 // next returns the next line, io.EOF when there is none now; the caller may try again after the file has grown. With
@@ -203,11 +212,13 @@ func (a *API) pageLog(r *request, l logOf, from logToken, full bool) error {
 	if err != nil {
 		return err
 	}
+	var size int64
 	if file != nil {
 		defer file.close()
 		if err := file.seek(from.Pos); err != nil {
 			return fmt.Errorf("read the log of %s: %w", l.key.TaskID, err)
 		}
+		size = file.size()
 	}
 	r.w.Header().Set("Content-Type", "application/json")
 	w := bufio.NewWriter(r.w)
@@ -220,7 +231,7 @@ func (a *API) pageLog(r *request, l logOf, from logToken, full bool) error {
 		}
 	}
 	_, _ = w.WriteString(`{"content":[`)
-	if from.Pos == 0 {
+	if !r.has("token") {
 		for _, s := range a.sources(l) {
 			put(s)
 		}
@@ -228,12 +239,15 @@ func (a *API) pageLog(r *request, l logOf, from logToken, full bool) error {
 	more := !over
 	for file != nil {
 		line, err := file.next(over)
+		if errors.Is(err, io.EOF) {
+			break
+		}
 		if err != nil {
-			break // the end, or a fault of the disk: the token leads back here
+			breakOff() // a fault of the disk: half a log is no answer
 		}
 		put(line)
-		if !full && file.pos-from.Pos > logChunk {
-			more = true
+		if file.pos-from.Pos > logChunk && (!full || file.pos >= size) {
+			more = more || !full || size < file.size() // a task that goes on writing is not waited for
 			break
 		}
 	}
@@ -250,10 +264,14 @@ func (a *API) pageLog(r *request, l logOf, from logToken, full bool) error {
 	return nil
 }
 
-// followLog streams lines as they are written, until the attempt has ended and everything was sent.
+// breakOff ends an answer so that the client sees that it is not whole.
+func breakOff() { panic(http.ErrAbortHandler) }
+
+// followLog streams lines as they are written, until the attempt has ended and everything was sent. A stream that ends
+// before that, with the server or for a fault, breaks off: its end says that the log is whole.
 func (a *API) followLog(r *request, l logOf, from logToken) error {
 	out := newLines(r.w)
-	if from.Pos == 0 {
+	if !r.has("token") {
 		for _, s := range a.sources(l) {
 			if err := out.add(s); err != nil {
 				return nil
@@ -275,19 +293,19 @@ func (a *API) followLog(r *request, l logOf, from logToken) error {
 		changed := a.Store.Changed()
 		at, err := a.Store.Attempt(r.ctx(), l.attempt.ID)
 		if err != nil {
-			return nil
+			breakOff()
 		}
 		over := ended(at)
 		if file == nil {
 			if file, err = openLog(a.LogRoot, l.key, l.try); err != nil {
-				return nil
+				breakOff()
 			}
 			if file != nil {
 				file.pos = from.Pos
 			}
 		}
 		if file != nil && copyLines(out, file, over) != nil {
-			return nil
+			breakOff()
 		}
 		if out.rc.Flush() != nil || over {
 			return nil
@@ -297,7 +315,7 @@ func (a *API) followLog(r *request, l logOf, from logToken) error {
 		case <-watch.wake():
 		case <-time.After(time.Second):
 		case <-r.ctx().Done():
-			return nil
+			breakOff()
 		}
 	}
 }

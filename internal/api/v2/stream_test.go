@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -202,6 +203,54 @@ func TestFollowingALogEndsWithItsAttempt(t *testing.T) {
 	}
 	if s.Scan() {
 		t.Errorf("a line after the end: %s", s.Text())
+	}
+}
+
+func TestAFollowedLogWhoseServerEndsBreaksOff(t *testing.T) {
+	b := newBench(t)
+	b.startRun()
+	ctx, stop := context.WithCancel(t.Context())
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.api.ServeHTTP(w, r.WithContext(ctx)) })
+	s := b.openStream(t.Context(), h, "/api/v2"+runs+"/r2/taskInstances/get/logs/1")
+	b.nextLine(s)
+	b.nextLine(s)
+	stop()
+	if s.Scan() || s.Err() == nil {
+		t.Errorf("the stream ended as if the task had: %q", s.Text())
+	}
+}
+
+func TestAPageBehindATokenHoldsWhatIsNewAndNothingTwice(t *testing.T) {
+	b := newBench(t)
+	b.startRun()
+	path := "/api/v2" + runs + "/r2/taskInstances/get/logs/1"
+	page := func(token string) (p wire.Logs) {
+		_, body := b.do("GET", strings.TrimPrefix(path, "/api/v2")+token, "")
+		if err := json.Unmarshal([]byte(body), &p); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	first := page("")
+	if len(first.Content) != 2 || first.ContinuationToken == nil {
+		t.Fatalf("before the first line: %+v", first)
+	}
+	if again := page("?token=" + *first.ContinuationToken); len(again.Content) != 0 || again.ContinuationToken == nil {
+		t.Errorf("again: %+v", again)
+	}
+	file := strings.Replace(b.writeLog(1, ""), "run_id=r1", "run_id=r2", 1)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(`{"t":"2024-01-31T02:00:01Z","s":"stdout","l":"info","m":"one"}`+"\n"+`{"t":"20`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	second := page("?token=" + *first.ContinuationToken)
+	if len(second.Content) != 1 || second.Content[0].Event != "one" || second.ContinuationToken == nil {
+		t.Fatalf("with a line and a half: %+v", second)
+	}
+	if third := page("?token=" + *second.ContinuationToken); len(third.Content) != 0 || *third.ContinuationToken != *second.ContinuationToken {
+		t.Errorf("with half a line: %+v", third)
 	}
 }
 
