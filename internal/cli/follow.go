@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"ostro.dev/ostro/internal/api/v2/wire"
@@ -176,9 +177,41 @@ func (b *board) end(name string, ti wire.TaskInstance) event {
 		e.text += ": " + why
 	}
 	if state == "failed" || state == "up_for_retry" {
-		e.tail = b.tails[name]
+		e.tail = furtherLines(ti.Ostro.Reason)
+		if e.tail == nil {
+			e.tail = b.tails[name]
+		}
 	}
 	return e
+}
+
+// mostReason is how many further lines of a reason are shown: enough for what a message says to add to a file.
+const mostReason = 20
+
+// furtherLines are those of a reason beside its first. The end of the log would show a piece of such a message.
+func furtherLines(reason string) []string {
+	_, rest, _ := strings.Cut(strings.TrimSpace(reason), "\n")
+	if strings.TrimSpace(rest) == "" {
+		return nil
+	}
+	lines := strings.Split(rest, "\n")
+	if len(lines) > mostReason {
+		lines = append(lines[:mostReason], "…")
+	}
+	return lines
+}
+
+// lastWord is the line about a failure that has room below its row: of a reason with several lines the first, which names
+// the error, else the last line of its log.
+func (b *board) lastWord(ti wire.TaskInstance) string {
+	tail := b.tails[wire.InstanceName(ti.TaskID, ti.MapIndex)]
+	switch {
+	case furtherLines(ti.Ostro.Reason) != nil:
+		return firstLine(ti.Ostro.Reason)
+	case len(tail) > 0:
+		return oneLine(tail[len(tail)-1])
+	}
+	return ""
 }
 
 // ran says whether an instance or a try has had a process, by the host it ran on. What ends without one (skipped with its upstream, empty) has the time of

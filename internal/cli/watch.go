@@ -190,8 +190,8 @@ func (b *board) rows(now time.Time) []string {
 			row += "  " + why
 		}
 		out = append(out, b.paintRow(state, row))
-		if tail := b.tails[wire.InstanceName(ti.TaskID, ti.MapIndex)]; len(tail) > 0 && (state == "failed" || state == "up_for_retry") {
-			out = append(out, clip("      "+oneLine(tail[len(tail)-1]), b.width))
+		if word := b.lastWord(ti); word != "" && (state == "failed" || state == "up_for_retry") {
+			out = append(out, clip("      "+word, b.width))
 		}
 	}
 	if hidden > 0 {
