@@ -97,9 +97,16 @@ func (c *command) approvalsAnswer() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			ti, err := instanceOf(cmd.Context(), cl, a[0], a[2], a[1], index)
+			if err != nil {
+				return err
+			}
 			body := map[string]any{"chosen_options": options, "params_input": filled}
-			path := client.Path("dags", a[0], "dagRuns", a[1], "taskInstances", a[2], strconv.Itoa(index), "hitlDetails")
+			path := client.Path("dags", a[0], "dagRuns", ti.DagRunID, "taskInstances", a[2], strconv.Itoa(index), "hitlDetails")
 			r, err := client.Send[wire.HITLResponse](cmd.Context(), cl, "PATCH", path, nil, body)
+			if client.StatusOf(err) == 404 {
+				return &problem{code: exitNotFound, err: fmt.Errorf("%s of %s asks nothing", wire.InstanceName(a[2], index), a[0]), hint: "see: ostro approvals list " + a[0]}
+			}
 			if err != nil {
 				return err
 			}

@@ -143,6 +143,9 @@ func (c *command) backfillsList() *cobra.Command {
 			dagID := "~"
 			if len(a) > 0 {
 				dagID = a[0]
+				if _, err := cl.DAGDetails(cmd.Context(), dagID); err != nil { // nothing is said of a DAG that is not there
+					return unknownDAG(cmd.Context(), cl, dagID, err)
+				}
 			}
 			found, err := client.Get[wire.Backfills](cmd.Context(), cl, client.Path("backfills"), url.Values{"dag_id": {dagID}, "order_by": {"-id"}, "limit": {"100"}})
 			if err != nil {

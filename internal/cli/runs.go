@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,9 +24,12 @@ func (c *command) runs() *cobra.Command {
 // newest is the order of creation, the newest first: a run for an old date, started by hand, is the newest all the same.
 var newest = []string{"-id"}
 
+// latest stands for the newest run where a run has to be named before other arguments.
+const latest = "latest"
+
 // latestRun is the run that was asked for, or the DAG's newest.
 func latestRun(ctx context.Context, cl *client.Client, dagID, runID string) (wire.DAGRun, error) {
-	if runID != "" {
+	if runID != "" && runID != latest {
 		run, err := cl.Run(ctx, dagID, runID)
 		if client.StatusOf(err) != 404 {
 			return run, err
@@ -58,6 +62,8 @@ func second(a []string) string {
 	return ""
 }
 
+var runStates = []string{"queued", "running", "success", "failed"}
+
 func (c *command) runsList() *cobra.Command {
 	var states []string
 	limit := 25
@@ -70,6 +76,11 @@ func (c *command) runsList() *cobra.Command {
 			dagID := "~"
 			if len(a) > 0 {
 				dagID = a[0]
+			}
+			for _, s := range states {
+				if !slices.Contains(runStates, s) {
+					return usage("a run is never %q, only %s%s", s, strings.Join(runStates, ", "), didYouMean(s, runStates))
+				}
 			}
 			page, err := cl.Runs(cmd.Context(), dagID, url.Values{"order_by": newest, "limit": {strconv.Itoa(limit)}, "state": states})
 			if err != nil {

@@ -59,12 +59,11 @@ func instanceOf(ctx context.Context, cl *client.Client, dagID, taskID, runID str
 	if listErr != nil {
 		return ti, err
 	}
-	if mapped := instancesOf(tis, taskID); mapped != "" {
-		what := fmt.Sprintf("task %s of %s is mapped", taskID, dagID)
-		if mapIndex >= 0 {
-			what = fmt.Sprintf("task %s of %s has no map index %d", taskID, dagID, mapIndex)
-		}
-		return ti, &problem{code: exitNotFound, err: errors.New(what + "; this run has " + mapped), hint: "name one, as in --map-index 0"}
+	switch mapped := instancesOf(tis, taskID); {
+	case mapped != "" && mapIndex >= 0:
+		return ti, &problem{code: exitNotFound, err: noIndex(tis, dagID, taskID, mapIndex)}
+	case mapped != "":
+		return ti, &problem{code: exitNotFound, err: fmt.Errorf("task %s of %s is mapped; this run has %s", taskID, dagID, mapped), hint: "name one, as in --map-index 0"}
 	}
 	names := names(tis, func(ti wire.TaskInstance) string { return ti.TaskID })
 	return ti, &problem{code: exitNotFound, err: fmt.Errorf("run %s of %s has no task %q%s", run.DagRunID, dagID, taskID, didYouMean(taskID, names)), hint: "see: ostro tasks list " + dagID}
@@ -124,6 +123,10 @@ func (c *command) tasksLogs() *cobra.Command {
 			}
 			if try == 0 {
 				return &problem{code: exitNotFound, err: fmt.Errorf("task %s has not run yet: %s", ti.TaskID, stateOf(ti)), hint: remark(ti)}
+			}
+			if try < 0 || try > ti.TryNumber {
+				return &problem{code: exitNotFound, err: fmt.Errorf("task %s has no try %d; the last one is %d", wire.InstanceName(ti.TaskID, ti.MapIndex), try, ti.TryNumber),
+					hint: fmt.Sprintf("see: ostro tasks state %s %s %s", ti.DAGID, ti.TaskID, ti.DagRunID)}
 			}
 			if c.output != "table" && !follow {
 				lines := []wire.LogLine{}
@@ -277,6 +280,9 @@ func (c *command) tasksClear() *cobra.Command {
 			if err := knownTasks(cmd.Context(), cl, run, tasks); err != nil {
 				return err
 			}
+			if err := knownIndex(cmd.Context(), cl, run, tasks, mapIndex); err != nil {
+				return err
+			}
 			for _, t := range tasks {
 				if mapIndex >= 0 {
 					b.TaskIDs = append(b.TaskIDs, []any{t, mapIndex})
@@ -334,6 +340,34 @@ func knownTasks(ctx context.Context, cl *client.Client, run wire.DAGRun, ids []s
 	return nil
 }
 
+// knownIndex refuses a map index that one of the tasks has no instance of, with those it has; below 0 none is asked for.
+func knownIndex(ctx context.Context, cl *client.Client, run wire.DAGRun, ids []string, index int) error {
+	if index < 0 {
+		return nil
+	}
+	if len(ids) == 0 {
+		return usage("--map-index needs the task whose index it is: --task TASK_ID")
+	}
+	tis, err := cl.TaskInstances(ctx, run.DAGID, run.DagRunID, nil)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if !slices.ContainsFunc(tis, func(ti wire.TaskInstance) bool { return ti.TaskID == id && ti.MapIndex == index }) {
+			return &problem{code: exitNotFound, err: noIndex(tis, run.DAGID, id, index)}
+		}
+	}
+	return nil
+}
+
+// noIndex says which instances a task has in the place of one that is not there.
+func noIndex(tis []wire.TaskInstance, dagID, taskID string, index int) error {
+	if slices.ContainsFunc(tis, func(ti wire.TaskInstance) bool { return ti.TaskID == taskID && ti.MapIndex < 0 }) {
+		return fmt.Errorf("task %s of %s has no map index %d: it is not mapped", taskID, dagID, index)
+	}
+	return fmt.Errorf("task %s of %s has no map index %d; this run has %s", taskID, dagID, index, orDash(instancesOf(tis, taskID)))
+}
+
 func (c *command) clear(ctx context.Context, cl *client.Client, dagID, runID string, b client.Clear, sure bool) error {
 	preview := b
 	preview.DryRun = true
@@ -343,6 +377,12 @@ func (c *command) clear(ctx context.Context, cl *client.Client, dagID, runID str
 	}
 	if len(tis) == 0 {
 		return &problem{code: exitNotFound, err: fmt.Errorf("nothing to clear in run %s of %s", runID, dagID), hint: "see: ostro runs show " + dagID + " " + runID}
+	}
+	if !sure && c.output != "table" { // a program is not asked
+		if err := c.show(tis, nil); err != nil {
+			return err
+		}
+		return &problem{code: exitUsage, err: errors.New("nothing was cleared: this is what would be"), hint: "do it with --yes"}
 	}
 	if !sure {
 		c.instanceTable(tis)

@@ -18,17 +18,6 @@ func (c *command) xcoms() *cobra.Command {
 		c.xcomsList(), c.xcomsGet())
 }
 
-// latest stands for the newest run where a run has to be named before other arguments.
-const latest = "latest"
-
-// runOf finds the run that an argument names.
-func runOf(ctx context.Context, cl *client.Client, dagID, runID string) (wire.DAGRun, error) {
-	if runID == latest {
-		runID = ""
-	}
-	return latestRun(ctx, cl, dagID, runID)
-}
-
 func (c *command) xcomsList() *cobra.Command {
 	cmd := &cobra.Command{Use: "list DAG_ID [RUN_ID] [TASK_ID]", Short: "List the XComs of a run, or of one task (default the latest run)",
 		Long:    "List the XComs of a run, or of one task of it. The run may be named latest.",
@@ -38,7 +27,7 @@ func (c *command) xcomsList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			run, err := runOf(cmd.Context(), cl, a[0], second(a))
+			run, err := latestRun(cmd.Context(), cl, a[0], second(a))
 			if err != nil {
 				return err
 			}
@@ -73,7 +62,7 @@ func (c *command) xcomsGet() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			run, err := runOf(cmd.Context(), cl, a[0], a[1])
+			run, err := latestRun(cmd.Context(), cl, a[0], a[1])
 			if err != nil {
 				return err
 			}
