@@ -343,21 +343,28 @@ func (c *command) pools() *cobra.Command {
 	}
 	list := listCommand(c, t, head, func(ctx context.Context, cl *client.Client) ([]wire.Pool, error) { return cl.Pools(ctx) }, row)
 	get := getCommand(c, t, func(p wire.Pool) { c.table(head, [][]string{row(p)}) })
-	return c.parent("pools", "Read and write pools", "  ostro pools set gpu 2", list, get, c.poolsSet(), c.deleteCommand(t))
+	return c.parent("pools", "Read and write pools", "  ostro pools set gpu 2", list, get, c.poolsSet(), c.deleteCommand(t), c.poolsImport(), c.poolsExport())
 }
 
 func (c *command) poolsSet() *cobra.Command {
 	var description string
 	var deferred, unlimited bool
-	cmd := &cobra.Command{Use: "set NAME SLOTS", Short: "Create or change a pool (slots: a number, or -1 or unlimited)", Example: "  ostro pools set gpu 2 --description 'GPUs of this machine'\n  ostro pools set downloads -1", Args: args(1, 2),
+	cmd := &cobra.Command{Use: "set NAME SLOTS [DESCRIPTION]", Short: "Create or change a pool (slots: a number, or -1 or unlimited)", Example: "  ostro pools set gpu 2 'GPUs of this machine'\n  ostro pools set downloads -1", Args: args(1, 3),
 		RunE: func(cmd *cobra.Command, a []string) error {
+			described := cmd.Flags().Changed("description")
+			if len(a) == 3 {
+				if described {
+					return usage("the description is given twice: %q and %q", a[2], description)
+				}
+				description, described = a[2], true
+			}
 			switch {
-			case unlimited && len(a) == 2:
+			case unlimited && len(a) > 1:
 				return usage("slots are given twice: %s and unlimited", a[1])
 			case unlimited:
 				a = append(a, "unlimited")
 			case len(a) < 2:
-				return args(2, 2)(cmd, a)
+				return args(2, 3)(cmd, a)
 			}
 			slots, err := strconv.Atoi(a[1])
 			if a[1] == "unlimited" || a[1] == "-1" {
@@ -375,7 +382,7 @@ func (c *command) poolsSet() *cobra.Command {
 			if cmd.Flags().Changed("include-deferred") {
 				change["include_deferred"] = deferred
 			}
-			if cmd.Flags().Changed("description") {
+			if described {
 				create["description"], change["description"] = description, description
 			}
 			if err := cl.Put(cmd.Context(), "pools", a[0], create, change); err != nil {

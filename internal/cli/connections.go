@@ -37,7 +37,8 @@ func (c *command) connections() *cobra.Command {
 		fmt.Fprintf(c.Out, "%-12s %s\n%-12s %s\n", "PASSWORD", orDash(str(x.Password)), "EXTRA", orDash(str(x.Extra)))
 	})
 	return c.parent("connections", "Read and write connections", "  ostro connections set warehouse --type postgres --host db.example.com\n"+
-		"  ostro connections add warehouse --conn-uri postgres://me:secret@db.example.com:5432/sales", list, get, c.connectionsSet(), c.connectionsAdd(), c.deleteCommand(t))
+		"  ostro connections add warehouse --conn-uri postgres://me:secret@db.example.com:5432/sales", list, get, c.connectionsSet(), c.connectionsAdd(), c.deleteCommand(t),
+		c.connectionsImport(), c.connectionsExport())
 }
 
 // connectionFields are the fields of a connection that flags set: --conn-X as in Airflow, and --X.
@@ -110,7 +111,7 @@ func (c *command) writesConnection(cmd *cobra.Command, fresh bool) *cobra.Comman
 func setField(body map[string]any, flag, value string) error {
 	switch flag {
 	case "uri":
-		return connectionOfURI(body, value)
+		return atFlag("--conn-uri", connectionOfURI(body, value))
 	case "json":
 		if err := checkObject("--conn-json", value); err != nil {
 			return err
@@ -119,7 +120,7 @@ func setField(body map[string]any, flag, value string) error {
 		if err := json.Unmarshal([]byte(value), &fields); err != nil {
 			return fmt.Errorf("read --conn-json: %w", err)
 		}
-		return connectionOfJSON(body, fields)
+		return atFlag("--conn-json", connectionOfJSON(body, fields))
 	case "type":
 		body["conn_type"] = value
 	default:
@@ -128,11 +129,19 @@ func setField(body map[string]any, flag, value string) error {
 	return nil
 }
 
+// atFlag adds to a fault of what was given the flag that gave it.
+func atFlag(flag string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return usage("%s: %w", flag, err)
+}
+
 // connectionOfURI reads Airflow's form of a connection as a URI: parts are percent-encoded, the type's underscores are
 // dashes, the host may begin with a protocol of its own, and what follows the question mark is the extra, by name or whole
 // as __extra__. What it does not say is unset: a password must not go on to another host.
 func connectionOfURI(body map[string]any, text string) error {
-	bad := usage("--conn-uri is no URI of the form type://login:password@host:port/schema") // the text may hold a password
+	bad := usage("this is no URI of the form type://login:password@host:port/schema") // the text may hold a password
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok || scheme == "" {
 		return bad
@@ -171,7 +180,7 @@ func connectionOfURI(body map[string]any, text string) error {
 	if port != "" {
 		n, err := strconv.Atoi(port)
 		if err != nil {
-			return usage("--conn-uri: %q is not a port", port)
+			return usage("%q is not a port", port)
 		}
 		body["port"] = n
 	}
@@ -227,9 +236,9 @@ func connectionOfJSON(body, fields map[string]any) error {
 	}
 	for name, value := range fields {
 		if !slices.Contains(known, name) {
-			return usage("--conn-json: a connection has no %q%s", name, didYouMean(name, known))
+			return usage("a connection has no %q%s", name, didYouMean(name, known))
 		}
-		if _, text := value.(string); name == "extra" && !text {
+		if _, text := value.(string); name == "extra" && !text && value != nil {
 			inner, err := json.Marshal(value)
 			if err != nil {
 				return fmt.Errorf("write the extra: %w", err)

@@ -1,0 +1,50 @@
+package cli
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestAConnectionOfAFileIsAURIOrAnObject(t *testing.T) {
+	for raw, want := range map[string]string{
+		`"postgres://u:p@h:5432/s"`:                       `{"conn_type":"postgres","extra":null,"host":"h","login":"u","password":"p","port":5432,"schema":"s"}`,
+		`{"conn_type":"http","host":"h","extra":{"a":1}}`: `{"conn_type":"http","description":null,"extra":"{\"a\":1}","host":"h","login":null,"password":null,"port":null,"schema":null}`,
+	} {
+		body, err := connectionOf(json.RawMessage(raw))
+		if err != nil {
+			t.Errorf("%s: %v", raw, err)
+			continue
+		}
+		got, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, string(got)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", raw, diff)
+		}
+	}
+	if body, err := connectionOf(json.RawMessage(`{"conn_type":"x","extra":null}`)); err != nil || body["extra"] != nil {
+		t.Errorf("no extra: %v, %v", body["extra"], err)
+	}
+	for raw, want := range map[string]string{`7`: "neither a URI nor an object", `null`: "no URI", `{"host":"h"}`: "it has no conn_type", `"h"`: "no URI",
+		`{"conn_type":"x","extra":"[1]"}`: "the extra is not a JSON object"} {
+		if _, err := connectionOf(json.RawMessage(raw)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", raw, err, want)
+		}
+	}
+}
+
+func TestAPoolOfAFileNeedsItsSlots(t *testing.T) {
+	got, err := poolOf(json.RawMessage(`{"slots":3,"description":"d","include_deferred":true}`))
+	if diff := cmp.Diff(exportedPool{3, "d", true}, got); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	for _, bad := range []string{`{}`, `{"slots":-2}`, `3`, `{"slots":"x"}`} {
+		if _, err := poolOf(json.RawMessage(bad)); err == nil {
+			t.Errorf("%s was accepted", bad)
+		}
+	}
+}
