@@ -224,6 +224,17 @@ func TestACommandMayBeAheadOfTheWordThatItsDAGWasPublished(t *testing.T) {
 	if err := w.s.SetPaused(t.Context(), "user:test", "fresh", true); err != nil { // nobody has called DAGsChanged
 		t.Errorf("pause: %v", err)
 	}
+	err = w.db.Update(t.Context(), "test", time.Now(), func(tx *store.Tx) error {
+		_, _, err := tx.PutDAG(chain("fresher", 1), "dags-folder", "v1", false)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	if _, err := w.s.Trigger(t.Context(), "user:test", scheduler.TriggerRequest{DAGID: "fresher", LogicalDate: &now}); err != nil {
+		t.Errorf("trigger: %v", err)
+	}
 	err = w.s.SetPaused(t.Context(), "user:test", "frseh", true)
 	if !errors.Is(err, scheduler.ErrNotFound) || !strings.Contains(err.Error(), `did you mean "fresh"?`) {
 		t.Errorf("a DAG that is nowhere: %v", err)
