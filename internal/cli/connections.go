@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -102,7 +103,12 @@ func (c *command) writesConnection(cmd *cobra.Command, fresh bool) *cobra.Comman
 		if err != nil {
 			return err
 		}
-		return c.putConnection(cmd.Context(), cl, a[0], body, fresh)
+		err = c.putConnection(cmd.Context(), cl, a[0], body, fresh)
+		var gone *client.Unreachable
+		if errors.As(err, &gone) && cmd.Flags().Changed("port") {
+			return &problem{code: exitUnreachable, err: err, hint: "--port is the server's; the connection's port is set with --conn-port"}
+		}
+		return err
 	}
 	return cmd
 }

@@ -2,6 +2,9 @@ package cli
 
 import (
 	"maps"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -56,5 +59,16 @@ func TestWhatAURIOfAConnectionDoesNotSayIsUnset(t *testing.T) {
 	}
 	if password, there := body["password"]; !there || password != nil {
 		t.Errorf("the password of another host would be kept: %v", body)
+	}
+}
+
+func TestAPortThatWasMeantForTheConnectionIsToldFromTheServers(t *testing.T) {
+	home := t.TempDir()
+	if err := os.WriteFile(filepath.Join(home, "token"), []byte("t\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, errs := run("connections", "set", "c", "--conn-type", "http", "--port", "1", "--home", home)
+	if code != exitUnreachable || !strings.Contains(errs, "the connection's port is set with --conn-port") {
+		t.Errorf("exit code %d, %s", code, errs)
 	}
 }
