@@ -231,14 +231,12 @@ class _Source:
         return dates.plain(self.fields.get(name)) or dates.plain(self.fields["logical_date"])
 
     def neighbour(self, name):
-        """Return a date of the run before or after.
+        """Return a date of the run before or after in the schedule; for a run by hand, which has none, its own.
 
-        Around a run by hand they are the run's own date, as in Airflow 2.
+        That is the rule of Airflow 2, whose names these are. What a schedule says about the run is not looked at.
         """
-        when = self.startup.get(name)
-        if when is None and self.fields.get("run_type") == "manual":
-            when = self.fields["logical_date"]
-        return dates.plain(when)
+        by_hand = self.fields.get("run_type") == "manual"
+        return dates.plain(self.fields["logical_date"] if by_hand else self.startup.get(name))
 
 
 def build(task, ti, run_fields, startup_context):
