@@ -13,7 +13,9 @@ the next.
 import asyncio
 import collections
 import contextvars
+import heapq
 import importlib
+import itertools
 import logging
 import os
 import queue
@@ -34,6 +36,7 @@ GIVE_UP_AFTER = float(os.environ.get("OSTRO_TRIGGER_GIVE_UP_AFTER") or 10)
 ORPHANED_AFTER = 600.0
 EXIT_BLOCKED = 70
 STOP_PAUSE = 0.2  # between two questions when there is nothing left to run but cleanups
+RETRY_FIRST, RETRY_MOST = 0.1, 5.0  # seconds before a report that was refused is sent again; each time twice as many
 _REMEMBERED = 10000  # triggers that have reported
 
 log = logging.getLogger("ostro.triggerer")
@@ -76,6 +79,7 @@ class Triggerer:
         self.reported = collections.OrderedDict()  # ids of triggers that have fired or failed; the oldest are forgotten
         self.stopping = False
         self.reports = queue.Queue()
+        self.plainly = set()  # ids of those of which only could be said that what they report cannot
         self.loop = self.stopped = None
         self.beat = self.heard = time.monotonic()
         self.waiting_for_loop = False
@@ -249,27 +253,53 @@ class Triggerer:
     # ---- telling ----
 
     def _tell(self):
-        while True:
-            report = self.reports.get()
-            wait = 0.1
-            while not self._told(report):
-                time.sleep(wait)
-                wait = min(2 * wait, 5)
+        """Send every report until it is taken; one that waits for its next turn does not hold up the others."""
+        waiting = []  # (when it is due, a number, the pause after that, the report), the first due first
+        for number in itertools.count():
+            report, pause = self._next_report(waiting)
+            if not self._told(report, pause == RETRY_FIRST):
+                heapq.heappush(waiting, (time.monotonic() + pause, number, min(2 * pause, RETRY_MOST), report))
 
-    def _told(self, report):
+    def _next_report(self, waiting):
+        """Return the report whose turn it is, and how long to pause when it is refused."""
+        while True:
+            left = waiting[0][0] - time.monotonic() if waiting else None
+            if left is not None and left <= 0:
+                _, _, pause, report = heapq.heappop(waiting)
+                return report, pause
+            try:
+                return self.reports.get(timeout=left), RETRY_FIRST
+            except queue.Empty:
+                continue
+
+    def _told(self, report, first=True):
+        """Send a report; return whether that is the end of it. What may be taken another time is to be sent again."""
         try:
             self.comms.request(report)
         except RemoteError as fault:
-            if fault.code == "UNAVAILABLE":
+            if fault.code in ("NOT_FOUND", "PERMISSION_DENIED"):
+                log.info("What a trigger reported concerns nobody any more: %s", fault)
+            elif fault.code in ("INVALID_REQUEST", "NOT_SUPPORTED"):
+                self._cannot_be_told(report, "was refused: %s" % fault)
+            else:
+                if first and fault.code != "UNAVAILABLE":
+                    log.warning("What a trigger reported was refused and is sent again until it is taken: %s", fault)
                 return False
-            log.error("What a trigger reported was refused: %s", fault)
-            if report["type"] == "TriggerFired":
-                self.reports.put({"type": "TriggerFailed", "wait_id": report["wait_id"],
-                                  "error": "what the trigger fired was refused: %s" % fault})
         except ValueError as fault:  # too large, or not JSON
-            self.reports.put({"type": "TriggerFailed", "wait_id": report["wait_id"],
-                              "error": "what the trigger fired cannot be told: %s" % fault})
+            self._cannot_be_told(report, "cannot be told: %s" % fault)
+        except Exception as fault:  # this thread must live on: without it no trigger of this process ends its task
+            if first:
+                log.warning("What a trigger reported is sent again until it is taken: %s", one_line(fault))
+            return False
         return True
+
+    def _cannot_be_told(self, report, why):
+        """Have the task fail for a report that will never be taken; if it is that which cannot be said, give up."""
+        log.error("What a trigger reported %s", why)
+        plain = "what the trigger fired " if report["type"] == "TriggerFired" else "how the trigger failed "
+        if report["wait_id"] not in self.plainly:
+            self.plainly.add(report["wait_id"])
+            self.reports.put({"type": "TriggerFailed", "wait_id": report["wait_id"], "error": plain + why[:1000]})
 
     # ---- watching ----
 

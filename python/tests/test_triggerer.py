@@ -32,6 +32,8 @@ class Probe(BaseTrigger):
             await inner
         if self.how == "waits":
             await asyncio.sleep(1000)
+        if self.how == "fails":
+            raise RuntimeError("no luck")
         yield TriggerEvent("done")
 
     async def cleanup(self):
@@ -53,6 +55,10 @@ class ControlPlane:
         self.reachable = threading.Event()
         self.reachable.set()
         self.on_report = lambda body: None
+        self.refuse, self.tried = lambda body: None, []  # the code a report is refused with; all that came
+
+    def stop(self, _=None):
+        self.work.put({"token": "9", "stop": True})
 
     def request(self, body):
         if body["type"] == "GetTriggers":
@@ -63,14 +69,18 @@ class ControlPlane:
             return found
         if not self.reachable.is_set():
             raise RemoteError("UNAVAILABLE", "no server")
+        self.tried.append((body["type"], body["wait_id"]))
+        code = self.refuse(body)
+        if code:
+            raise RemoteError(code, "the server is not well")
         TOLD.append(body["type"])
         self.reports.append(body)
         self.on_report(body)
         return {"type": "OKResponse", "ok": True}
 
 
-def order(how):
-    return {"id": "w", "classpath": __name__ + ".Probe", "kwargs": {"how": how}, "dag_id": "d", "run_id": "r", "task_id": "t"}
+def order(how, wait_id="w"):
+    return {"id": wait_id, "classpath": __name__ + ".Probe", "kwargs": {"how": how}, "dag_id": "d", "run_id": "r", "task_id": "t"}
 
 
 def run(plane):
@@ -111,6 +121,64 @@ def test_a_server_that_starts_again_does_not_make_a_trigger_run_twice(plane):
     run(plane)
     release.join()
     assert TOLD.count("run") == 1 and len(plane.reports) == 1
+
+
+def refusals(*codes):
+    """Refuse the first reports with these codes, one after the other, and take those that follow."""
+    left = list(codes)
+    return lambda body: left.pop(0) if left else None
+
+
+@pytest.mark.parametrize("how, kind", [("fires", "TriggerFired"), ("fails", "TriggerFailed")])
+@pytest.mark.parametrize("code", ["GENERIC_ERROR", "UNAVAILABLE", "A_CODE_OF_TOMORROW"])
+def test_a_report_that_is_refused_for_now_is_sent_again_until_it_is_taken(plane, how, kind, code):
+    plane.refuse, plane.on_report = refusals(code, code), plane.stop
+    plane.work.put(full(order(how)))
+    run(plane)
+    assert plane.tried == [(kind, "w")] * 3 and [one["type"] for one in plane.reports] == [kind]
+
+
+@pytest.mark.parametrize("how", ["fires", "fails"])
+@pytest.mark.parametrize("code", ["NOT_FOUND", "PERMISSION_DENIED"])
+def test_a_report_that_concerns_nobody_any_more_is_dropped(plane, how, code):
+    plane.refuse = lambda body: code if body["wait_id"] == "w" else None
+    plane.on_report = plane.stop
+    plane.work.put(full(order(how)))
+    plane.work.put({"token": "2", "add": [order("fires", "other")]})
+    run(plane)
+    assert [wait_id for _, wait_id in plane.tried] == ["w", "other"] and len(plane.reports) == 1
+
+
+def test_a_report_that_is_refused_does_not_hold_up_those_of_other_triggers(plane):
+    taken = threading.Event()
+    plane.refuse = lambda body: "GENERIC_ERROR" if body["wait_id"] == "w" and not taken.is_set() else None
+
+    def told(body):
+        taken.set()
+        if len(plane.reports) == 2:
+            plane.stop()
+
+    plane.on_report = told
+    plane.work.put(full(order("fires")))
+    plane.work.put({"token": "2", "add": [order("fires", "other")]})
+    run(plane)
+    assert [one["wait_id"] for one in plane.reports] == ["other", "w"]
+
+
+def test_what_can_never_be_taken_fails_the_task_with_the_reason(plane):
+    plane.refuse, plane.on_report = refusals("INVALID_REQUEST"), plane.stop
+    plane.work.put(full(order("fires")))
+    run(plane)
+    assert [one["type"] for one in plane.reports] == ["TriggerFailed"]
+    assert plane.reports[0]["error"].startswith("what the trigger fired was refused: ")
+
+
+def test_a_failure_that_can_never_be_taken_is_told_without_its_words(plane):
+    plane.refuse, plane.on_report = refusals("INVALID_REQUEST"), plane.stop
+    plane.work.put(full(order("fails")))
+    run(plane)
+    assert plane.reports == [{"type": "TriggerFailed", "wait_id": "w", "error": plane.reports[0]["error"]}]
+    assert plane.reports[0]["error"].startswith("how the trigger failed was refused: ")
 
 
 def test_a_trigger_that_is_cancelled_from_within_fails_its_task(plane):
