@@ -48,6 +48,7 @@ type attempt struct {
 	settings workerapi.Settings
 	startup  protocol.StartupDetails
 	mask     secret.Masker
+	places   func(string) string // see placesIn
 	log      *logFile
 	report   report
 	key      hostKey
@@ -86,10 +87,14 @@ func (k *killOrder) words(forced bool) string {
 func newAttempt(w *Worker, o executor.Attempt, s workerapi.Settings) *attempt {
 	a := &attempt{w: w, order: o, settings: s, killed: make(chan struct{})}
 	a.startup = complete(o, s, w.hostname, w.o.Home)
+	a.places = placesIn(a.startup.Bundle.Path, a.startup.Bundle.Shown)
 	a.mask.Add(s.MaskedValues...)
 	a.mask.Add(o.Token)
 	return a
 }
+
+// forPeople is how text of the task is shown and kept.
+func (a *attempt) forPeople(text string) string { return a.places(a.mask.Mask(text)) }
 
 // kill asks the attempt to end. The first order's reason counts.
 func (a *attempt) kill(k killOrder) {
@@ -189,7 +194,7 @@ func (a *attempt) run() executor.Result {
 	defer beside.Wait()
 	defer ch.task.Close()
 
-	a.log = newLog(a.w.disk, filepath.Join(a.settings.LogRoot, path), a.mask.Mask, a.w.o.LogLimit, a.w.log)
+	a.log = newLog(a.w.disk, filepath.Join(a.settings.LogRoot, path), a.forPeople, a.w.o.LogLimit, a.w.log)
 	a.log.broken = func(err error) {
 		a.kill(killOrder{reason: "cannot write the log: " + err.Error(), infra: true})
 	}

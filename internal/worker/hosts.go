@@ -267,10 +267,11 @@ func (p *pool) bringUp(ctx context.Context, h *host, d protocol.Describe, watch 
 	}
 	known, err := proc.Describe(ctx, d)
 	done()
-	h.output = h.asking.masker.Mask(proc.TakeOutput())
+	places := placesIn(d.BundlePath, d.ShownPath)
+	h.output = places(h.asking.masker.Mask(proc.TakeOutput()))
 	var end *daghost.EndError
 	if errors.As(err, &end) {
-		end.Output = h.asking.masker.Mask(end.Output)
+		end.Output = places(h.asking.masker.Mask(end.Output))
 		err = &importEnd{file: d.File, end: end}
 	}
 	if ctx.Err() != nil {
@@ -282,6 +283,7 @@ func (p *pool) bringUp(ctx context.Context, h *host, d protocol.Describe, watch 
 		return
 	}
 	h.asking.clean(known)
+	showPlaces(known, places)
 	h.known = known
 }
 

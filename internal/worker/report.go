@@ -103,7 +103,7 @@ func (a *attempt) judge(e ending) executor.Result {
 		res.StartedAt, res.PID = &a.started.At, a.started.PID
 	}
 	for _, n := range r.notices {
-		res.Notices = append(res.Notices, a.mask.Mask(n))
+		res.Notices = append(res.Notices, a.forPeople(n))
 	}
 	if x := e.exit; x != nil {
 		res.CPUSeconds, res.MaxRSS = x.UTime+x.STime, x.MaxRSS
@@ -127,7 +127,7 @@ func (a *attempt) judge(e ending) executor.Result {
 	} else {
 		res.CallbacksOwed = a.owed(&res)
 	}
-	res.Reason = a.mask.Mask(res.Reason)
+	res.Reason = a.forPeople(res.Reason)
 	return res
 }
 
