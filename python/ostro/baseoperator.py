@@ -178,12 +178,12 @@ class BaseOperator(DependencyMixin, metaclass=BaseOperatorMeta):
             raise TypeError("%s(task_id=%r) got an unexpected argument %r%s" % (
                 type(self).__name__, task_id, word, settings.nearest(word, all_arguments(type(self)))))
         self._place(task_id, dag, task_group)
+        dag_id = self.dag.dag_id if self.dag is not None else None
         if sla is not None:
-            settings.warn("sla= of task %r has no effect: SLAs were removed from Airflow 3" % self.task_id)
+            settings.warn_of_task("sla", "sla= of %s has no effect: SLAs were removed from Airflow 3", self.task_id, dag_id)
         if retry_policy is not None:
-            _check_policy(retry_policy, self.task_id)
+            _check_policy(retry_policy, self.task_id, dag_id)
         if email and (email_on_failure or email_on_retry):
-            dag_id = self.dag.dag_id if self.dag is not None else None
             settings.warn_once(("email", dag_id), "email= of DAG %r, task %r, has no effect, nor have others of this DAG: no "
                                "mail is sent; use a callback or a notifier" % (dag_id, self.task_id))
         self.owner = owner or settings.default("owner", "airflow")
@@ -226,8 +226,8 @@ class BaseOperator(DependencyMixin, metaclass=BaseOperatorMeta):
         self.render_template_as_native_obj = render_template_as_native_obj
         self.retry_policy = retry_policy
         if run_as_user:
-            settings.warn("run_as_user=%r of task %r has no effect: tasks run as the worker's user"
-                          % (run_as_user, self.task_id))
+            settings.warn_of_task("run_as_user", "run_as_user= of %s has no effect: tasks run as the worker's user",
+                                  self.task_id, dag_id)
         if self.dag is not None:
             self.dag.add_task(self)
 
@@ -522,12 +522,12 @@ def _retries(value, task_id):
         raise AirflowException("retries of task %r must be a whole number, not %r" % (task_id, value)) from None
 
 
-def _check_policy(policy, task_id):
+def _check_policy(policy, task_id, dag_id):
     if not callable(getattr(policy, "evaluate", None)):
         raise TypeError("retry_policy of task %r must be a RetryPolicy, not %r" % (task_id, policy))
     if any(getattr(rule, "retry_delay", None) is not None for rule in getattr(policy, "rules", ())):
-        settings.warn("retry_policy= of task %r: the delays of its rules are not kept, retry_delay= of the task is"
-                      % task_id)
+        settings.warn_of_task("retry_policy", "retry_policy= of %s: the delays of its rules are not kept, retry_delay= is",
+                              task_id, dag_id)
 
 
 def _as_list(value):

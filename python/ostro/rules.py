@@ -3,7 +3,7 @@
 from enum import Enum
 
 from .exceptions import AirflowException
-from .settings import nearest, warn
+from .settings import nearest, warn_once
 
 
 class _Words(str, Enum):
@@ -73,7 +73,8 @@ def check_weight_rule(value):
     word = str(getattr(value, "value", value))
     if callable(getattr(value, "get_weight", None)) or "." in word:
         name = value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
-        warn("weight_rule=%s has no effect: strategies of one's own are not computed, downstream is used" % name)
+        warn_once("weight_rule " + name,
+                  "weight_rule=%s has no effect: strategies of one's own are not computed, downstream is used" % name)
         return WeightRule.DOWNSTREAM
     try:
         return WeightRule(word)

@@ -13,6 +13,8 @@ defaults = {}
 warnings = []
 # What warn_once has already spoken of.
 _told = set()
+# Of what warn_of_task speaks: (subject, DAG) → (index in ``warnings``, the first task's place, the tasks).
+_gathered = {}
 
 
 def configure(mode=None, values=None):
@@ -23,6 +25,7 @@ def configure(mode=None, values=None):
     defaults.update(values or {})
     del warnings[:]
     _told.clear()
+    _gathered.clear()
 
 
 def default(name, otherwise):
@@ -51,6 +54,7 @@ def warn(text, skip_files=()):
     line = where + text
     if line not in warnings:
         warnings.append(line)
+    return where
 
 
 def warn_once(subject, text):
@@ -58,6 +62,28 @@ def warn_once(subject, text):
     if subject not in _told:
         _told.add(subject)
         warn(text)
+
+
+_MOST_TASKS = 3
+
+
+def warn_of_task(subject, text, task_id, dag_id):
+    """Warn of what is the same in many tasks of a DAG once, at the first; ``text`` has a %s where the tasks are named."""
+    of_dag = "" if dag_id is None else " of DAG %r" % dag_id
+    known = _gathered.get((subject, dag_id))
+    if known is None:
+        before = len(warnings)
+        where = warn(text % ("task %r%s" % (task_id, of_dag)))
+        if len(warnings) > before:
+            _gathered[subject, dag_id] = before, where, [task_id]
+        return
+    at, where, tasks = known
+    if task_id in tasks or at >= len(warnings):
+        return
+    tasks.append(task_id)
+    names = ", ".join("%r" % one for one in tasks[:_MOST_TASKS])
+    more = " and %d more" % (len(tasks) - _MOST_TASKS) if len(tasks) > _MOST_TASKS else ""
+    warnings[at] = where + text % ("tasks %s%s%s" % (names, more, of_dag))
 
 
 _HERE = __file__.rpartition("/")[0] + "/"

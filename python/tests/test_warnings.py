@@ -30,6 +30,34 @@ def test_mail_that_is_wanted_is_one_warning_a_dag(tmp_path):
         "email= of DAG 'd', task 'a', has no effect", "email= of DAG 'e', task 'a', has no effect"]
 
 
+IGNORED = """
+from datetime import timedelta
+from airflow import DAG
+from airflow.operators.empty import EmptyOperator
+
+class Mine:
+    def get_weight(self, ti): return 1
+
+for name, tasks in (("one", 1), ("two", 2), ("many", 5)):
+    with DAG(name, default_args={"sla": timedelta(hours=1), "run_as_user": "me", "weight_rule": Mine()}):
+        for n in range(tasks):
+            if n % 2:
+                EmptyOperator(task_id="t%d" % n)
+            else:
+                EmptyOperator(
+                    task_id="t%d" % n)
+"""
+
+
+def test_an_argument_without_effect_is_one_warning_a_dag_that_names_the_tasks(tmp_path):
+    warnings = [text.partition("a_dag.py:")[2].partition(": ")[2] for text in load(tmp_path, IGNORED).warnings]
+    named = ["task 't0' of DAG 'one'", "tasks 't0', 't1' of DAG 'two'", "tasks 't0', 't1', 't2' and 2 more of DAG 'many'"]
+    slas = ["sla= of %s has no effect: SLAs were removed from Airflow 3" % one for one in named]
+    users = ["run_as_user= of %s has no effect: tasks run as the worker's user" % one for one in named]
+    rule = ["weight_rule=Mine has no effect: strategies of one's own are not computed, downstream is used"]
+    assert sorted(warnings) == sorted(slas + users + rule)
+
+
 VENVS = """
 from airflow import DAG
 from airflow.decorators import task
