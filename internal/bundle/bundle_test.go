@@ -469,6 +469,24 @@ func TestAVariableThatChangesWhileAFileIsParsedHasItParsedAgain(t *testing.T) {
 	}
 }
 
+func TestARunningWatcherParsesAFileAgainWhoseVariableChangedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	w.parser.hang = make(chan struct{})
+	w.write("v.py", "dag v", "variable env", "hang")
+	w.write("a.py", "dag a")
+	stop := w.run()
+	w.until("a")
+	w.parser.since()
+	before := w.dags()["a"]
+	w.w.Renewed("variable", "env")
+	w.write("a.py", "dag a", "more") // what is looked at for it has been looked at for the variable, too
+	w.poll("a on another version", func() bool { return w.dags()["a"] != before })
+	close(w.parser.hang)
+	w.poll("v is parsed once more", func() bool { return slices.Contains(w.parser.since(), "v.py") })
+	w.until("a", "v")
+	stop()
+}
+
 func TestARunningWatcherIsWokenByAChangedVariable(t *testing.T) {
 	w := newWorld(t)
 	w.write("v.py", "dag v", "variable env")

@@ -60,6 +60,9 @@ func (w *Watcher) gather(ctx context.Context) error {
 			}
 			w.files[p.file], w.due = p.state, true
 			w.parsed++
+			if w.names.since(p.state.asked, p.state.askedAt) { // the look that the change brought found it being parsed
+				w.names.stir()
+			}
 		}
 	}
 	if ctx.Err() != nil {

@@ -34,8 +34,13 @@ type renewals struct {
 // read it are parsed again. It does not block.
 func (w *Watcher) Renewed(what, name string) {
 	w.names.add(asked{what, name})
+	w.names.stir()
+}
+
+// stir has the watcher look at the files.
+func (r *renewals) stir() {
 	select {
-	case w.names.wake <- struct{}{}:
+	case r.wake <- struct{}{}:
 	default:
 	}
 }
