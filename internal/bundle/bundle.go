@@ -87,22 +87,24 @@ type Watcher struct {
 	changed func()
 	log     *slog.Logger
 
-	mu     sync.Mutex // held by the one who looks or gathers
-	hashes hashCache
-	tree   *tree                 // as the folder was when it was last looked at
-	files  map[string]*fileState // by path relative to the bundle
-	owners map[string]string     // dag id → file
-	loaded bool                  // owners were read from the store
-	ready  chan struct{}
-	once   sync.Once
-	names  renewals
-	parses parses
-	due    bool                      // something is known that is not published
-	gone   []string                  // files that are gone and whose errors are not cleared yet
-	parsed int                       // files parsed since the last publication
-	again  atomic.Bool               // write what is known once more
-	said   atomic.Pointer[[]Warning] // of the last publication
-	turned atomic.Int64              // when the folder was last looked at, in nanoseconds since 1970
+	mu        sync.Mutex // held by the one who looks or gathers
+	hashes    hashCache
+	tree      *tree                 // as the folder was when it was last looked at
+	files     map[string]*fileState // by path relative to the bundle
+	owners    map[string]string     // dag id → file
+	written   map[string]writing    // by dag id
+	collected string                // the version when old snapshots were last removed
+	loaded    bool                  // owners were read from the store
+	ready     chan struct{}
+	once      sync.Once
+	names     renewals
+	parses    parses
+	due       bool                      // something is known that is not published
+	gone      []string                  // files that are gone and whose errors are not cleared yet
+	parsed    int                       // files parsed since the last publication
+	again     atomic.Bool               // write what is known once more
+	said      atomic.Pointer[[]Warning] // of the last publication
+	turned    atomic.Int64              // when the folder was last looked at, in nanoseconds since 1970
 }
 
 // New returns a Watcher. changed is called after every publication; it must not block.

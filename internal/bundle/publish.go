@@ -186,6 +186,7 @@ func (w *Watcher) write(ctx context.Context) error {
 	}
 	infos := slices.DeleteFunc(all, func(i store.DAGInfo) bool { return i.Removed || i.Bundle != w.cfg.Name })
 	p, owners := w.decide(infos, w.gone)
+	put := w.unwritten(&p, infos)
 	now := time.Now()
 	err = w.store.Update(ctx, actor, now, func(tx *store.Tx) error {
 		if err := tx.PutBundleVersion(store.BundleVersion{Bundle: w.cfg.Name, Version: t.version, Path: snapshotPath(w.cfg.Snapshots, t.version), At: now}); err != nil {
@@ -211,7 +212,7 @@ func (w *Watcher) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.owners, w.gone, w.due = owners, nil, false
+	w.owners, w.written, w.gone, w.due = owners, put, nil, false
 	w.keepWarnings(now)
 	for f, errs := range p.errs {
 		if s := w.files[f]; s != nil {
@@ -222,6 +223,28 @@ func (w *Watcher) write(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// A writing is what the store was told last of a DAG.
+type writing struct {
+	dag     *dag.DAG
+	version string // of the bundle
+}
+
+// unwritten leaves of the DAGs of a publication those that the store does not hold like this, and returns what it holds
+// afterwards: while a large folder is parsed for the first time, there are many publications of one version.
+func (w *Watcher) unwritten(p *publication, infos []store.DAGInfo) map[string]writing {
+	held := map[string]bool{}
+	for _, i := range infos {
+		held[i.DAG.ID] = i.BundleVersion == w.tree.version
+	}
+	after := map[string]writing{}
+	p.dags = slices.DeleteFunc(p.dags, func(d *dag.DAG) bool {
+		now := writing{d, w.tree.version}
+		after[d.ID] = now
+		return held[d.ID] && w.written[d.ID] == now
+	})
+	return after
 }
 
 // collectGarbage removes old snapshots. That it cannot is no reason to stop.

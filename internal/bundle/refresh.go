@@ -80,7 +80,10 @@ func (w *Watcher) settle(ctx context.Context) error {
 		w.log.Info("published the DAG folder", "version", w.tree.version, "files", len(w.files), "parsed", w.parsed, "dags", len(w.owners))
 		w.parsed = 0
 		w.changed()
-		w.collectGarbage(ctx)
+		if w.collected != w.tree.version {
+			w.collectGarbage(ctx)
+			w.collected = w.tree.version
+		}
 	}
 	if !slices.ContainsFunc(slices.Collect(maps.Values(w.files)), func(s *fileState) bool { return s.deps == nil }) {
 		w.once.Do(func() { close(w.ready) })
