@@ -34,7 +34,7 @@ fmt: ## Format the Go and Python code
 	gofmt -w $$(git ls-files '*.go')
 	"$$(scripts/python-env tools "$$(scripts/find-python newest)")"/bin/ruff format --quiet python scripts bench examples/*/ml
 
-bench: build ## Measure Ostro beside Airflow on this machine (needs PostgreSQL; installs it)
+bench: build ## Measure Ostro beside Airflow on this machine, SUITE=engine the engine alone (installs PostgreSQL)
 	@scripts/python-env demo >/dev/null
 	@scripts/bench.sh
 

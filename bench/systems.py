@@ -72,6 +72,28 @@ def send(pid, signum):
         os.kill(pid, signum)
 
 
+def start_postgres(programs, root, name):
+    """Start a PostgreSQL server of its own, with a user and a database of a name; return its process and port."""
+    data, port = root / "pg", free_port()
+    as_user = []
+    if os.getuid() == 0:
+        data.mkdir()
+        shutil.chown(data, "postgres", "postgres")
+        for folder in [root, *root.parents]:
+            if not os.stat(folder).st_mode & 0o001:
+                os.chmod(folder, os.stat(folder).st_mode | 0o011)
+        as_user = ["runuser", "-u", "postgres", "--"]
+    subprocess.run([*as_user, programs / "initdb", "-D", data, "-U", name, "-A", "trust"], check=True,
+                   stdout=subprocess.DEVNULL, cwd="/")
+    out = open(root / "postgres.log", "ab")
+    server = subprocess.Popen([*as_user, programs / "postgres", "-D", data, "-p", str(port), "-k", "", "-h", "127.0.0.1"],
+                              stdout=out, stderr=out, cwd="/", start_new_session=True)
+    psql = [programs / "psql", "-h", "127.0.0.1", "-p", str(port), "-U", name, "-d", "postgres", "-c"]
+    wait_for("PostgreSQL", lambda: subprocess.run([*psql, f"create database {name}"], capture_output=True).returncode == 0,
+             30, every=0.1)
+    return server, port
+
+
 class System:
     """One orchestrator behind Airflow's REST API v2, which both speak."""
 
@@ -162,13 +184,14 @@ class System:
 class Ostro(System):
     name = "ostro"
 
-    def __init__(self, root, binary, python):
+    def __init__(self, root, binary, python, settings=None):
         super().__init__(root)
         self.binary, self.python = binary, python
         self.home = self.root / "home"
+        self.settings = settings or {}  # more variables of its environment
 
     def start(self):
-        env = {**os.environ, "OSTRO_PYTHON": self.python}
+        env = {**os.environ, "OSTRO_PYTHON": self.python, **self.settings}
         self.spawn([self.binary, "standalone", "--home", str(self.home), "--dags", str(self.dags), "--port", str(self.port)],
                    env, "server.log")
         self.token = wait_for("ostro's token", lambda: (self.home / "token").read_text().strip(), 30)
@@ -204,7 +227,9 @@ class Airflow(System):
         self.env = None
 
     def start(self):
-        dsn = self._start_postgres()
+        server, port = start_postgres(self.postgres, self.root, "airflow")
+        self.processes.append(server)
+        dsn = f"postgresql+psycopg2://airflow@127.0.0.1:{port}/airflow"
         self.env = {
             **os.environ,
             "PATH": f"{self.bin}:{os.environ['PATH']}",
@@ -234,24 +259,3 @@ class Airflow(System):
     def _fetch_token(self):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/auth/token", timeout=5) as answer:
             return json.load(answer)["access_token"]
-
-    def _start_postgres(self):
-        data, port = self.root / "pg", free_port()
-        as_user = []
-        if os.getuid() == 0:
-            data.mkdir()
-            shutil.chown(data, "postgres", "postgres")
-            for folder in [self.root, *self.root.parents]:
-                if not os.stat(folder).st_mode & 0o001:
-                    os.chmod(folder, os.stat(folder).st_mode | 0o011)
-            as_user = ["runuser", "-u", "postgres", "--"]
-        subprocess.run([*as_user, self.postgres / "initdb", "-D", data, "-U", "airflow", "-A", "trust"], check=True,
-                       stdout=subprocess.DEVNULL, cwd="/")
-        out = open(self.root / "postgres.log", "ab")
-        self.processes.append(subprocess.Popen(
-            [*as_user, self.postgres / "postgres", "-D", data, "-p", str(port), "-k", "", "-h", "127.0.0.1"],
-            stdout=out, stderr=out, cwd="/", start_new_session=True))
-        psql = [self.postgres / "psql", "-h", "127.0.0.1", "-p", str(port), "-U", "airflow", "-d", "postgres", "-c"]
-        wait_for("PostgreSQL", lambda: subprocess.run([*psql, "create database airflow"], capture_output=True).returncode == 0,
-                 30, every=0.1)
-        return f"postgresql+psycopg2://airflow@127.0.0.1:{port}/airflow"

@@ -63,6 +63,7 @@ var layers = []layer{
 	{"internal/archtest", nil, "tests only"},
 	{"internal/simtest", []string{""}, "the whole program, simulated"},
 	{"test", []string{""}, "the whole program, for real"},
+	{"bench", nil, "a client like any other"},
 	{"examples", []string{""}, "a test runs every example"},
 }
 
