@@ -3,13 +3,16 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -152,6 +155,9 @@ func (c *command) variablesSet() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := checkText("the value", value); err != nil {
+				return err
+			}
 			cl, err := c.connect()
 			if err != nil {
 				return err
@@ -255,14 +261,34 @@ func (c *command) readObject(path string) (map[string]json.RawMessage, error) {
 	if os.IsNotExist(err) {
 		return nil, &problem{code: exitNotFound, err: fmt.Errorf("there is no file %s", path)}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
+	if err != nil { // a folder, or one may not read it
+		return nil, usage("read %s: %w", path, reason(err))
+	}
+	if err := checkText(path, string(raw)); err != nil {
+		return nil, err
 	}
 	var out map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &out); err != nil {
-		return nil, usage("%s is not a JSON object: %v", path, err)
+	if err := json.Unmarshal(raw, &out); err != nil || out == nil {
+		return nil, usage("%s is not a JSON object: %s", path, jsonFault(string(raw), err))
 	}
 	return out, nil
+}
+
+// reason is what the system said, without the path that is named beside it.
+func reason(err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return at.Err
+	}
+	return err
+}
+
+// checkText refuses bytes that are no text: JSON would carry others in their place.
+func checkText(what, text string) error {
+	if utf8.ValidString(text) {
+		return nil
+	}
+	return usage("%s is not UTF-8 text", what)
 }
 
 func (c *command) variablesExport() *cobra.Command {
@@ -292,20 +318,7 @@ func (c *command) variablesExport() *cobra.Command {
 				}
 				values[v.Key] = v.Value
 			}
-			b, err := json.MarshalIndent(values, "", "  ")
-			if err != nil {
-				return fmt.Errorf("write JSON: %w", err)
-			}
-			b = append(b, '\n')
-			if len(a) == 0 || a[0] == "-" {
-				_, err = c.Out.Write(b)
-				return err
-			}
-			if err := os.WriteFile(a[0], b, 0o600); err != nil {
-				return fmt.Errorf("write %s: %w", a[0], err)
-			}
-			fmt.Fprintf(c.Err, "Exported %d variable(s) to %s\n", len(values), a[0])
-			return nil
+			return c.writeObject(values, "variable(s)", len(values), a)
 		}}
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "with secrets as they are stored; an event records that somebody did")
 	return cmd
@@ -371,7 +384,8 @@ func (c *command) poolsSet() *cobra.Command {
 				slots, err = -1, nil
 			}
 			if err != nil || slots < -1 {
-				return usage("%q is not a number of slots, nor unlimited", a[1])
+				return &problem{code: exitUsage, err: fmt.Errorf("%q is not a number of slots", a[1]),
+					hint: "give 0 or more, or -1 (or unlimited) for no limit, as in: ostro pools set " + a[0] + " 4"}
 			}
 			cl, err := c.connect()
 			if err != nil {
@@ -391,7 +405,7 @@ func (c *command) poolsSet() *cobra.Command {
 			return c.show(map[string]any{"name": a[0], "slots": slots}, func() { fmt.Fprintf(c.Out, "Set pool %s to %s slots\n", a[0], a[1]) })
 		}}
 	cmd.Flags().StringVar(&description, "description", "", "what it is for")
-	cmd.Flags().BoolVarP(&unlimited, "unlimited", "1", false, "no limit; -1 in the place of SLOTS means it")
+	cmd.Flags().BoolVar(&unlimited, "unlimited", false, "no limit, in the place of SLOTS")
 	cmd.Flags().BoolVar(&deferred, "include-deferred", false, "deferred tasks hold their slots")
 	return cmd
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"ostro.dev/ostro/internal/config"
-	"ostro.dev/ostro/internal/core/spelling"
 )
 
 // Streams are what a command reads and writes.
@@ -42,7 +41,7 @@ func Run(ctx context.Context, args []string, s Streams) int {
 		}
 	}
 	root := c.root() //nolint:contextcheck // commands take their context from cobra when they run
-	root.SetArgs(args)
+	root.SetArgs(numbersAreArguments(root, args))
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
@@ -143,32 +142,4 @@ func (c *command) parent(use, short, example string, subs ...*cobra.Command) *co
 		RunE: func(cmd *cobra.Command, args []string) error { return c.group(cmd, args) }}
 	cmd.AddCommand(subs...)
 	return cmd
-}
-
-// args checks the number of arguments and says which are missing, by the names in the usage line.
-func args(least, most int) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, given []string) error {
-		if len(given) >= least && (most < 0 || len(given) <= most) {
-			return nil
-		}
-		what := "too many arguments"
-		if len(given) < least {
-			what = "an argument is missing"
-		}
-		return &problem{code: exitUsage, err: errors.New(what), hint: "usage: " + cmd.UseLine()}
-	}
-}
-
-func flagError(cmd *cobra.Command, err error) error {
-	text := err.Error()
-	if name, ok := strings.CutPrefix(text, "unknown flag: --"); ok {
-		var names []string
-		for _, set := range []interface{ VisitAll(func(*flag)) }{cmd.Flags(), cmd.InheritedFlags()} {
-			set.VisitAll(func(f *flag) { names = append(names, f.Name) })
-		}
-		if near := spelling.Nearest(name, names); near != "" {
-			text += "; did you mean --" + near + "?"
-		}
-	}
-	return &problem{code: exitUsage, err: errors.New(text), hint: "see: " + cmd.CommandPath() + " --help"}
 }

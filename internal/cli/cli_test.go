@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
 
@@ -100,11 +101,13 @@ func TestMistakesAreUsageErrorsThatNameTheNearestSpelling(t *testing.T) {
 		{"dags trigger x --conf [1]", "--conf is not a JSON object (it is another JSON value): [1]"},
 		{"dags trigger x --logical-date yesterday", `"yesterday" is not a date`},
 		{"tasks state d t --set succes", "did you mean success?"},
-		{"pools set gpu many", `"many" is not a number of slots, nor unlimited`},
-		{"pools set gpu -1 4", "slots are given twice"},
+		{"pools set gpu many", `"many" is not a number of slots` + "\n  give 0 or more, or -1 (or unlimited) for no limit, as in: ostro pools set gpu 4"},
+		{"pools set gpu -5", `"-5" is not a number of slots` + "\n  give 0 or more"},
+		{"pools set gpu -11", `"-11" is not a number of slots`},
+		{"pools set gpu -1.5 --description d", `"-1.5" is not a number of slots`},
+		{"pools set gpu 4 --unlimited", "slots are given twice"},
 		{"pools set gpu", "an argument is missing"},
 		{"pools set gpu 2 one --description two", `the description is given twice: "one" and "two"`},
-		{"pools set gpu 2 -1", "slots are given twice"},
 		{"connections add c --conn-uri nonsense", "--conn-uri: this is no URI of the form"},
 		{"dags list -o xml", "the formats are: table, json, yaml"},
 		{"connections set c --type http --extra {bad", "the extra is not a JSON object (invalid character 'b'"},
@@ -113,11 +116,55 @@ func TestMistakesAreUsageErrorsThatNameTheNearestSpelling(t *testing.T) {
 		{"tasks test x t --conf [1]", "--conf is not a JSON object"},
 		{"connections set c --type http --port-number 65536", "65536 is not a port"},
 		{"db clean --keep long", `"long" is not an age; write 30d or 12h`},
+		{"runs list --limit many", `invalid argument "many" for "--limit" flag: it is not a whole number`},
+		{"runs list --limit 99999999999999999999", `for "--limit" flag: it is too large`},
+		{"dags trigger x --wait=maybe", `for "--wait" flag: it is not true or false`},
+		{"connections add a/b --conn-type x", `"a/b" cannot be the id of a connection: it may have letters, digits`},
+		{"connections set c --conn-json {\"port\":\"x\"}", "--conn-json: x is not a port"},
+		{"connections set c --conn-json {\"port\":99999}", "99999 is not a port: they go from 0 to 65535"},
+		{"connections set c --conn-json {\"host\":5}", "--conn-json: the host is not a text"},
+		{"connections add c --conn-uri postgres://u:p%E4ss@h", "the password is not UTF-8 text; in a URI an ä is written as it is, or as %C3%A4"},
+		{"connections add c --conn-uri postgres://h/?a=%FC", "the extra is not UTF-8 text"},
+		{"variables set k v\xe4", "the value is not UTF-8 text"},
+		{"variables import .", "read .: is a directory"},
 		{"help nothing", `unknown help topic "nothing"`},
 	} {
 		code, _, errs := run(strings.Fields(c.args)...)
 		if code != exitUsage || !strings.Contains(errs, c.want) {
 			t.Errorf("ostro %s: exit code %d, %s; want %s", c.args, code, errs, c.want)
+		}
+	}
+}
+
+func TestAnEmptyArgumentNamesNothing(t *testing.T) {
+	t.Setenv("OSTRO_HOME", t.TempDir())
+	for _, line := range [][]string{{"runs", "cancel", "d", ""}, {"dags", "trigger", ""}, {"dags", "pause", "d", ""}, {"variables", "set", "", "v"}} {
+		code, _, errs := run(line...)
+		if code != exitUsage || !strings.Contains(errs, " is empty\n  usage: ostro "+line[0]) {
+			t.Errorf("%q: exit code %d, %s", line, code, errs)
+		}
+	}
+	if code, _, errs := run("variables", "set", "k", ""); code != exitUnreachable {
+		t.Errorf("a value may be empty: exit code %d, %s", code, errs)
+	}
+}
+
+func TestNegativeNumbersAreArguments(t *testing.T) {
+	for line, want := range map[string]string{
+		"variables set k -5":                              "variables set -- k -5",
+		"variables set -o json k -.5 --description -5":    "variables set -o json --description -5 -- k -.5",
+		"--home /h pools set -ojson p -1 -- x":            "--home /h pools set -ojson p -1 -- x",
+		"--home /h pools set p -1 --include-deferred":     "pools set --home /h --include-deferred -- p -1",
+		"tasks clear d -yt x --map-index -1":              "tasks clear -yt x --map-index -1 -- d",
+		"tasks clear d -y -tx --map-index=-1 -5":          "tasks clear -y -tx --map-index=-1 -- d -5",
+		"variables set k 5":                               "variables set k 5",
+		"__complete pools set p -1":                       "__complete pools set p -1",
+		"dags trigger x --note -1 --wiat -c {} -2024":     "dags trigger --note -1 --wiat -c {} -- x -2024",
+		"connections set c --conn-port -5 --conn-uri - y": "connections set --conn-port -5 --conn-uri - -- c y",
+	} {
+		got := strings.Join(numbersAreArguments((&command{}).root(), strings.Fields(line)), " ")
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("ostro %s (-want +got):\n%s", line, diff)
 		}
 	}
 }

@@ -5,10 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -75,6 +76,9 @@ func (c *command) writesConnection(cmd *cobra.Command, fresh bool) *cobra.Comman
 	port := f.Int("conn-port", 0, "the connection's port")
 	f.IntVar(port, "port-number", 0, "the same as --conn-port")
 	cmd.RunE = func(cmd *cobra.Command, a []string) error {
+		if err := checkConnectionID(a[0]); err != nil {
+			return err
+		}
 		body := map[string]any{}
 		given := func(name string) bool { return f.Changed("conn-"+name) || f.Changed(name) }
 		for _, name := range append([]string{"uri", "json"}, connectionFields...) {
@@ -143,7 +147,7 @@ func atFlag(flag string, err error) error {
 	return usage("%s: %w", flag, err)
 }
 
-// connectionOfURI reads Airflow's form of a connection as a URI: parts are percent-encoded, the type's underscores are
+// connectionOfURI reads Airflow's form of a connection as a URI: parts may be percent-encoded, the type's underscores are
 // dashes, the host may begin with a protocol of its own, and what follows the question mark is the extra, by name or whole
 // as __extra__. What it does not say is unset: a password must not go on to another host.
 func connectionOfURI(body map[string]any, text string) error {
@@ -172,11 +176,7 @@ func connectionOfURI(body map[string]any, text string) error {
 		host, port = address[:i], address[i+1:]
 	}
 	for field, part := range map[string]string{"login": login, "password": password, "host": strings.Trim(host, "[]"), "schema": schema} {
-		plain, err := url.PathUnescape(part)
-		if err != nil {
-			return bad
-		}
-		if plain != "" {
+		if plain := unquoted(part); plain != "" {
 			body[field] = plain
 		}
 	}
@@ -190,11 +190,23 @@ func connectionOfURI(body map[string]any, text string) error {
 		}
 		body["port"] = n
 	}
-	values, err := url.ParseQuery(query)
-	if err != nil {
-		return bad
+	return extraOfURI(body, query)
+}
+
+// unquoted undoes percent-encoding. What is none stays as it is, as in Airflow: a password may hold a percent sign.
+func unquoted(s string) string {
+	var b strings.Builder
+	for ; s != ""; s = s[1:] {
+		if len(s) > 2 && s[0] == '%' {
+			if n, err := strconv.ParseUint(s[1:3], 16, 8); err == nil {
+				b.WriteByte(byte(n))
+				s = s[2:]
+				continue
+			}
+		}
+		b.WriteByte(s[0])
 	}
-	return extraOfURI(body, values)
+	return b.String()
 }
 
 // cutLast cuts a text around the last separator.
@@ -214,17 +226,25 @@ func connectionType(scheme string) string {
 	return strings.ToLower(strings.ReplaceAll(scheme, "-", "_"))
 }
 
-func extraOfURI(body map[string]any, query url.Values) error {
-	if len(query) == 0 {
+// extraOfURI reads the extra from what follows the question mark: NAME=VALUE&…, the last value of a name.
+func extraOfURI(body map[string]any, query string) error {
+	extra := map[string]string{}
+	for pair := range strings.SplitSeq(strings.ReplaceAll(query, "+", " "), "&") {
+		if name, value, _ := strings.Cut(pair, "="); pair != "" {
+			extra[unquoted(name)] = unquoted(value)
+		}
+	}
+	if len(extra) == 0 {
 		return nil
 	}
-	if whole := query.Get("__extra__"); whole != "" {
+	if whole := extra["__extra__"]; whole != "" {
 		body["extra"] = whole
 		return nil
 	}
-	extra := map[string]string{}
-	for name, values := range query {
-		extra[name] = values[len(values)-1]
+	for name, value := range extra { // before JSON carries something else in the place of what is no text
+		if !utf8.ValidString(name + value) {
+			return notText("extra")
+		}
 	}
 	text, err := json.Marshal(extra)
 	if err != nil {
@@ -244,20 +264,56 @@ func connectionOfJSON(body, fields map[string]any) error {
 		if !slices.Contains(known, name) {
 			return usage("a connection has no %q%s", name, didYouMean(name, known))
 		}
-		if _, text := value.(string); name == "extra" && !text && value != nil {
+		_, text := value.(string)
+		switch {
+		case name == "port":
+			port, err := numberOfPort(value)
+			if err != nil {
+				return err
+			}
+			value = port
+		case text || value == nil:
+		case name == "extra":
 			inner, err := json.Marshal(value)
 			if err != nil {
 				return fmt.Errorf("write the extra: %w", err)
 			}
 			value = string(inner)
+		default:
+			return usage("the %s is not a text", name)
 		}
 		body[name] = value
 	}
 	return nil
 }
 
-// checkConnection refuses what the server would, in the words of the flags.
+// numberOfPort reads the port of a JSON object, where Airflow takes a number and the text of one.
+func numberOfPort(value any) (any, error) {
+	switch v := value.(type) {
+	case nil:
+		return nil, nil //nolint:nilnil // no port
+	case float64:
+		if v == float64(int(v)) {
+			return int(v), nil
+		}
+	case string:
+		if v == "" {
+			return nil, nil //nolint:nilnil // no port
+		}
+		if n, err := strconv.Atoi(v); err == nil {
+			return n, nil
+		}
+	}
+	return nil, usage("%v is not a port", value)
+}
+
+// checkConnection refuses what the server would, and bytes that JSON would not carry as they are.
 func checkConnection(body map[string]any) error {
+	for _, field := range slices.Sorted(maps.Keys(body)) {
+		if text, ok := body[field].(string); ok && !utf8.ValidString(text) {
+			return notText(field)
+		}
+	}
 	if extra, ok := body["extra"].(string); ok && extra != "" {
 		if err := checkObject("the extra", extra); err != nil {
 			return err
@@ -267,6 +323,19 @@ func checkConnection(body map[string]any) error {
 		return usage("%d is not a port: they go from 0 to 65535", port)
 	}
 	return nil
+}
+
+// notText is the refusal of a field that is not UTF-8, which does not show it: it may be the password.
+func notText(field string) error {
+	return usage("the %s is not UTF-8 text; in a URI an ä is written as it is, or as %%C3%%A4", field)
+}
+
+// checkConnectionID refuses an id that the server would.
+func checkConnectionID(id string) error {
+	if wire.ValidConnectionID(id) {
+		return nil
+	}
+	return usage("%q cannot be the id of a connection: it may have letters, digits, underscores, dashes and dots, 200 at most", id)
 }
 
 // putConnection creates a connection or, unless it is to be new, changes it.

@@ -17,12 +17,15 @@ func TestAConnectionIsReadFromItsURI(t *testing.T) {
 		"postgresql://me:s%40x@db.example.com:5432/sales?sslmode=require": {"conn_type": "postgres", "login": "me", "password": "s@x",
 			"host": "db.example.com", "port": 5432, "schema": "sales", "extra": `{"sslmode":"require"}`},
 		"google-cloud-platform://?__extra__=%7B%22a%22%3A+1%7D": {"conn_type": "google_cloud_platform", "extra": `{"a": 1}`},
-		"http://[::1]:8080":                           {"conn_type": "http", "host": "::1", "port": 8080},
-		"postgres://u:p@%2Fvar%2Frun%2Fpostgresql/db": {"conn_type": "postgres", "login": "u", "password": "p", "host": "/var/run/postgresql", "schema": "db"},
-		"http://https%3A%2F%2Fexample.com":            {"conn_type": "http", "host": "https://example.com"},
-		"http://https://example.com:8443/":            {"conn_type": "http", "host": "https://example.com", "port": 8443},
-		"my_type://h":                                 {"conn_type": "my_type", "host": "h"},
-		"sqlite:///tmp%2Fx.db":                        {"conn_type": "sqlite", "schema": "tmp/x.db"},
+		"http://[::1]:8080":                                    {"conn_type": "http", "host": "::1", "port": 8080},
+		"postgres://u:p@%2Fvar%2Frun%2Fpostgresql/db":          {"conn_type": "postgres", "login": "u", "password": "p", "host": "/var/run/postgresql", "schema": "db"},
+		"http://https%3A%2F%2Fexample.com":                     {"conn_type": "http", "host": "https://example.com"},
+		"http://https://example.com:8443/":                     {"conn_type": "http", "host": "https://example.com", "port": 8443},
+		"my_type://h":                                          {"conn_type": "my_type", "host": "h"},
+		"postgres://jürgen:pässwort@höst/db":                   {"conn_type": "postgres", "login": "jürgen", "password": "pässwort", "host": "höst", "schema": "db"},
+		"postgres://j%C3%BCrgen:p%C3%A4sswort@h%c3%b6st/db":    {"conn_type": "postgres", "login": "jürgen", "password": "pässwort", "host": "höst", "schema": "db"},
+		"x://u:100%@h?sprache=ä+ö&%C3%BC=%E6%97%A5&a=1;b=2&n=": {"conn_type": "x", "login": "u", "password": "100%", "host": "h", "extra": `{"a":"1;b=2","n":"","sprache":"ä ö","ü":"日"}`},
+		"sqlite:///tmp%2Fx.db":                                 {"conn_type": "sqlite", "schema": "tmp/x.db"},
 	} {
 		got := map[string]any{}
 		if err := connectionOfURI(got, uri); err != nil {

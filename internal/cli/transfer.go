@@ -48,7 +48,7 @@ func (c *command) writeObject(values any, many string, n int, a []string) error 
 		return err
 	}
 	if err := os.WriteFile(a[0], b, 0o600); err != nil {
-		return fmt.Errorf("write %s: %w", a[0], err)
+		return usage("write %s: %w", a[0], reason(err))
 	}
 	fmt.Fprintf(c.Err, "Exported %d %s to %s\n", n, many, a[0])
 	return nil
@@ -106,8 +106,11 @@ func (c *command) connectionsImport() *cobra.Command {
 				return err
 			}
 			bodies := map[string]map[string]any{}
-			for id, raw := range values {
-				if bodies[id], err = connectionOf(raw); err != nil {
+			for _, id := range slices.Sorted(maps.Keys(values)) { // of several faults always the same one is said
+				if err := checkConnectionID(id); err != nil {
+					return usage("%s: %w", a[0], err)
+				}
+				if bodies[id], err = connectionOf(values[id]); err != nil {
 					return usage("%s: connection %s: %w", a[0], id, err)
 				}
 			}
@@ -206,8 +209,8 @@ func (c *command) poolsImport() *cobra.Command {
 				return err
 			}
 			pools := map[string]exportedPool{}
-			for name, raw := range values {
-				if pools[name], err = poolOf(raw); err != nil {
+			for _, name := range slices.Sorted(maps.Keys(values)) {
+				if pools[name], err = poolOf(values[name]); err != nil {
 					return usage("%s: pool %s: %w", a[0], name, err)
 				}
 			}

@@ -30,7 +30,8 @@ func TestAConnectionOfAFileIsAURIOrAnObject(t *testing.T) {
 		t.Errorf("no extra: %v, %v", body["extra"], err)
 	}
 	for raw, want := range map[string]string{`7`: "neither a URI nor an object", `null`: "no URI", `{"host":"h"}`: "it has no conn_type", `"h"`: "no URI",
-		`{"conn_type":"x","extra":"[1]"}`: "the extra is not a JSON object"} {
+		`{"conn_type":"x","extra":"[1]"}`: "the extra is not a JSON object",
+		`{"conn_type":"x","port":1.5}`:    "1.5 is not a port", `{"conn_type":5}`: "the conn_type is not a text", `{"conn_type":"x","port":"70000"}`: "70000 is not a port"} {
 		if _, err := connectionOf(json.RawMessage(raw)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", raw, err, want)
 		}

@@ -210,8 +210,24 @@ func TestPatchingAConnectionKeepsWhatWasHidden(t *testing.T) {
 	}
 	b.want("POST", "/connections", `{"connection_id":"pg","conn_type":"x"}`, 409, `{"detail":{"reason":"Unique constraint violation"…`)
 	b.want("POST", "/connections", `{"connection_id":"a b","conn_type":"x"}`, 422, `{"detail":[{"type":"string_pattern_mismatch"…`)
+	b.want("POST", "/connections", `{"connection_id":"","conn_type":"x"}`, 422, `{"detail":[{"type":"string_pattern_mismatch"…`)
 	b.want("POST", "/connections/test", `{}`, 403, `{"detail":"Testing connections is disabled."}`)
 	b.want("GET", "/config", ``, 403, `{"detail":"Your Airflow administrator…`)
+}
+
+func TestAConnectionMayBeNamedAndFilledInInAnyLanguage(t *testing.T) {
+	b := newBench(t)
+	const shown = `{"connection_id":"jürgen_数据","conn_type":"postgres","description":null,"host":"höst","login":"jürgen","schema":"dätä","port":null,"password":"***"…`
+	b.want("POST", "/connections", `{"connection_id":"jürgen_数据","conn_type":"postgres","host":"höst","login":"jürgen","schema":"dätä","password":"pässwort"}`, 201, shown)
+	b.want("GET", "/connections/j%C3%BCrgen_%E6%95%B0%E6%8D%AE", "", 200, shown)
+	code, body := b.do("GET", "/connections/j%C3%BCrgen_%E6%95%B0%E6%8D%AE?reveal=true", "")
+	if code != 200 || !strings.Contains(body, `"password":"pässwort"`) {
+		t.Errorf("%d %s", code, body)
+	}
+	if _, body := b.do("GET", "/connections", ""); strings.Contains(body, "pässwort") {
+		t.Errorf("the password is shown: %s", body)
+	}
+	b.want("DELETE", "/connections/j%C3%BCrgen_%E6%95%B0%E6%8D%AE", "", 204, "")
 }
 
 func TestPools(t *testing.T) {

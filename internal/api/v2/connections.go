@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -14,8 +13,6 @@ import (
 	"ostro.dev/ostro/internal/secret"
 	"ostro.dev/ostro/internal/store"
 )
-
-var connectionID = regexp.MustCompile(`^[\w.-]{1,200}$`)
 
 // wireConnection never holds the password, nor what the extra keeps under a sensitive name; an extra that is not JSON is
 // hidden whole, since nothing says what is in it.
@@ -122,7 +119,7 @@ func connectionBody(f *fields) (store.Connection, error) {
 	c := store.Connection{ID: f.mustText("connection_id", 200), Type: f.mustText("conn_type", 0), Description: text(f.text("description", 0)),
 		Host: text(f.text("host", 0)), Login: text(f.text("login", 0)), Schema: text(f.text("schema", 0)), Port: f.integer("port", 0),
 		Password: text(f.text("password", 0)), Extra: text(f.text("extra", 0))}
-	if c.ID != "" && !connectionID.MatchString(c.ID) {
+	if given := string(f.members["connection_id"]); (c.ID != "" || given == `""`) && !wire.ValidConnectionID(c.ID) {
 		f.r.fault(wire.Fault{Type: "string_pattern_mismatch", Loc: f.at("connection_id"), Msg: `String should match pattern '^[\w.-]+$'`,
 			Input: quoted(c.ID), Ctx: map[string]any{"pattern": `^[\w.-]+$`}})
 	}

@@ -1,6 +1,10 @@
 package wire
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"regexp"
+	"unicode/utf8"
+)
 
 // Variable is a key and its text.
 type Variable struct {
@@ -23,6 +27,14 @@ type AdminExtras struct {
 type Variables struct {
 	Variables []Variable `json:"variables"`
 	Total     int        `json:"total_entries"`
+}
+
+// connectionID is Airflow's pattern of the ids of connections, in which \w stands for the letters of all languages.
+var connectionID = regexp.MustCompile(`^[\pL\pM\p{Nd}\p{Nl}\p{Pc}.-]+$`)
+
+// ValidConnectionID tells whether a connection may have this id.
+func ValidConnectionID(id string) bool {
+	return connectionID.MatchString(id) && utf8.RuneCountInString(id) <= 200
 }
 
 // Connection is how to reach an outside system, with its secrets redacted.
