@@ -19,7 +19,7 @@ help: ## Show this list
 build: ## Build bin/ostro: one binary, no cgo, the Python runtime inside
 	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ostro ./cmd/ostro
 
-demo: build ## Run the fraud-detection pipeline (GATE=0.999 to see it fail, DEMO_EXIT=1 to stop after it)
+demo: build ## Run the fraud-detection pipeline (GATE=0.999 to see it fail, DEMO_EXIT=1 to stop after it, OSTRO_PORT=8090)
 	@scripts/debian-packages
 	@scripts/python-env demo >/dev/null
 	@GATE="$(GATE)" DEMO_EXIT="$(DEMO_EXIT)" scripts/demo.sh

@@ -4,7 +4,8 @@
 #   make demo                 run it, show the result, keep the server up until Ctrl-C
 #   make demo GATE=0.999      a gate no model passes: retries, the failure callback, upstream_failed
 #   make demo DEMO_EXIT=1     stop the server at the end
-#   DEMO_HOME, DEMO_PORT      where the state lives (demo-home) and the port (8080, or the next free one)
+#   DEMO_HOME                 where the state lives (demo-home)
+#   OSTRO_PORT                the port; without it, or with 0: 8080 or the next free one (DEMO_PORT goes before it)
 #
 # It ends with 0 when the pipeline did what it should: promoted the model or, with GATE, was stopped by the gate alone.
 set -euo pipefail
@@ -23,24 +24,28 @@ refuse() { printf '%s\n' "$@" >&2; exit 2; }
 if [ -n "$gate" ] && ! [[ $gate =~ ^(0(\.[0-9]+)?|1(\.0+)?)$ ]]; then
   refuse "GATE=$gate is not a number between 0 and 1, such as 0.95"
 fi
-if [ -n "${DEMO_PORT:-}" ] && ! [[ $DEMO_PORT =~ ^[1-9][0-9]{0,4}$ ]]; then
-  refuse "DEMO_PORT=$DEMO_PORT is not a port, such as 8090"
+asked=OSTRO_PORT
+[ -z "${DEMO_PORT:-}" ] || asked=DEMO_PORT
+wanted=${!asked:-}
+[ "$asked=$wanted" != OSTRO_PORT=0 ] || wanted='' # as for ostro itself: a free one
+if [ -n "$wanted" ] && { ! [[ $wanted =~ ^[1-9][0-9]{0,4}$ ]] || [ "$wanted" -gt 65535 ]; }; then
+  refuse "$asked=$wanted is not a port, such as 8090"
 fi
 
 step "Setting up $home"
 mkdir -p "$home/dags"
 home=$(cd "$home" && pwd)
 export OSTRO_HOME=$home
-unset OSTRO_PORT # the commands below find the server of this home by themselves
+unset OSTRO_PORT # it has been read, and the commands below find the server of this home by themselves
 if running=$("$ostro" version 2>/dev/null | grep -o 'http://[^ ]*'); then
   refuse "A server of $home is running at $running, perhaps of another make demo." \
     "Stop it (Ctrl-C in its terminal), or give this demo a home of its own: make demo DEMO_HOME=/tmp/another-demo"
 fi
 ostro_typed=$(printf %q "$ostro") home_typed=$(printf %q "$home") # as one types them
 port_is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-port=${DEMO_PORT:-8080}
+port=${wanted:-8080}
 while ! port_is_free "$port"; do
-  [ -z "${DEMO_PORT:-}" ] || refuse "Port $port is in use by another program: choose another DEMO_PORT, or none to get a free one."
+  [ -z "$wanted" ] || refuse "Port $port is in use by another program: choose another $asked, or none to get a free one."
   echo "port $port is in use by another program, trying $((port + 1))"
   port=$((port + 1))
 done

@@ -105,6 +105,7 @@ trigger them. The other commands speak to the running server.`,
 	root.SetVersionTemplate("ostro {{.Version}}\n")
 	c.complete(root)
 	root.InitDefaultCompletionCmd()
+	completeBash(root, c.Out)
 	root.SetHelpCommand(helpCommand(root))
 	return root
 }

@@ -251,7 +251,7 @@ func TestABarShowsWhenInTheRunATaskRan(t *testing.T) {
 		{wire.TaskInstance{StartDate: at(6)}, strings.Repeat("·", 6) + strings.Repeat("█", 18)},
 		{wire.TaskInstance{}, strings.Repeat("·", 24)},
 	} {
-		if got := bar(c.ti, from, until, until); got != c.want {
+		if got := bar(c.ti, from, until, until, barWidth); got != c.want {
 			t.Errorf("%+v: %s, want %s", c.ti, got, c.want)
 		}
 	}

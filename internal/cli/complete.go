@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	_ "embed" // the end of the script for bash
+	"io"
 	"net/url"
 	"strings"
 	"time"
@@ -31,11 +33,58 @@ func (c *command) complete(root *cobra.Command) {
 				return c.offer(cmd, "TASK_ID", given), cobra.ShellCompDirectiveNoFileComp
 			})
 		}
+		for path, words := range flagWords {
+			if name, ok := strings.CutPrefix(path, cmd.CommandPath()+" --"); ok {
+				_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+			}
+		}
 		for _, sub := range cmd.Commands() {
 			walk(sub)
 		}
 	}
 	walk(root)
+}
+
+// flagWords are the words that flags take.
+var flagWords = map[string][]string{
+	"ostro runs list --state":                     runStates,
+	"ostro tasks state --set":                     markStates,
+	"ostro backfills create --reprocess-behavior": {"none", "failed", "completed"},
+}
+
+// bashHelpers ends the script for bash: without the bash-completion package the functions of it that the script calls are
+// not there.
+//
+//go:embed completion.bash
+var bashHelpers string
+
+// completeBash has "completion bash" write a script that needs no package.
+func completeBash(root *cobra.Command, to io.Writer) {
+	for _, cmd := range root.Commands() {
+		for _, shell := range cmd.Commands() {
+			if cmd.Name() == "completion" && shell.Name() == "bash" {
+				bashScript(root, shell, to)
+			}
+		}
+	}
+}
+
+func bashScript(root, cmd *cobra.Command, to io.Writer) {
+	cmd.Long = `Generate the autocompletion script for bash (4.1 or newer).
+
+To load completions in your current shell session:
+
+	source <(ostro completion bash)
+
+To load completions for every new session, add that line to ~/.bashrc.`
+	descriptions := cmd.Flags().Lookup("no-descriptions")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		if err := root.GenBashCompletionV2(to, descriptions == nil || descriptions.Value.String() != "true"); err != nil {
+			return err
+		}
+		_, err := io.WriteString(to, bashHelpers)
+		return err
+	}
 }
 
 // completeArg offers what may stand at the next place of a usage line such as "DAG_ID [RUN_ID]".

@@ -9,7 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"time"
-	"unicode/utf8"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/term"
@@ -100,19 +100,19 @@ func (c *command) table(head []string, rows [][]string) {
 	width := make([]int, len(head))
 	for _, row := range append([][]string{head}, rows...) {
 		for i, cell := range row {
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
+			width[i] = max(width[i], columnsOf(cell))
 		}
 	}
 	for n, row := range append([][]string{head}, rows...) {
 		var b strings.Builder
 		for i, cell := range row {
-			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
+			filler := strings.Repeat(" ", width[i]-columnsOf(cell))
 			if n > 0 {
 				cell = c.paint(cell, cell)
 			}
 			b.WriteString(cell)
 			if i < len(row)-1 {
-				b.WriteString(pad + "  ")
+				b.WriteString(filler + "  ")
 			}
 		}
 		fmt.Fprintln(c.Out, strings.TrimRight(b.String(), " "))
@@ -122,7 +122,7 @@ func (c *command) table(head []string, rows [][]string) {
 // oneLine keeps a cell on its line.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r

@@ -443,15 +443,17 @@ func ending(x wire.TIExtras) string {
 	return reason
 }
 
+// markStates are those that a task instance can be set to.
+var markStates = []string{"success", "failed", "skipped"}
+
 func (c *command) tasksState() *cobra.Command {
 	var set string
 	mapIndex := -1
 	cmd := &cobra.Command{Use: "state DAG_ID TASK_ID [RUN_ID]", Short: "Show or set the state of a task instance (default the latest run)",
 		Example: "  ostro tasks state fraud_detection_training train_model\n  ostro tasks state fraud_detection_training quality_gate --set success", Args: args(2, 3),
 		RunE: func(cmd *cobra.Command, a []string) error {
-			states := []string{"success", "failed", "skipped"}
-			if set != "" && !slices.Contains(states, set) {
-				return usage("a task instance cannot be set to %q, only to success, failed or skipped%s", set, didYouMean(set, states))
+			if set != "" && !slices.Contains(markStates, set) {
+				return usage("a task instance cannot be set to %q, only to success, failed or skipped%s", set, didYouMean(set, markStates))
 			}
 			cl, err := c.connect()
 			if err != nil {

@@ -1,19 +1,20 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"ostro.dev/ostro/internal/api/v2/wire"
 	"ostro.dev/ostro/internal/client"
 )
 
-// barWidth is how many characters the bar of a task has.
+// barWidth is how many characters the bar of a task has where there is room for it.
 const barWidth = 24
 
 // follow shows a run until it ends and returns its result as an error. Between the server's messages a terminal is
@@ -36,6 +37,9 @@ func (c *command) follow(ctx context.Context, cl *client.Client, dagID, runID st
 		return b.over, err
 	})
 	b.draw()
+	if interrupted(ctx) && !b.over {
+		return goesOn(dagID, runID)
+	}
 	return b.result(err)
 }
 
@@ -81,6 +85,9 @@ func (c *command) waitQuietly(ctx context.Context, cl *client.Client, dagID, run
 		}
 		return over, err
 	})
+	if interrupted(ctx) && !over {
+		return goesOn(dagID, runID)
+	}
 	if err != nil {
 		return err
 	}
@@ -94,6 +101,15 @@ func (c *command) waitQuietly(ctx context.Context, cl *client.Client, dagID, run
 		return errFailed
 	}
 	return nil
+}
+
+// interrupted tells whether somebody has ended the command.
+func interrupted(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
+
+// goesOn says to whom a run was shown and who has seen enough that it has not ended with the command.
+func goesOn(dagID, runID string) error {
+	return &problem{code: exitInterrupted, err: context.Canceled,
+		hint: fmt.Sprintf("the run goes on; watch it with: ostro runs watch %s %s, or end it with: ostro runs cancel %s %s", dagID, runID, dagID, runID)}
 }
 
 // brokenOff says that no server is there to follow the run with.
@@ -152,9 +168,12 @@ func (b *board) draw() {
 	if !b.live || b.run == nil {
 		return
 	}
+	if width, height, ok := terminal(b.c.Out); ok { // it may have been resized
+		b.width, b.height = width, height
+	}
 	var w strings.Builder
-	if b.drawn > 0 {
-		fmt.Fprintf(&w, "\x1b[%dA\x1b[J", b.drawn)
+	if b.drawn > 0 { // the cursor may be behind a ^C or what else was typed
+		fmt.Fprintf(&w, "\r\x1b[%dA\x1b[J", b.drawn)
 	}
 	rows := b.rows(time.Now())
 	for _, row := range rows {
@@ -165,13 +184,8 @@ func (b *board) draw() {
 }
 
 func (b *board) rows(now time.Time) []string {
-	names := 4
-	for _, ti := range b.tasks {
-		names = max(names, utf8.RuneCountInString(wire.InstanceName(ti.TaskID, ti.MapIndex)))
-	}
-	names = min(names, 40)
-	head := fmt.Sprintf("%s  %s  %s  %s", b.run.DAGID, b.run.DagRunID, b.run.State, lasted(b.run.StartDate, b.run.EndDate, now))
-	out := []string{b.paintRow(b.run.State, head)}
+	l := b.layout(now)
+	out := []string{b.c.paint(b.run.State, b.head(now))}
 	from, until := b.span(now)
 	tasks, hidden := b.visible()
 	for _, ti := range tasks {
@@ -180,17 +194,19 @@ func (b *board) rows(now time.Time) []string {
 		if glyph == "" {
 			glyph = "·"
 		}
-		name := clip(wire.InstanceName(ti.TaskID, ti.MapIndex), names)
-		row := fmt.Sprintf("  %s %s  %-15s %8s  %s", glyph, name+strings.Repeat(" ", names-utf8.RuneCountInString(name)), state,
-			lasted(ti.StartDate, ti.EndDate, now), bar(ti, from, until, now))
+		row := fmt.Sprintf("  %s %s  %s %*s", glyph, pad(clip(wire.InstanceName(ti.TaskID, ti.MapIndex), l.names), l.names), pad(state, l.states),
+			l.times, lasted(ti.StartDate, ti.EndDate, now))
+		if l.bar > 0 {
+			row += "  " + bar(ti, from, until, now, l.bar)
+		}
 		if ti.TryNumber > 1 {
 			row += fmt.Sprintf("  try %d", ti.TryNumber)
 		}
 		if why := remark(ti); why != "" {
 			row += "  " + why
 		}
-		out = append(out, b.paintRow(state, row))
-		if word := b.lastWord(ti); word != "" && (state == "failed" || state == "up_for_retry") {
+		out = append(out, b.c.paint(state, clip(row, b.width)))
+		if word := b.below(ti, row); word != "" {
 			out = append(out, clip("      "+word, b.width))
 		}
 	}
@@ -200,10 +216,74 @@ func (b *board) rows(now time.Time) []string {
 	return out
 }
 
+// head is the line about the run. Where it is too long, the names give way: how the run is doing is seen in any case.
+func (b *board) head(now time.Time) string {
+	name, state := b.run.DAGID+"  "+b.run.DagRunID, "  "+b.run.State+"  "+lasted(b.run.StartDate, b.run.EndDate, now)
+	if b.width > 0 {
+		name = clip(name, max(b.width-columnsOf(state), 1))
+	}
+	return clip(name+state, b.width)
+}
+
+// layout is how many columns each part of a row has.
+type layout struct{ names, states, times, bar int }
+
+// layout shares out the width of the terminal: first the bars give way, then the names, for a state must be seen.
+func (b *board) layout(now time.Time) layout {
+	const leastBar, leastNames, between = 8, 12, 7 // between them stand spaces and the glyph
+	l := layout{names: 4, states: 15, times: 8, bar: barWidth}
+	states, times := 0, 0
+	for _, ti := range b.tasks {
+		l.names = max(l.names, columnsOf(wire.InstanceName(ti.TaskID, ti.MapIndex)))
+		states = max(states, len(stateOf(ti)))
+		times = max(times, len(lasted(ti.StartDate, ti.EndDate, now)))
+	}
+	l.names = min(l.names, 40)
+	if b.width <= 0 {
+		return l
+	}
+	if l.bar = min(barWidth, b.width-between-l.states-l.times-l.names-2); l.bar >= leastBar {
+		return l
+	}
+	l.bar = 0
+	if b.width-between-l.states-l.times < min(l.names, leastNames) {
+		l.states, l.times = states, times
+	}
+	l.names = min(l.names, max(b.width-between-l.states-l.times, leastNames/2))
+	return l
+}
+
+// below is the line below a row: the last word about a failure, or what holds an instance back, unless the row has room
+// to say it.
+func (b *board) below(ti wire.TaskInstance, row string) string {
+	why, fits := remark(ti), b.width > 0 && columnsOf(row) <= b.width
+	switch {
+	case endedBadly(ti):
+		word := cmp.Or(b.lastWord(ti), why)
+		if fits && strings.Contains(why, word) {
+			return ""
+		}
+		return word
+	case held(ti) && !fits && b.width > 0:
+		return why
+	}
+	return ""
+}
+
+// endedBadly tells whether the last try of an instance failed.
+func endedBadly(ti wire.TaskInstance) bool {
+	return stateOf(ti) == "failed" || stateOf(ti) == "up_for_retry"
+}
+
+// held tells whether it is known what an instance waits for.
+func held(ti wire.TaskInstance) bool {
+	return ti.EndDate == nil && stateOf(ti) != "running" && remark(ti) != ""
+}
+
 // visible are the instances there is room for: when not all fit, what runs and what went wrong before what is done.
 func (b *board) visible() (tasks []wire.TaskInstance, hidden int) {
-	room := b.height - 3
-	if room < 1 || len(b.tasks) <= room/2 { // a failure takes two lines
+	room := max(b.height-3, 1)
+	if b.height <= 0 || len(b.tasks) <= room/2 { // some take two lines
 		return b.tasks, 0
 	}
 	rank := func(ti wire.TaskInstance) int {
@@ -222,7 +302,7 @@ func (b *board) visible() (tasks []wire.TaskInstance, hidden int) {
 	used := 0
 	for i, ti := range sorted {
 		used++
-		if rank(ti) == 0 {
+		if endedBadly(ti) || held(ti) {
 			used++
 		}
 		if used > room {
@@ -230,16 +310,6 @@ func (b *board) visible() (tasks []wire.TaskInstance, hidden int) {
 		}
 	}
 	return sorted, 0
-}
-
-// paintRow cuts a row to the terminal, so that it takes one line, and colours it by state.
-func (b *board) paintRow(state, row string) string { return b.c.paint(state, clip(row, b.width)) }
-
-func clip(s string, width int) string {
-	if width <= 0 || utf8.RuneCountInString(s) <= width {
-		return s
-	}
-	return string([]rune(s)[:max(width-1, 0)]) + "…"
 }
 
 // span is the time the bars cover: from the run's start to its end, or to now.
@@ -254,22 +324,22 @@ func (b *board) span(now time.Time) (from, until time.Time) {
 	return from, until
 }
 
-// bar shows when in the run an instance ran.
-func bar(ti wire.TaskInstance, from, until, now time.Time) string {
+// bar shows when in the run an instance ran, in so many characters.
+func bar(ti wire.TaskInstance, from, until, now time.Time, width int) string {
 	whole := until.Sub(from)
 	if ti.StartDate == nil || whole <= 0 {
-		return strings.Repeat("·", barWidth)
+		return strings.Repeat("·", width)
 	}
 	end := now
 	if ti.EndDate != nil {
 		end = ti.EndDate.Std()
 	}
 	at := func(t time.Time) int {
-		return min(max(int(float64(barWidth)*float64(t.Sub(from))/float64(whole)), 0), barWidth)
+		return min(max(int(float64(width)*float64(t.Sub(from))/float64(whole)), 0), width)
 	}
-	a := min(at(ti.StartDate.Std()), barWidth-1)
+	a := min(at(ti.StartDate.Std()), width-1)
 	z := max(at(end), a+1)
-	return strings.Repeat("·", a) + strings.Repeat("█", z-a) + strings.Repeat("·", barWidth-z)
+	return strings.Repeat("·", a) + strings.Repeat("█", z-a) + strings.Repeat("·", width-z)
 }
 
 // result is the command's end: how the run ended, or why watching did.

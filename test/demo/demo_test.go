@@ -145,10 +145,12 @@ func TestTheDemoRefusesWhatItCannotUse(t *testing.T) {
 	defer taken.Close()
 	port := strconv.Itoa(taken.Addr().(*net.TCPAddr).Port)
 	for setting, want := range map[string]string{
-		"DEMO_PORT=" + port: "Port " + port + " is in use by another program: choose another DEMO_PORT, or none to get a free one.\n",
-		"DEMO_PORT=http":    "DEMO_PORT=http is not a port, such as 8090\n",
-		"GATE=1.5":          "GATE=1.5 is not a number between 0 and 1, such as 0.95\n",
-		"GATE=high":         "GATE=high is not a number between 0 and 1, such as 0.95\n",
+		"DEMO_PORT=" + port:  "Port " + port + " is in use by another program: choose another DEMO_PORT, or none to get a free one.\n",
+		"DEMO_PORT=http":     "DEMO_PORT=http is not a port, such as 8090\n",
+		"OSTRO_PORT=" + port: "Port " + port + " is in use by another program: choose another OSTRO_PORT, or none to get a free one.\n",
+		"OSTRO_PORT=70000":   "OSTRO_PORT=70000 is not a port, such as 8090\n",
+		"GATE=1.5":           "GATE=1.5 is not a number between 0 and 1, such as 0.95\n",
+		"GATE=high":          "GATE=high is not a number between 0 and 1, such as 0.95\n",
 	} {
 		d := newDemo(t)
 		cmd := d.command("scripts/demo.sh")
@@ -297,7 +299,7 @@ func (d *demo) command(name string, args ...string) *exec.Cmd {
 			cmd.Env = append(cmd.Env, set)
 		}
 	}
-	cmd.Env = append(cmd.Env, "DEMO_HOME="+d.home, "DEMO_PORT="+strconv.Itoa(d.port), "NO_COLOR=1")
+	cmd.Env = append(cmd.Env, "DEMO_HOME="+d.home, "OSTRO_PORT="+strconv.Itoa(d.port), "NO_COLOR=1")
 	return cmd
 }
 
