@@ -97,7 +97,7 @@ func message(name string) any {
 	case "GetXCom", "GetXComCount", "GetXComSequenceItem", "GetXComSequenceSlice", "SetXCom", "DeleteXCom",
 		"GetVariable", "PutVariable", "DeleteVariable", "GetConnection",
 		"TriggerDagRun", "GetDagRunState", "GetDagRun", "GetPreviousDagRun", "GetPrevSuccessfulDagRun",
-		"GetTICount", "GetTaskStates", "GetDRCount", "GetDag",
+		"GetTICount", "GetTaskStates", "GetTaskInstances", "GetDRCount", "GetDag",
 		"GetAssetByName", "GetAssetByUri", "GetAssetEventByAsset", "GetAssetEventByAssetAlias",
 		"AwaitRuns", "GetTriggers", "TriggerFired", "TriggerFailed", "TriggerBlocks":
 		return new(Request)

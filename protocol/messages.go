@@ -355,6 +355,7 @@ type CallbacksDone struct {
 //	                     "data_interval_start","data_interval_end","start_date","end_date"}
 //	GetTICount           dag_id task_ids run_ids logical_dates states  → {"type":"TICount","count":n}
 //	GetTaskStates        dag_id task_ids run_ids logical_dates         → {"type":"TaskStatesResult","task_states":{run:{task:state}}}
+//	GetTaskInstances     dag_id run_id task_ids states offset limit    → {"type":"TaskInstancesResult","task_instances":[…],"total":n}
 //	GetDRCount           dag_id run_ids logical_dates states           → {"type":"DRCount","count":n}
 //	GetDag               dag_id                                        → {"type":"DagResult","dag_id","is_paused",…}
 //	GetAssetByName       name                                          → {"type":"AssetResult","name","uri","group","extra"}

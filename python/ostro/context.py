@@ -123,11 +123,18 @@ class DagRunView:
     def get_dag(self):
         return self.dag
 
-    def get_task_instances(self, *args, **kwargs):
-        raise RuntimeError("tasks have no access to the database: ask the REST API for task instances")
+    def get_task_instances(self, state=None, session=None):
+        """Return the run's task instances as they are now, for reading."""
+        from . import instances
 
-    def get_task_instance(self, *args, **kwargs):
-        raise RuntimeError("tasks have no access to the database: ask the REST API for task instances")
+        return instances.of_run(self, state)
+
+    def get_task_instance(self, task_id, session=None, *, map_index=-1):
+        """Return one of them, None if there is none such."""
+        from . import instances
+
+        found = instances.of_run(self, task_ids=[task_id])
+        return next((one for one in found if one.map_index == map_index), None)
 
 
 class VariableAccessor:

@@ -25,6 +25,7 @@ class Instance:
     def __init__(self, task, index=-1):
         self.task, self.index = task, index
         self.state, self.seconds, self.tries, self.reason = None, 0.0, 0, ""
+        self.begun = self.ended = None
         self.following = None  # after a deferral: the method to go on with and its arguments
 
     @property
@@ -47,12 +48,21 @@ class LocalRun:
         self.dag_id = dag.dag_id
         self.start_date = datetime.datetime.now(dates.utc)
         self.end_date, self.retrying = None, True
+        self.comms.instances = self._wire_instances
 
     def get_task_instances(self, **_):
         return [one for several in self.instances.values() for one in several]
 
     def get_task_instance(self, task_id, map_index=-1, **_):
         return next((one for one in self.instances.get(task_id, ()) if one.index == map_index), None)
+
+    def _wire_instances(self, dag_id, run_id):
+        """Return every instance as the control plane would; what has not been looked at yet has no state."""
+        if (dag_id, run_id) != (self.dag_id, self.run_id):
+            return []
+        known = [one for task in self.dag.tasks for one in self.instances.get(task.task_id) or [Instance(task)]]
+        return [{"task_id": one.task.task_id, "map_index": one.index, "state": one.state, "try_number": one.tries,
+                 "max_tries": one.task.retries, "start_date": one.begun, "end_date": one.ended} for one in known]
 
     # ---- walking ----
 
@@ -146,7 +156,7 @@ class LocalRun:
             one.state = "success"
             return
         self._say("→ %s" % one.name)
-        started = time.monotonic()
+        started, one.begun, one.state = time.monotonic(), dates.wire(datetime.datetime.now(dates.utc)), "running"
         while True:
             one.tries += 1
             before = len(self.comms.sent)
@@ -154,7 +164,7 @@ class LocalRun:
             ending = next(message for message in self.comms.sent[before:] if message["type"] in self.comms.TERMINAL)
             if not self._again(one, ending):
                 break
-        one.seconds = time.monotonic() - started
+        one.seconds, one.ended = time.monotonic() - started, dates.wire(datetime.datetime.now(dates.utc))
         for message in self.comms.sent[before:]:
             if message["type"] == "AddNotice":
                 self._say("  note: " + message["text"])

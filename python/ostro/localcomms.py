@@ -27,6 +27,7 @@ class LocalComms:
         self.runs = dict(runs or {}) if shared is None else shared.runs
         self.triggered = [] if shared is None else shared.triggered
         self.on_send = None
+        self.instances = None  # function that returns the task instances of the local run, as GetTaskInstances answers
 
     def send(self, message):
         message = json.loads(json.dumps(message))
@@ -174,6 +175,14 @@ class LocalComms:
 
     def _GetAssetByName(self, message):
         return {"type": "AssetResult", "name": message["name"], "uri": message["name"], "group": "asset", "extra": {}}
+
+    def _GetTaskInstances(self, message):
+        found = self.instances(message["dag_id"], message["run_id"]) if self.instances is not None else []
+        states, tasks = message.get("states"), message.get("task_ids")
+        found = [one for one in found if (states is None or (one["state"] or "null") in states)
+                 and (tasks is None or one["task_id"] in tasks)]
+        part = found[message.get("offset", 0):][:message.get("limit") or None]
+        return {"type": "TaskInstancesResult", "task_instances": part, "total": len(found)}
 
     def _GetTaskStates(self, message):
         return {"type": "TaskStatesResult", "task_states": {}}

@@ -97,14 +97,7 @@ class TaskInstance:
 
     @property
     def log_url(self):
-        from urllib.parse import quote
-
-        base = (self.startup.get("base_url") or "http://localhost:8080").rstrip("/")
-        url = "%s/dags/%s/runs/%s/tasks/%s" % (base, quote(self.dag_id, safe=""), quote(self.run_id, safe=""),
-                                               quote(self.task_id, safe=""))
-        if self.map_index >= 0:
-            url += "/mapped/%d" % self.map_index
-        return url + "?try_number=%d" % self.try_number
+        return log_url(self.startup.get("base_url"), *self.key)
 
     @property
     def mark_success_url(self):
@@ -266,6 +259,17 @@ class TaskInstance:
         shown = serialize.fields(task)
         if shown:
             live.send({"type": "SetRenderedFields", "rendered_fields": _cut(shown)})
+
+
+def log_url(base, dag_id, task_id, run_id, try_number, map_index):
+    """Return where people see the log of a try; the arguments after ``base`` are those of a TaskInstance's key."""
+    from urllib.parse import quote
+
+    base = (base or "http://localhost:8080").rstrip("/")
+    url = "%s/dags/%s/runs/%s/tasks/%s" % (base, quote(dag_id, safe=""), quote(run_id, safe=""), quote(task_id, safe=""))
+    if map_index >= 0:
+        url += "/mapped/%d" % map_index
+    return url + "?try_number=%d" % try_number
 
 
 def _cut(shown, limit=4096):
