@@ -4,6 +4,7 @@ What the server would decide (trigger rules, skips, mapping) is decided here by 
 happen at once: their delays are for real runs.
 """
 
+import contextlib
 import datetime
 import json
 import os
@@ -396,18 +397,21 @@ def _arguments(argv):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
-    """Entry of ``python -m ostro.dagtest``; 0 success, 1 failure, 2 wrong arguments, 3 no such task."""
+def main(argv=None, masked=masked_output):
+    """Entry of ``python -m ostro.dagtest``; 0 success, 1 failure, 2 wrong arguments, 3 no such task.
+
+    ``masked`` makes what keeps secrets out of the output while it lasts, and gives where to write, None for sys.stdout.
+    """
     given = _arguments(argv)
     path = os.path.abspath(given.file if os.path.isabs(given.file) or not given.bundle
                            else os.path.join(given.bundle, given.file))
     bundle = os.path.abspath(given.bundle or os.path.dirname(path))
     masker = Masker()
-    with masked_output(masker):
-        return _run_given(given, path, bundle, masker)
+    with masked(masker) as out:
+        return _run_given(given, path, bundle, masker, out)
 
 
-def _run_given(given, path, bundle, masker):
+def _run_given(given, path, bundle, masker, out):
     from .loader import load_file
 
     settings = _settings()
@@ -435,9 +439,9 @@ def _run_given(given, path, bundle, masker):
     if not isinstance(conf, dict):
         print("wrong argument: --conf must be a JSON object", file=sys.stderr)
         return 2
-    _log_to(None)
+    _log_to(out)
     dag.validate()
-    run = LocalRun(dag, logical, conf, settings, masker=masker)
+    run = LocalRun(dag, logical, conf, settings, out, masker=masker)
     if given.task:
         return _test_one(run, given)
     return 0 if _run_whole(run).state == "success" else 1
@@ -469,5 +473,17 @@ def _pick(dags, given):
     return None
 
 
+@contextlib.contextmanager
+def _own_process(masker):
+    """Mask the output of this process and of all it starts, which nobody may do to a process that is not his own."""
+    from . import maskedrun
+
+    if maskedrun.begin(masker):
+        yield maskedrun.OwnOutput()  # open to the end: log records may come as late
+        return
+    with masked_output(masker):
+        yield None
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(masked=_own_process))

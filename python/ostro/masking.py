@@ -67,9 +67,12 @@ class Masker:
     def __init__(self):
         self._lock = threading.Lock()
         self._values, self._pattern = set(), None
+        self.relay = None  # called with the values and ``least``, before they can be printed
 
     def add(self, *values, least=MIN_LENGTH):
         """Hide values from now on, except for those shorter than ``least``."""
+        if self.relay is not None and values:
+            self.relay(values, least)
         with self._lock:
             for value in values:
                 self._values.update(form for form in _forms(value) if len(form) >= least and form != HIDDEN)
@@ -87,6 +90,16 @@ class Masker:
             return max((size for value in self._values for size in range(1, min(len(value), len(text) + 1))
                         if text.endswith(value[:size])), default=0)
 
+    def safe(self, text):
+        """Return how much of the beginning of a text can be passed on before more of it is there.
+
+        What is kept back may be the beginning of a secret; it begins with a whole one where that would be cut in two.
+        """
+        size, pattern = len(text) - self.begun(text), self._pattern
+        if size < len(text):
+            size = next((one.start() for one in pattern.finditer(text) if one.start() < size < one.end()), size)
+        return size
+
 
 class MaskedStream(io.TextIOBase):
     """Writes to another text stream, without the secrets. A line is passed on when it is complete or flushed."""
@@ -97,8 +110,22 @@ class MaskedStream(io.TextIOBase):
         self._held, self._guard = "", threading.RLock()
         self.buffer = _Bytes(self)
 
+    def __getattr__(self, name):  # all else that people ask of sys.stdout: name, mode, line_buffering …
+        return getattr(self.__dict__["_target"], name)
+
     encoding = property(lambda self: self._target.encoding)
     errors = property(lambda self: self._target.errors)
+    newlines = property(lambda self: self._target.newlines)
+
+    def reconfigure(self, **settings):
+        """Change the stream this one writes to."""
+        self.flush()
+        self._target.reconfigure(**settings)
+
+    def detach(self):
+        """Return the bytes side; this stream goes on as before, unlike Python's."""
+        self.flush()
+        return self.buffer
 
     def writable(self):
         return True
@@ -119,7 +146,7 @@ class MaskedStream(io.TextIOBase):
         if self._target.closed:  # this is the end of the program
             return
         with self._guard:
-            self._pass_on(len(self._held) - self._masker.begun(self._held))
+            self._pass_on(self._masker.safe(self._held))
             self._target.flush()
 
     def finish(self):
@@ -160,8 +187,9 @@ def masked_output(masker):
 
     before = sys.stdout, sys.stderr
     made = {id(stream): MaskedStream(stream, masker) for stream in before if stream is not None}
-    handlers = [one for one in logging.getLogger().handlers
-                if isinstance(one, logging.StreamHandler) and id(one.stream) in made]
+    known = [reference() for reference in logging._handlerList]  # of every logger, not of the root alone
+    handlers = [one for one in known if isinstance(one, logging.StreamHandler)
+                and not isinstance(one, logging._StderrHandler) and id(one.stream) in made]
     kept = [(one, one.setStream(made[id(one.stream)])) for one in handlers]
     sys.stdout, sys.stderr = [made.get(id(stream)) for stream in before]
     try:

@@ -1,0 +1,240 @@
+"""Keeps secrets out of all that a local run prints: also what its child processes print, and streams taken aside before.
+
+The run goes on in a child process whose standard output and error are pipes. The first process reads them, takes out the
+secrets the run tells it of, and writes what is left to where it belongs. It ends as the run has ended, and after it: what
+the run has printed is there, however the run came to its end. It does not wait for programs that outlive the run; a
+process of its own goes on with their output.
+"""
+
+import codecs
+import fcntl
+import io
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import threading
+import time
+import warnings
+
+from . import kernel
+from .masking import Masker
+
+_FORWARDED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+_CHUNK = 1 << 16
+_SAME_STROKE = 1.0  # seconds within which a signal that we are sent is about what was typed
+
+
+def begin(masker):
+    """Return in a child process whose output is masked; this process passes it on and never returns.
+
+    Return False, in this process, where there is no output to mask.
+    """
+    try:
+        together = os.path.sameopenfile(1, 2)
+    except OSError:
+        return False
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    control = os.pipe()
+    out = os.pipe()
+    err = out if together else os.pipe()
+    mask, parent = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED | {signal.SIGCHLD}), os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        kernel.set_parent_death_signal(signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+        for pipe, fd in ((out, 1), (err, 2)):
+            os.dup2(pipe[1], fd)
+        for fd in {*out, *err, control[0]}:
+            os.close(fd)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        _print_by_line()
+        masker.relay = _Relay(control[1])
+        return True
+    for fd in {out[1], err[1], control[1]}:
+        os.close(fd)
+    _end_like(_Filter(pid, {out[0]: 1, err[0]: 2} if not together else {out[0]: 1}, control[0], mask).run())
+
+
+def _print_by_line():
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)
+
+
+class OwnOutput(io.TextIOWrapper):
+    """Standard output for the runner itself, whatever the author's code does to sys.stdout; what that has goes first."""
+
+    def __init__(self):
+        raw = open(os.dup(1), "wb")
+        super().__init__(raw, encoding=sys.stdout.encoding, errors=sys.stdout.errors, line_buffering=True)
+
+    def write(self, text):
+        try:
+            sys.stdout.flush()
+        except (AttributeError, ValueError):  # it is closed, or has been detached
+            pass
+        return super().write(text)
+
+
+class _Relay:
+    """Tells the first process what is secret, before the run can print it."""
+
+    def __init__(self, fd):
+        self._fd = fd
+
+    def __call__(self, values, least):
+        data = json.dumps([list(values), least]).encode() + b"\n"
+        while data:
+            data = data[os.write(self._fd, data):]
+
+
+class _Filter:
+    """Passes on what comes from pipes, without the secrets."""
+
+    def __init__(self, pid, sources, control, mask):
+        self._pid, self._control, self._mask = pid, control, mask
+        self._masker, self._told = Masker(), b""
+        self._streams = {fd: _Stream(target, self._masker) for fd, target in sources.items()}
+        self._poll = select.poll()
+        for fd in (control, *sources):
+            fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK)
+        for fd in sources:
+            self._poll.register(fd, select.POLLIN)
+
+    def run(self):
+        """Pass everything on until the run has ended; return its status as os.wait gives it."""
+        wake = os.pipe()
+        threading.Thread(target=_forward, args=(self._pid, wake[1]), daemon=True).start()
+        self._poll.register(wake[0], select.POLLIN)
+        self._poll.register(self._control, select.POLLIN)
+        while True:
+            for fd, _ in self._poll.poll():
+                if fd == wake[0]:
+                    os.read(fd, _CHUNK)
+                elif fd == self._control:
+                    self._learn()
+                elif fd in self._streams:
+                    self._take(fd)
+            ended, status = os.waitpid(self._pid, os.WNOHANG)
+            if ended:
+                break
+        for fd in list(self._streams):
+            while self._take(fd):
+                pass
+        self._poll.unregister(wake[0])
+        if self._streams:
+            self._go_on_in_another_process()
+        return status
+
+    def _take(self, fd):
+        """Read once from a pipe; say whether there may be more at once."""
+        try:
+            data = os.read(fd, _CHUNK)
+        except BlockingIOError:
+            return False
+        self._learn()  # what is in the data as a secret was told of before
+        stream = self._streams[fd]
+        try:
+            stream.write(data)
+        except OSError:  # nobody reads our output any more; the run shall know
+            data = b""
+        if not data:
+            self._poll.unregister(fd)
+            del self._streams[fd]
+            os.close(fd)
+        return bool(data)
+
+    def _learn(self):
+        while self._control is not None:
+            try:
+                data = os.read(self._control, _CHUNK)
+            except BlockingIOError:
+                break
+            if not data:
+                self._forget_control()
+            self._told += data
+        *lines, self._told = self._told.split(b"\n")
+        for line in lines:
+            values, least = json.loads(line)
+            self._masker.add(*values, least=least)
+
+    def _forget_control(self):
+        self._poll.unregister(self._control)
+        os.close(self._control)
+        self._control = None
+
+    def _go_on_in_another_process(self):
+        """Have the output of programs that outlive the run passed on for as long as they have it open."""
+        warnings.simplefilter("ignore")  # of forks beside threads: ours waits for signals and holds nothing
+        if os.fork():
+            return
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        while self._streams:
+            for fd, _ in self._poll.poll():
+                if fd == self._control:
+                    self._learn()
+                elif fd in self._streams:
+                    self._take(fd)
+        os._exit(0)
+
+
+class _Stream:
+    """One place that output goes to. Bytes that are no text pass as they are."""
+
+    def __init__(self, target, masker):
+        self._target, self._masker, self._held = target, masker, ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+
+    def write(self, data):
+        """Pass on what has come, but for what may be the beginning of a secret; b"" is the end of the stream."""
+        self._held += self._decoder.decode(data, not data)
+        size = self._masker.safe(self._held) if data else len(self._held)
+        text, self._held = self._held[:size], self._held[size:]
+        left = self._masker.mask(text).encode("utf-8", "surrogateescape")
+        while left:
+            try:
+                left = left[os.write(self._target, left):]
+            except BlockingIOError:
+                select.select([], [self._target], [])
+
+
+def _forward(pid, wake):
+    """Pass on the signals this process is sent. The terminal sends its own to the run, too.
+
+    Who waits for us has them from the terminal as well, and may send us one for that: the run shall not have it twice.
+    """
+    wanted, knows_sender = _FORWARDED | {signal.SIGCHLD}, hasattr(signal, "sigwaitinfo")
+    by_terminal, typed_at = not knows_sender and os.isatty(0), float("-inf")
+    while True:
+        if knows_sender:
+            info = signal.sigwaitinfo(wanted)
+            signum, by_terminal = info.si_signo, info.si_pid == 0
+        else:
+            signum = signal.sigwait(wanted)
+        if signum == signal.SIGCHLD:
+            os.write(wake, b"\0")
+        elif by_terminal:
+            typed_at = time.monotonic()
+        elif time.monotonic() - typed_at > _SAME_STROKE:
+            try:
+                os.kill(pid, signum)
+            except ProcessLookupError:
+                pass
+
+
+def _end_like(status):
+    """End this process with a status as os.wait gives it."""
+    if not os.WIFSIGNALED(status):
+        os._exit(os.WEXITSTATUS(status))
+    signum = os.WTERMSIG(status)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # one of the run is enough
+    if signum not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(signum, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signum})
+    os.kill(os.getpid(), signum)
+    os._exit(128 + signum)

@@ -1,0 +1,158 @@
+"""What keeps secrets out of the output of a local run: of the whole process, and of all that it starts."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ostro.masking import MaskedStream, Masker
+from support import write
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SECRET = "k-12345-abc"
+
+HEAD = """
+import logging, os, subprocess, sys, time
+own = logging.getLogger("own")
+own.addHandler(logging.StreamHandler(sys.stderr))
+aside, duplicate = sys.stdout, os.fdopen(os.dup(1), "w")
+
+from airflow import DAG
+from airflow.models import Variable
+from airflow.operators.python import PythonOperator
+
+def body():
+    key = Variable.get("api_key")
+%s
+
+with DAG("hides", schedule=None) as dag:
+    PythonOperator(task_id="t", python_callable=body)
+"""
+
+
+def start(tmp_path, body, **kwargs):
+    write(tmp_path, "hides.py", HEAD % "\n".join("    " + line for line in body.strip().splitlines()))
+    settings = {"variables": {"api_key": SECRET, "other_token": "t-of-other"}}
+    env = dict(os.environ, OSTRO_DAGTEST_SETTINGS=json.dumps(settings))
+    kwargs.setdefault("stderr", subprocess.STDOUT)
+    return subprocess.Popen([sys.executable, "-m", "ostro.dagtest", "--file", str(tmp_path / "hides.py")], env=env, cwd=ROOT,
+                            stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, **kwargs)
+
+
+def output(tmp_path, body, code=0, **kwargs):
+    """Run a task in a local run; return what was printed, in which there is no secret."""
+    process = start(tmp_path, body, **kwargs)
+    out, err = process.communicate(timeout=60)
+    assert SECRET.encode() not in out + (err or b"") and process.returncode == code, (process.returncode, out, err)
+    return out
+
+
+@pytest.mark.parametrize("how", [
+    "own.warning('says %s', key)", "aside.write('says ' + key + '\\n')", "print('says', key, file=duplicate, flush=True)",
+    "os.write(1, b'says ' + key.encode())", "os.system('echo says $KEY')",
+    "subprocess.run([sys.executable, '-c', 'import os; print(\"says\", os.environ[\"KEY\"])'])",
+    "pid = os.fork()\nif pid == 0:\n    os.write(2, b'says ' + key.encode())\n    os._exit(0)\nos.waitpid(pid, 0)",
+    "os.write(1, b'says k-123'); time.sleep(0.05); os.write(1, b'45-abc')",
+    "sys.stdout.buffer.write(b'says ' + key.encode())", "sys.__stdout__.write('says ' + key)",
+    "Variable.get('other_token'); os.write(1, b'says k-12345-abc t')",
+])
+def test_whoever_prints_a_secret_it_is_masked(tmp_path, how):
+    assert b"says ***" in output(tmp_path, "os.environ['KEY'] = key\n" + how)
+
+
+def test_the_standard_streams_of_a_task_are_pythons_own(tmp_path):
+    body = """
+sys.stdout.reconfigure(encoding="utf-8", errors="replace", line_buffering=True)
+assert sys.stdout.fileno() == 1 and sys.stderr.fileno() == 2 and sys.stdout.encoding == "utf-8" and sys.stdout.line_buffering
+raw = sys.stdout.detach()
+raw.write(b"bytes\\xff\\n")
+raw.flush()
+sys.stdout = open(1, "w", closefd=False)
+"""
+    assert b"bytes\xff\n" in output(tmp_path, body)
+
+
+def test_both_streams_into_one_place_keep_their_order(tmp_path):
+    text = output(tmp_path, "for n in range(200):\n    os.write(1 + n % 2, b'line %d\\n' % n)").decode()
+    assert [line for line in text.splitlines() if line.startswith("line ")] == ["line %d" % n for n in range(200)]
+
+
+def test_each_stream_goes_where_it_belongs(tmp_path):
+    process = start(tmp_path, "os.write(1, b'one ' + key.encode()); os.write(2, b'two ' + key.encode())", stderr=subprocess.PIPE)
+    out, err = process.communicate(timeout=60)
+    assert b"one ***" in out and b"two ***" in err and b"two" not in out
+
+
+@pytest.mark.parametrize("end, code", [("os._exit(7)", 7), ("os.kill(os.getpid(), 9)", -9), ("os.abort()", -signal.SIGABRT)])
+def test_a_run_that_dies_loses_no_output_and_its_end_is_told(tmp_path, end, code):
+    text = output(tmp_path, "os.write(1, b'x' * 300000 + b' last words ' + key.encode())\n" + end, code=code)
+    assert text.count(b"x") >= 300000 and b" last words ***" in text
+
+
+def test_a_program_that_outlives_the_run_does_not_hold_it_up_and_is_masked_still(tmp_path):
+    gate = str(tmp_path / "gate")
+    script = "while [ ! -e %s ]; do sleep 0.01; done; echo late $KEY; echo over" % gate
+    process = start(tmp_path, "os.environ['KEY'] = key\nsubprocess.Popen(['sh', '-c', %r])" % script)
+    assert process.wait(60) == 0
+    write(tmp_path, "gate", "")
+    text = process.stdout.read()
+    assert b"late ***" in text and b"over" in text and SECRET.encode() not in text
+
+
+def test_an_interrupt_reaches_the_run_once(tmp_path):
+    body = """
+import signal
+count = []
+signal.signal(signal.SIGINT, lambda *_: count.append(1))
+print("ready", flush=True)
+while not count:
+    time.sleep(0.01)
+time.sleep(0.1)
+print("interrupts:", len(count))
+"""
+    process = start(tmp_path, body, start_new_session=True)
+    seen = b""
+    while b"ready" not in seen:
+        seen += os.read(process.stdout.fileno(), 4096)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert b"interrupts: 1\n" in out and process.returncode == 0
+
+
+def test_the_run_dies_with_what_passes_on_its_output(tmp_path):
+    process = start(tmp_path, "print('pid', os.getpid(), flush=True)\ntime.sleep(1000)")
+    seen = b""
+    while b"pid " not in seen or not seen.partition(b"pid ")[2].endswith(b"\n"):
+        seen += os.read(process.stdout.fileno(), 4096)
+    run = int(seen.partition(b"pid ")[2])
+    process.kill()
+    process.wait(30)
+    deadline = time.monotonic() + 30
+    while os.path.exists("/proc/%d" % run) and open("/proc/%d/stat" % run).read().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline
+    process.stdout.close()
+
+
+def test_what_is_held_back_never_cuts_a_whole_secret():
+    masker = Masker()
+    masker.add("second line", "e-token")
+    assert masker.safe("the second line") == 4 and masker.safe("plain text e") == len("plain text ")
+    assert masker.safe("plain") == 5
+
+
+def test_a_masked_stream_has_what_programs_ask_of_standard_output(tmp_path):
+    with open(str(tmp_path / "out"), "w", encoding="latin-1") as target:
+        stream = MaskedStream(target, Masker())
+        stream.reconfigure(line_buffering=True, encoding="utf-8")
+        assert stream.line_buffering and stream.encoding == "utf-8" and stream.fileno() == target.fileno()
+        assert stream.name == target.name and stream.mode == "w" and stream.newlines is None and not stream.closed
+        stream.detach().write(b"bytes\n")
+        stream.writelines(["a\n", "b"])
+        stream.finish()
+        with pytest.raises(AttributeError):
+            getattr(stream, "no_such_thing")  # noqa: B009
+    assert (tmp_path / "out").read_text() == "bytes\na\nb"
