@@ -42,6 +42,7 @@ class LocalRun:
         settings = settings or {}
         self.dag, self.conf, self.out = dag, conf or {}, out or sys.stdout
         self.pods, self.mark_success = settings.get("pods"), mark_success
+        self.scratch = settings.get("scratch") or ""
         self.comms = LocalComms(settings.get("variables"), settings.get("connections"), masker=masker)
         self.logical_date = dates.plain(logical_date) if logical_date else datetime.datetime.now(dates.utc)
         self.run_id = "manual__" + self.logical_date.isoformat()
@@ -222,6 +223,7 @@ class LocalRun:
         mapping = self._mapping_of(one.task)
         return {"type": "StartupDetails", "kind": "task", "ti": self._ref(one), "dag_rel_path": self.dag.fileloc,
                 "start_date": dates.wire(datetime.datetime.now(dates.utc)), "pods": self.pods,
+                "scratch": self.scratch,
                 "ti_context": {"dag_run": run, "max_tries": one.task.retries,
                                "should_retry": one.tries <= one.task.retries, "task_reschedule_count": 0,
                                **({"next_method": method, "next_kwargs": kwargs} if method else {}),
@@ -397,24 +399,31 @@ def _arguments(argv):
     return parser.parse_args(argv)
 
 
-def main(argv=None, masked=masked_output):
+@contextlib.contextmanager
+def _within(masker):
+    """Mask the output of a process that is not ours alone."""
+    with masked_output(masker):
+        yield None, None
+
+
+def main(argv=None, masked=_within):
     """Entry of ``python -m ostro.dagtest``; 0 success, 1 failure, 2 wrong arguments, 3 no such task.
 
-    ``masked`` makes what keeps secrets out of the output while it lasts, and gives where to write, None for sys.stdout.
+    ``masked`` makes what keeps secrets out of the output while it lasts. It gives where to write, None for sys.stdout, and a
+    folder that the run may make and somebody removes, None where nobody does.
     """
     given = _arguments(argv)
     path = os.path.abspath(given.file if os.path.isabs(given.file) or not given.bundle
                            else os.path.join(given.bundle, given.file))
     bundle = os.path.abspath(given.bundle or os.path.dirname(path))
     masker = Masker()
-    with masked(masker) as out:
-        return _run_given(given, path, bundle, masker, out)
+    with masked(masker) as (out, scratch):
+        return _run_given(given, path, bundle, masker, out, dict(_settings(), scratch=scratch))
 
 
-def _run_given(given, path, bundle, masker, out):
+def _run_given(given, path, bundle, masker, out, settings):
     from .loader import load_file
 
-    settings = _settings()
     live.comms = LocalComms(settings.get("variables"), settings.get("connections"), masker=masker)
     try:
         result = load_file(bundle, os.path.relpath(path, bundle), compat=given.compat, defaults=settings.get("defaults"))
@@ -478,11 +487,12 @@ def _own_process(masker):
     """Mask the output of this process and of all it starts, which nobody may do to a process that is not his own."""
     from . import maskedrun
 
-    if maskedrun.begin(masker):
-        yield maskedrun.OwnOutput()  # open to the end: log records may come as late
+    scratch = maskedrun.begin(masker)
+    if scratch is not None:
+        yield maskedrun.OwnOutput(), scratch  # open to the end: log records may come as late
         return
-    with masked_output(masker):
-        yield None
+    with _within(masker) as nothing:
+        yield nothing
 
 
 if __name__ == "__main__":

@@ -13,8 +13,10 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -30,12 +32,14 @@ _SAME_STROKE = 1.0  # seconds within which a signal that we are sent is about wh
 def begin(masker):
     """Return in a child process whose output is masked; this process passes it on and never returns.
 
-    Return False, in this process, where there is no output to mask.
+    What it returns is a folder the run may make, which is removed after it; None, in this process, where there is no output
+    to mask.
     """
     try:
         together = os.path.sameopenfile(1, 2)
     except OSError:
-        return False
+        return None
+    scratch = os.path.join(tempfile.gettempdir(), "ostro-run-" + os.urandom(8).hex())
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     control = os.pipe()
@@ -54,10 +58,12 @@ def begin(masker):
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         _print_by_line()
         masker.relay = _Relay(control[1])
-        return True
+        return scratch
     for fd in {out[1], err[1], control[1]}:
         os.close(fd)
-    _end_like(_Filter(pid, {out[0]: 1, err[0]: 2} if not together else {out[0]: 1}, control[0], mask).run())
+    status = _Filter(pid, {out[0]: 1, err[0]: 2} if not together else {out[0]: 1}, control[0], mask).run()
+    shutil.rmtree(scratch, ignore_errors=True)
+    _end_like(status)
 
 
 def _print_by_line():

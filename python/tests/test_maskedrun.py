@@ -103,6 +103,25 @@ def test_a_program_that_outlives_the_run_does_not_hold_it_up_and_is_masked_still
     assert b"late ***" in text and b"over" in text and SECRET.encode() not in text
 
 
+def test_a_run_that_is_killed_leaves_nothing_of_the_xcom_of_a_pod(tmp_path):
+    write(tmp_path, "pods.py", """
+        import os, signal
+        from airflow import DAG
+        from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+
+        code = "import os; open(os.environ['AT'], 'w').write(os.environ['OSTRO_XCOM_PATH']); os.kill(os.getppid(), 9)"
+        with DAG("pods", schedule=None) as dag:
+            KubernetesPodOperator(task_id="t", image="img", cmds=["python", "-c", code], do_xcom_push=True)
+        """)
+    settings = {"pods": {"mode": "process", "images": {"img": {"dir": ""}}}}
+    os.mkdir(str(tmp_path / "tmp"))
+    env = dict(os.environ, OSTRO_DAGTEST_SETTINGS=json.dumps(settings), TMPDIR=str(tmp_path / "tmp"), AT=str(tmp_path / "at"))
+    done = subprocess.run([sys.executable, "-m", "ostro.dagtest", "--file", str(tmp_path / "pods.py")], env=env, cwd=ROOT,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    assert (tmp_path / "at").read_text().startswith(env["TMPDIR"] + os.sep) and done.returncode == -9, done
+    assert os.listdir(env["TMPDIR"]) == []
+
+
 def test_an_interrupt_reaches_the_run_once(tmp_path):
     body = """
 import signal
