@@ -104,8 +104,7 @@ trigger them. The other commands speak to the running server.`,
 	root.Version, _ = buildVersion()
 	root.SetVersionTemplate("ostro {{.Version}}\n")
 	c.complete(root)
-	root.InitDefaultCompletionCmd()
-	completeBash(root, c.Out)
+	c.completionCommand(root)
 	root.SetHelpCommand(helpCommand(root))
 	return root
 }

@@ -127,6 +127,9 @@ func TestMistakesAreUsageErrorsThatNameTheNearestSpelling(t *testing.T) {
 		{"connections add c --conn-uri postgres://h/?a=%FC", "the extra is not UTF-8 text"},
 		{"variables set k v\xe4", "the value is not UTF-8 text"},
 		{"variables import .", "read .: is a directory"},
+		{"dags trigger x --logical-date 2024-01-01 --no-logical-date", "--logical-date and --no-logical-date exclude each other"},
+		{"completion bsh", `unknown command "bsh" for "ostro completion"; did you mean bash?`},
+		{"completion bash extra", "too many arguments"},
 		{"help nothing", `unknown help topic "nothing"`},
 	} {
 		code, _, errs := run(strings.Fields(c.args)...)

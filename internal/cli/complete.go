@@ -58,12 +58,19 @@ var flagWords = map[string][]string{
 //go:embed completion.bash
 var bashHelpers string
 
-// completeBash has "completion bash" write a script that needs no package.
-func completeBash(root *cobra.Command, to io.Writer) {
+// completionCommand is cobra's, apart from exit codes for what it does not know, and from a script for bash that needs no
+// package.
+func (c *command) completionCommand(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
+		if cmd.Name() != "completion" {
+			continue
+		}
+		cmd.Args, cmd.RunE = cobra.ArbitraryArgs, c.group
 		for _, shell := range cmd.Commands() {
-			if cmd.Name() == "completion" && shell.Name() == "bash" {
-				bashScript(root, shell, to)
+			shell.Args = args(0, 0)
+			if shell.Name() == "bash" {
+				bashScript(root, shell, c.Out)
 			}
 		}
 	}

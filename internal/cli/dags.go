@@ -158,6 +158,8 @@ func (c *command) dagsTrigger() *cobra.Command {
 				t.Conf = json.RawMessage(conf)
 			}
 			switch {
+			case date != "" && noDate:
+				return usage("--logical-date and --no-logical-date exclude each other")
 			case date != "":
 				at, err := parseDate(date)
 				if err != nil {
@@ -192,7 +194,6 @@ func (c *command) dagsTrigger() *cobra.Command {
 	cmd.Flags().BoolVar(&noDate, "no-logical-date", false, "create the run without a logical date")
 	cmd.Flags().StringVar(&note, "note", "", "note on the run")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the end: exit 0 on success, 1 on failure")
-	cmd.MarkFlagsMutuallyExclusive("logical-date", "no-logical-date")
 	return cmd
 }
 

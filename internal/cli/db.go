@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -167,6 +168,9 @@ func (c *command) dbBackup() *cobra.Command {
 		Long:    "Write a consistent copy of the database to FILE, and its large values to FILE.blobs. To restore, stop Ostro and put\nthem in the places of control.db and blobs/ in the home folder.\n\nA PostgreSQL database is copied with pg_dump instead: the command says how. Copy HOME/blobs and HOME/secret.key as well.",
 		Example: "  ostro db backup /backups/ostro-2024-01-31.db", Args: args(1, 1),
 		RunE: func(cmd *cobra.Command, a []string) error {
+			if err := checkFolder(filepath.Dir(a[0])); err != nil {
+				return err
+			}
 			return c.withDB(cmd.Context(), func(db *store.DB) error {
 				if err := db.Backup(cmd.Context(), a[0]); err != nil {
 					return dbProblem(err)
@@ -174,6 +178,20 @@ func (c *command) dbBackup() *cobra.Command {
 				return c.show(map[string]string{"path": a[0]}, func() { fmt.Fprintln(c.Out, "Backed up to "+a[0]) })
 			})
 		}}
+}
+
+// checkFolder refuses a place for a file that is no folder.
+func checkFolder(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &problem{code: exitNotFound, err: fmt.Errorf("there is no folder %s", path)}
+	case err != nil:
+		return usage("look at the folder %s: %w", path, reason(err))
+	case !info.IsDir():
+		return usage("%s is not a folder", path)
+	}
+	return nil
 }
 
 func (c *command) dbRelease() *cobra.Command {

@@ -121,12 +121,8 @@ func (c *command) tasksLogs() *cobra.Command {
 			if try == 0 {
 				try = ti.TryNumber
 			}
-			if try == 0 {
-				return &problem{code: exitNotFound, err: fmt.Errorf("task %s has not run yet: %s", ti.TaskID, stateOf(ti)), hint: remark(ti)}
-			}
-			if try < 0 || try > ti.TryNumber {
-				return &problem{code: exitNotFound, err: fmt.Errorf("task %s has no try %d; the last one is %d", wire.InstanceName(ti.TaskID, ti.MapIndex), try, ti.TryNumber),
-					hint: fmt.Sprintf("see: ostro tasks state %s %s %s", ti.DAGID, ti.TaskID, ti.DagRunID)}
+			if err := withoutLog(ti, try); err != nil {
+				return err
 			}
 			if c.output != "table" && !follow {
 				lines := []wire.LogLine{}
@@ -151,6 +147,21 @@ func (c *command) tasksLogs() *cobra.Command {
 	cmd.Flags().IntVar(&mapIndex, "map-index", -1, "map index of a mapped task")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the task ends (with -o json: a document a line)")
 	return cmd
+}
+
+// withoutLog says why a try of an instance has no log; nil when it may have one.
+func withoutLog(ti wire.TaskInstance, try int) error {
+	name := wire.InstanceName(ti.TaskID, ti.MapIndex)
+	switch {
+	case try == 0:
+		return &problem{code: exitNotFound, err: fmt.Errorf("task %s has not run yet: %s", name, stateOf(ti)), hint: remark(ti)}
+	case try < 0 || try > ti.TryNumber:
+		return &problem{code: exitNotFound, err: fmt.Errorf("task %s has no try %d; the last one is %d", name, try, ti.TryNumber),
+			hint: fmt.Sprintf("see: ostro tasks state %s %s %s", ti.DAGID, ti.TaskID, ti.DagRunID)}
+	case try == ti.TryNumber && ti.EndDate != nil && !ran(ti.Hostname):
+		return &problem{code: exitNotFound, err: fmt.Errorf("task %s ended without a process of its own (%s), so it has no log", name, stateOf(ti)), hint: remark(ti)}
+	}
+	return nil
 }
 
 // logLine prints a line for people; a log that is followed with -o json or yaml is a JSON document a line.

@@ -199,14 +199,19 @@ func (b *board) rows(now time.Time) []string {
 		if l.bar > 0 {
 			row += "  " + bar(ti, from, until, now, l.bar)
 		}
+		more := ""
 		if ti.TryNumber > 1 {
-			row += fmt.Sprintf("  try %d", ti.TryNumber)
+			more += fmt.Sprintf("  try %d", ti.TryNumber)
 		}
 		if why := remark(ti); why != "" {
-			row += "  " + why
+			more += "  " + why
 		}
-		out = append(out, b.c.paint(state, clip(row, b.width)))
-		if word := b.below(ti, row); word != "" {
+		shown := row + more
+		if b.width > 0 && b.width-columnsOf(row) < leastMore { // its beginning would say nothing and cut the row
+			shown = row
+		}
+		out = append(out, b.c.paint(state, clip(shown, b.width)))
+		if word := b.below(ti, row+more); word != "" {
 			out = append(out, clip("      "+word, b.width))
 		}
 	}
@@ -215,6 +220,9 @@ func (b *board) rows(now time.Time) []string {
 	}
 	return out
 }
+
+// leastMore is the room for what stands behind a row, "  try 2", in which it is begun.
+const leastMore = 7
 
 // head is the line about the run. Where it is too long, the names give way: how the run is doing is seen in any case.
 func (b *board) head(now time.Time) string {
@@ -275,9 +283,9 @@ func endedBadly(ti wire.TaskInstance) bool {
 	return stateOf(ti) == "failed" || stateOf(ti) == "up_for_retry"
 }
 
-// held tells whether it is known what an instance waits for.
+// held tells whether an instance waits for something else than its upstream tasks, which are seen, and it is known for what.
 func held(ti wire.TaskInstance) bool {
-	return ti.EndDate == nil && stateOf(ti) != "running" && remark(ti) != ""
+	return ti.EndDate == nil && ti.State != nil && stateOf(ti) != "running" && remark(ti) != ""
 }
 
 // visible are the instances there is room for: when not all fit, what runs and what went wrong before what is done.

@@ -1,13 +1,16 @@
 package cli
 
 import (
+	"bytes"
 	"context"
-	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"ostro.dev/ostro/internal/api/v2/wire"
+	"ostro.dev/ostro/internal/client"
 )
 
 // aRun is a board of a run with one instance in each of some states, for a terminal of a width.
@@ -18,9 +21,10 @@ func aRun(width int) *board {
 	for _, t := range []struct{ name, state, reason string }{
 		{"a_task_with_a_name_that_is_longer_than_others", "success", ""},
 		{"火曜日の予測モデルを訓練する", "failed", "ValueError: 日本語のエラー " + strings.Repeat("長い", 60)},
+		{"flaky", "up_for_retry", ""},
 		{"after", "scheduled", "pool gpu is full: 2 of 2 slots are taken by other tasks of this installation"},
 	} {
-		ti := wire.TaskInstance{TaskID: t.name, MapIndex: -1, State: &t.state, TryNumber: 1}
+		ti := wire.TaskInstance{TaskID: t.name, MapIndex: -1, State: &t.state, TryNumber: 2}
 		ti.Ostro.Reason = t.reason
 		if t.state != "scheduled" {
 			ti.StartDate, ti.EndDate = &at, &at
@@ -37,8 +41,11 @@ func TestARunFitsTheTerminalAndItsStatesAreSeen(t *testing.T) {
 			if n := columnsOf(row); n > width {
 				t.Errorf("%d columns of %d: %s", n, width, row)
 			}
+			if strings.Contains(row, "up_for_retry") && !strings.Contains(row, "0ms") {
+				t.Errorf("%d columns cut the duration: %s", width, row)
+			}
 		}
-		for _, want := range []string{"  running  9.00s", " success ", " failed ", " scheduled ", "pool gpu is full: 2 of 2", "ValueError: 日本語", "a_task_with"} {
+		for _, want := range []string{"  running  9.00s", "  0ms", " success ", " failed ", " scheduled ", "pool gpu is full: 2 of 2", "ValueError: 日本語", "a_task_with"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%d columns show no %q:\n%s", width, want, text)
 			}
@@ -53,7 +60,7 @@ func TestWhatARowSaysIsNotSaidAgainBelowIt(t *testing.T) {
 	if text := strings.Join(aRun(390).rows(time.Unix(9, 0)), "\n"); strings.Count(text, "ValueError") != 1 || strings.Count(text, "pool gpu") != 1 {
 		t.Errorf("said twice:\n%s", text)
 	}
-	if rows := aRun(200).rows(time.Unix(9, 0)); len(rows) != 5 { // the failure's row is cut, so the line below it names the error
+	if rows := aRun(200).rows(time.Unix(9, 0)); len(rows) != 6 { // the failure's row is cut, so the line below it names the error
 		t.Errorf("%d rows:\n%s", len(rows), strings.Join(rows, "\n"))
 	}
 }
@@ -72,13 +79,20 @@ func TestTheColumnsOfATextAreThoseOfATerminal(t *testing.T) {
 }
 
 func TestWhoStopsWatchingIsToldThatTheRunGoesOn(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if !interrupted(ctx) {
-		t.Error("an interruption is not seen")
-	}
-	code, hint := codeOf(goesOn("d", "r"))
-	if code != exitInterrupted || !strings.Contains(hint, "ostro runs cancel d r") || !errors.Is(goesOn("d", "r"), context.Canceled) {
-		t.Errorf("exit code %d, %s", code, hint)
+	for _, format := range []string{"table", "json"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.(http.Flusher).Flush()
+			cancel() // as Ctrl-C does
+			<-r.Context().Done()
+		}))
+		var out bytes.Buffer
+		err := (&command{Streams: Streams{Out: &out, Err: &out}, output: format}).follow(ctx, client.New(server.URL, "t"), "d", "r")
+		server.Close()
+		cancel()
+		code, hint := codeOf(err)
+		if code != exitInterrupted || !strings.Contains(hint, "the run goes on") || !strings.Contains(hint, "ostro runs cancel d r") || out.Len() > 0 {
+			t.Errorf("%s: exit code %d, %v, %s, %s", format, code, err, hint, out.String())
+		}
 	}
 }
