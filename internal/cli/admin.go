@@ -264,12 +264,12 @@ func (c *command) readObject(path string) (map[string]json.RawMessage, error) {
 	if err != nil { // a folder, or one may not read it
 		return nil, usage("read %s: %w", path, reason(err))
 	}
-	if err := checkText(path, string(raw)); err != nil {
+	if err := checkText(fileName(path), string(raw)); err != nil {
 		return nil, err
 	}
 	var out map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &out); err != nil || out == nil {
-		return nil, usage("%s is not a JSON object: %s", path, jsonFault(string(raw), err))
+		return nil, usage("%s is not a JSON object: %s", fileName(path), jsonFault(string(raw), err))
 	}
 	return out, nil
 }

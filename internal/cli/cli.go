@@ -34,6 +34,7 @@ type command struct {
 
 // Run runs a command line (without the program's name) and returns its exit code.
 func Run(ctx context.Context, args []string, s Streams) int {
+	s.Out = &output{Writer: s.Out}
 	c := &command{Streams: s, environ: map[string]string{}}
 	for _, kv := range config.Environ() {
 		if k, v, ok := strings.Cut(kv, "="); ok {
@@ -50,6 +51,9 @@ func Run(ctx context.Context, args []string, s Streams) int {
 		return exitOK
 	}
 	var p *problem
+	if fault := c.written(); fault != nil && !errors.As(err, &p) { // the writer's own error says less
+		err = fault
+	}
 	if errors.As(err, &p) && p.err == nil { // shown already
 		return p.code
 	}

@@ -17,11 +17,42 @@ import (
 	"ostro.dev/ostro/internal/api/v2/wire"
 )
 
+// output is where commands print, and remembers what kept it from arriving there: a list that was cut off by a full disk
+// must not look like a short one.
+type output struct {
+	io.Writer
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.Writer.Write(b)
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// written is the fault of the output, if it has one.
+func (c *command) written() error {
+	if o, ok := c.Out.(*output); ok && o.err != nil {
+		return &problem{code: exitHome, err: fmt.Errorf("write the output: %w", reason(o.err))}
+	}
+	return nil
+}
+
+// plain is the writer behind an output, which may be a terminal.
+func plain(w io.Writer) io.Writer {
+	if o, ok := w.(*output); ok {
+		return o.Writer
+	}
+	return w
+}
+
 // show prints a value as JSON or YAML, or lets table print it for people.
 func (c *command) show(v any, table func()) error {
 	if c.output == "table" {
 		table()
-		return nil
+		return c.written()
 	}
 	if r := reflect.ValueOf(v); r.Kind() == reflect.Slice && r.IsNil() && r.Type() != reflect.TypeFor[json.RawMessage]() {
 		v = []any{} // nothing to list is an empty list
@@ -62,7 +93,7 @@ func blockStyle(n *yaml.Node) {
 
 // terminal tells whether w is one, and how large.
 func terminal(w io.Writer) (width, height int, ok bool) {
-	f, isFile := w.(*os.File)
+	f, isFile := plain(w).(*os.File)
 	if !isFile || !term.IsTerminal(int(f.Fd())) {
 		return 0, 0, false
 	}

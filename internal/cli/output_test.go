@@ -2,7 +2,9 @@ package cli
 
 import (
 	"bytes"
+	"io/fs"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +23,24 @@ func TestNothingToListIsAnEmptyListForPrograms(t *testing.T) {
 		}
 		if out.String() != want {
 			t.Errorf("%s: got %q, want %q", format, out.String(), want)
+		}
+	}
+}
+
+// full is a disk without room.
+type full struct{}
+
+func (full) Write([]byte) (int, error) {
+	return 0, &fs.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.ENOSPC}
+}
+
+func TestOutputThatCannotBeWrittenIsAnError(t *testing.T) {
+	t.Setenv("OSTRO_HOME", t.TempDir())
+	for _, format := range []string{"table", "json", "yaml"} {
+		var errs bytes.Buffer
+		code := Run(t.Context(), []string{"version", "-o", format}, Streams{In: strings.NewReader(""), Out: full{}, Err: &errs})
+		if want := "ostro: write the output: no space left on device\n"; code != exitHome || errs.String() != want {
+			t.Errorf("%s: exit code %d, %q, want %q", format, code, errs.String(), want)
 		}
 	}
 }

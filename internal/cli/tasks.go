@@ -136,12 +136,13 @@ func (c *command) tasksLogs() *cobra.Command {
 				return c.show(lines, nil)
 			}
 			out := bufio.NewWriter(c.Out)
-			defer func() { _ = out.Flush() }()
 			print := func(l wire.LogLine) error { return c.logLine(out, l, follow) }
+			read := cl.Logs
 			if follow {
-				return cl.FollowLogs(cmd.Context(), ti.DAGID, ti.DagRunID, ti.TaskID, ti.MapIndex, try, print)
+				read = cl.FollowLogs
 			}
-			return cl.Logs(cmd.Context(), ti.DAGID, ti.DagRunID, ti.TaskID, ti.MapIndex, try, print)
+			err = read(cmd.Context(), ti.DAGID, ti.DagRunID, ti.TaskID, ti.MapIndex, try, print)
+			return errors.Join(err, out.Flush())
 		}}
 	cmd.Flags().IntVar(&try, "try", 0, "try number (default the latest)")
 	cmd.Flags().IntVar(&mapIndex, "map-index", -1, "map index of a mapped task")

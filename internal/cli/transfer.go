@@ -36,6 +36,14 @@ type exportedPool struct {
 	IncludeDeferred bool   `json:"include_deferred"`
 }
 
+// fileName is what messages call a file of the command line.
+func fileName(path string) string {
+	if path == "-" {
+		return "standard input"
+	}
+	return path
+}
+
 // writeObject writes an export as JSON to the file of the command line, or to standard output.
 func (c *command) writeObject(values any, many string, n int, a []string) error {
 	b, err := json.MarshalIndent(values, "", "  ")
@@ -108,10 +116,10 @@ func (c *command) connectionsImport() *cobra.Command {
 			bodies := map[string]map[string]any{}
 			for _, id := range slices.Sorted(maps.Keys(values)) { // of several faults always the same one is said
 				if err := checkConnectionID(id); err != nil {
-					return usage("%s: %w", a[0], err)
+					return usage("%s: %w", fileName(a[0]), err)
 				}
 				if bodies[id], err = connectionOf(values[id]); err != nil {
-					return usage("%s: connection %s: %w", a[0], id, err)
+					return usage("%s: connection %s: %w", fileName(a[0]), id, err)
 				}
 			}
 			cl, err := c.connect()
@@ -211,7 +219,7 @@ func (c *command) poolsImport() *cobra.Command {
 			pools := map[string]exportedPool{}
 			for _, name := range slices.Sorted(maps.Keys(values)) {
 				if pools[name], err = poolOf(values[name]); err != nil {
-					return usage("%s: pool %s: %w", a[0], name, err)
+					return usage("%s: pool %s: %w", fileName(a[0]), name, err)
 				}
 			}
 			cl, err := c.connect()
