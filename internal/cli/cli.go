@@ -34,7 +34,7 @@ type command struct {
 
 // Run runs a command line (without the program's name) and returns its exit code.
 func Run(ctx context.Context, args []string, s Streams) int {
-	s.Out = &output{Writer: s.Out}
+	s.Out, s.In = &output{Writer: s.Out}, &input{Reader: s.In, over: ctx.Done()}
 	c := &command{Streams: s, environ: map[string]string{}}
 	for _, kv := range config.Environ() {
 		if k, v, ok := strings.Cut(kv, "="); ok {

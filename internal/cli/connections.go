@@ -291,14 +291,14 @@ func connectionOfJSON(body, fields map[string]any) error {
 func numberOfPort(value any) (any, error) {
 	switch v := value.(type) {
 	case nil:
-		return nil, nil //nolint:nilnil // no port
+		return nil, nil // no port
 	case float64:
 		if v == float64(int(v)) {
 			return int(v), nil
 		}
 	case string:
 		if v == "" {
-			return nil, nil //nolint:nilnil // no port
+			return nil, nil // no port
 		}
 		if n, err := strconv.Atoi(v); err == nil {
 			return n, nil

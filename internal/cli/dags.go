@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -335,13 +334,11 @@ func (c *command) confirm(sure bool, question string) (bool, error) {
 	if _, _, ok := terminal(c.Out); !ok {
 		return false, &problem{code: exitUsage, err: errors.New("nothing was deleted: there is nobody to ask"), hint: "do it with --yes"}
 	}
-	fmt.Fprintf(c.Out, "%s [y/N] ", question)
-	answer, _ := bufio.NewReader(c.In).ReadString('\n') // no answer is no
-	if !strings.HasPrefix(strings.ToLower(strings.TrimSpace(answer)), "y") {
+	ok, err := c.agreed(question)
+	if err == nil && !ok {
 		fmt.Fprintln(c.Out, "Nothing was deleted.")
-		return false, nil
 	}
-	return true, nil
+	return ok, err
 }
 
 func (c *command) importErrors(errs []wire.ImportError, trace bool) {

@@ -71,7 +71,7 @@ func (c *command) testDAG(ctx context.Context, what string, t app.DagTest, o con
 	} else if _, err := os.Stat(t.File); err != nil {
 		return &problem{code: exitNotFound, err: fmt.Errorf("there is no file %s", t.File)}
 	}
-	t.In, t.Out, t.Err = c.In, plain(c.Out), c.Err
+	t.In, t.Out, t.Err = plainInput(c.In), plain(c.Out), c.Err
 	code, err := app.TestDAG(ctx, cfg, c.logger("warn"), t)
 	if err != nil {
 		return err

@@ -401,9 +401,10 @@ func (c *command) clear(ctx context.Context, cl *client.Client, dagID, runID str
 		if _, _, ok := terminal(c.Out); !ok {
 			return &problem{code: exitUsage, err: errors.New("nothing was cleared: this is what would be"), hint: "do it with --yes"}
 		}
-		fmt.Fprintf(c.Out, "Clear these %d task instance(s)? [y/N] ", len(tis))
-		answer, _ := bufio.NewReader(c.In).ReadString('\n') // no answer is no
-		if !strings.HasPrefix(strings.ToLower(strings.TrimSpace(answer)), "y") {
+		switch ok, err := c.agreed(fmt.Sprintf("Clear these %d task instance(s)?", len(tis))); {
+		case err != nil:
+			return err
+		case !ok:
 			fmt.Fprintln(c.Out, "Nothing was cleared.")
 			return nil
 		}
