@@ -72,7 +72,7 @@ func (a *App) schedulerConfig(key []byte) scheduler.Config {
 		Limits: plan.Limits{
 			DefaultExecutor: local.Name, MaxActiveTasks: c.Scheduler.MaxActiveTasksPerDAG, MaxActiveRuns: c.Scheduler.MaxActiveRunsPerDAG,
 			MaxInfraRetries: infraRetries(c), MaxMapLength: c.Scheduler.MaxMapLength, RetryDelay: c.Tasks.RetryDelayOverride,
-			StrictResources: c.Resources == "strict", GPUs: gpus(), CPUs: float64(runtime.NumCPU()), Memory: memory(),
+			StrictResources: c.Resources == "strict", CPUs: float64(runtime.NumCPU()), Memory: memory(),
 		},
 		Slots: map[string]int{local.Name: c.Scheduler.Parallelism}, DefaultPoolSlots: c.Scheduler.DefaultPoolSlots,
 		Timetables: a.exec, BundleName: bundle.DefaultName, BundleShown: shown(c.DAGs),

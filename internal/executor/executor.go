@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"ostro.dev/ostro/internal/core/gpu"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/protocol"
 )
@@ -49,6 +50,14 @@ type ImportSink interface {
 	CallImport(ctx context.Context, bundle string, request json.RawMessage) (json.RawMessage, error)
 }
 
+// DeviceSink is a Sink that also takes in what GPUs the executor's machine has and how they are used.
+type DeviceSink interface {
+	// Devices says what GPUs there are. It comes before Connected when they are known by then, and after every change.
+	Devices(executor string, inv gpu.Inventory)
+	// Used says what a running attempt was seen to use, from its beginning.
+	Used(attemptID string, use gpu.Use)
+}
+
 // Retirer is an Executor whose incarnation may be of an older build that makes room for a newer one once it has nothing to
 // do.
 type Retirer interface {
@@ -79,6 +88,8 @@ type Attempt struct {
 	// still owed when a process dies.
 	Callbacks []string `json:"callbacks,omitempty"`
 	Compat    string   `json:"compat,omitempty"`
+	// GPUs are the devices the attempt holds; it sees no others.
+	GPUs []gpu.Share `json:"gpus,omitempty"`
 }
 
 // Known is one attempt an executor holds.
@@ -128,4 +139,6 @@ type Result struct {
 	CallbacksOwed []string `json:"callbacks_owed,omitempty"`
 	// Reported is true when the task itself said how it ended, false when its process just died.
 	Reported bool `json:"reported"`
+	// GPUUse is what it was seen to use of its GPUs, nil when nothing was.
+	GPUUse *gpu.Use `json:"gpu_use,omitempty"`
 }

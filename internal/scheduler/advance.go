@@ -157,18 +157,18 @@ func (s *Scheduler) admit(b *batch) bool {
 	if len(limits.Executors) == 0 {
 		return false
 	}
-	keys := st.queue.Admit(&st.usage, limits)
-	for _, k := range keys {
-		if lr := st.runs[keyOf(k)]; lr != nil {
-			s.queueAttempt(b, lr, k)
+	admitted := st.queue.Admit(&st.usage, limits)
+	for _, a := range admitted {
+		if lr := st.runs[keyOf(a.Key)]; lr != nil {
+			s.queueAttempt(b, lr, a)
 		}
 	}
-	return len(keys) > 0
+	return len(admitted) > 0
 }
 
 // queueAttempt makes the attempt of an admitted instance: a row now, an order to the executor after the commit.
-func (s *Scheduler) queueAttempt(b *batch, lr *liveRun, k run.Key) {
-	id := newID()
+func (s *Scheduler) queueAttempt(b *batch, lr *liveRun, admitted plan.Admission) {
+	id, k := newID(), admitted.Key
 	b.decide(lr, plan.Admitted{Key: k, AttemptID: id})
 	ti, ok := lr.run.Instance(k)
 	if !ok || ti.AttemptID != id || ti.State != run.Queued {
@@ -182,7 +182,9 @@ func (s *Scheduler) queueAttempt(b *batch, lr *liveRun, k run.Key) {
 	token := newToken()
 	a := &openAttempt{token: token, row: run.Attempt{
 		Key: k, ID: id, TryNumber: ti.TryNumber, State: run.Queued, Instance: s.instances[name], Executor: name, QueuedAt: b.now,
+		GPUs: admitted.GPUs,
 	}}
+	s.st.holdGPUs(a.row)
 	a.order = s.taskOrder(lr, ti, a)
 	s.st.attempts[id] = a
 	b.created = append(b.created, newAttempt{row: a.row, hash: HashToken(token)})

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"ostro.dev/ostro/internal/core/dag"
+	"ostro.dev/ostro/internal/core/gpu"
 	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/executor"
@@ -107,6 +108,7 @@ type Scheduler struct {
 	// background runs something that Run waits for; nil before Run.
 	background func(func(context.Context))
 	instances  map[string]string
+	devices    map[string]gpu.Inventory // by executor
 	lastFull   time.Time
 	idlers     []func()
 	troubled   time.Time // since when nothing can be committed
@@ -146,7 +148,7 @@ func New(cfg Config, st Store, execs []executor.Executor, logger *slog.Logger) *
 	}
 	s := &Scheduler{
 		cfg: cfg, store: st, log: logger, box: newMailbox(), execs: map[string]*dispatcher{},
-		instances: map[string]string{}, ready: make(chan struct{}), done: make(chan struct{}),
+		instances: map[string]string{}, devices: map[string]gpu.Inventory{}, ready: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.watcher, s.files = newWatcher(st, logger, s.fired), newFileWatcher(logger, s.fired, s.noted)
 	for _, ex := range execs {

@@ -208,6 +208,7 @@ func endOfAttempt(a run.Attempt, r executor.Result, now time.Time) run.Attempt {
 		a.Hostname = r.Hostname
 	}
 	a.ExitCode, a.Signal, a.MaxRSS, a.Rendered = r.ExitCode, r.Signal, r.MaxRSS, r.Rendered
+	a.GPUUse = r.GPUUse
 	a.CPUTime = time.Duration(r.CPUSeconds * float64(time.Second))
 	if r.Isolation != "" {
 		a.Isolation, a.IsolationReason = r.Isolation, r.IsolationReason

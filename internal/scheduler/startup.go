@@ -24,7 +24,7 @@ func (s *Scheduler) taskOrder(lr *liveRun, ti run.TaskInstance, a *openAttempt) 
 	if task == nil {
 		return o
 	}
-	o.Callbacks = callbackNames(task.Callbacks)
+	o.Callbacks, o.GPUs = callbackNames(task.Callbacks), a.row.GPUs
 	if task.Isolation != "" {
 		o.Isolation = task.Isolation
 	}

@@ -123,6 +123,7 @@ func (s *Scheduler) formerAttempt(id string) *openAttempt {
 func (st *state) close(a *openAttempt) {
 	delete(st.attempts, a.row.ID)
 	st.ending[a.row.ID] = a
+	st.usage.FreeGPUs(a.row.ID) // all its processes are gone
 }
 
 func newState() *state {
@@ -223,6 +224,7 @@ func (s *Scheduler) load(ctx context.Context) (*state, error) {
 			o.token, o.order, o.seen = old.token, old.order, old.seen
 		}
 		st.attempts[a.ID] = o
+		st.holdGPUs(a)
 	}
 	if err := s.loadWaits(ctx, st); err != nil {
 		return nil, err
@@ -514,7 +516,7 @@ func (st *state) setPaused(dagID string, paused bool) {
 // limits is what the installation allows now: an executor that cannot be reached has no slots.
 func (s *Scheduler) limits(st *state) plan.Limits {
 	l := s.cfg.Limits
-	l.Pools = st.pools
+	l.Pools, l.GPUs, l.Now = st.pools, s.devices, s.now()
 	l.Executors = make(map[string]int, len(s.execs))
 	for name, d := range s.execs {
 		if now := s.instances[name]; !s.held && now != "" && d.ex.Instance() == now {

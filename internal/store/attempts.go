@@ -11,13 +11,13 @@ import (
 
 const attemptColumns = `d.dag_id, r.run_id, t.task_id, t.map_index, a.attempt_id, a.try_number, a.state, a.instance, a.executor,
 	a.queued_at, a.started_at, a.ended_at, a.pid, a.hostname, a.exit_code, a.signal, a.reason, a.infra, a.isolation,
-	a.isolation_reason, a.notices, a.max_rss, a.cpu_us, a.rendered`
+	a.isolation_reason, a.notices, a.max_rss, a.cpu_us, a.rendered, a.gpus, a.gpu_use`
 
 func attemptDest(a *run.Attempt) []any {
 	return []any{&a.DAGID, &a.RunID, &a.TaskID, &a.MapIndex, &a.ID, &a.TryNumber, &a.State, &a.Instance, &a.Executor,
 		timeIn{&a.QueuedAt}, optTimeIn{&a.StartedAt}, optTimeIn{&a.EndedAt}, &a.PID, &a.Hostname, optIntIn{&a.ExitCode}, &a.Signal,
 		&a.Reason, &a.Infra, &a.Isolation, &a.IsolationReason, stringsIn{&a.Notices}, &a.MaxRSS, durationIn{&a.CPUTime},
-		jsonIn{&a.Rendered}}
+		jsonIn{&a.Rendered}, decodeIn{&a.GPUs}, decodeIn{&a.GPUUse}}
 }
 
 func scanAttempt(row scanner) (run.Attempt, error) {
@@ -26,7 +26,7 @@ func scanAttempt(row scanner) (run.Attempt, error) {
 	return a, err
 }
 
-// CreateAttempt inserts a queued attempt with the hash of its token.
+// CreateAttempt inserts a queued attempt with the hash of its token and the GPUs it holds from then on.
 func (tx *Tx) CreateAttempt(a run.Attempt, tokenHash []byte) error {
 	pk, err := tx.s.runKey(a.DAGID, a.RunID)
 	if err != nil {
@@ -46,6 +46,11 @@ func (tx *Tx) CreateAttempt(a run.Attempt, tokenHash []byte) error {
 	}
 	if err := tx.s.send(insertAttempt, nil, ti, a.ID, a.TryNumber, a.Instance, a.Executor, micros(queued), hash); err != nil {
 		return fmt.Errorf("create attempt %s of %s: %w", a.ID, keyText(a.Key), err)
+	}
+	if len(a.GPUs) > 0 { // few do; the statement of all others is none the longer
+		if err := tx.setAttemptJSON(setAttemptGPUs, a.ID, a.GPUs); err != nil {
+			return fmt.Errorf("create attempt %s of %s: %w", a.ID, keyText(a.Key), err)
+		}
 	}
 	return tx.emit(pk, Event{Kind: "attempt.queued", DAGID: a.DAGID, RunID: a.RunID, TaskID: a.TaskID, MapIndex: a.MapIndex,
 		AttemptID: a.ID, To: string(run.Queued), Detail: tryDetail(a.TryNumber)})
@@ -93,6 +98,9 @@ func (tx *Tx) EndAttempt(a run.Attempt) error {
 	if ended == nil {
 		ended = &tx.Now
 	}
+	if err := tx.RecordGPUUse(a); err != nil {
+		return fmt.Errorf("end attempt %s: %w", a.ID, err)
+	}
 	err := tx.s.send(endAttempt, func(changed int64) error {
 		if changed > 0 {
 			return nil
@@ -108,6 +116,23 @@ func (tx *Tx) EndAttempt(a run.Attempt) error {
 		return fmt.Errorf("end attempt %s: %w", a.ID, err)
 	}
 	return tx.emitAttempt(a, Event{Kind: "attempt.ended", To: string(a.State), Detail: endDetail(a)})
+}
+
+// RecordGPUUse stores what an attempt was seen to use of its GPUs, in place of what was stored before. Without a use it
+// changes nothing.
+func (tx *Tx) RecordGPUUse(a run.Attempt) error {
+	if a.GPUUse == nil {
+		return nil
+	}
+	return tx.setAttemptJSON(setAttemptGPUUse, a.ID, a.GPUUse)
+}
+
+func (tx *Tx) setAttemptJSON(id statement, attemptID string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return tx.s.send(id, nil, string(b), attemptID)
 }
 
 // emitAttempt appends an event about an attempt. A caller that knows only the id is helped out.

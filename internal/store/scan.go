@@ -123,6 +123,17 @@ func (x stringsIn) Scan(v any) error {
 	return json.Unmarshal(raw, x.s)
 }
 
+// decodeIn reads a value that is stored as JSON; NULL leaves it as it is.
+type decodeIn struct{ into any }
+
+func (x decodeIn) Scan(v any) error {
+	var raw json.RawMessage
+	if err := (jsonIn{&raw}).Scan(v); err != nil || raw == nil {
+		return err
+	}
+	return json.Unmarshal(raw, x.into)
+}
+
 type durationIn struct{ d *time.Duration }
 
 func (x durationIn) Scan(v any) error {

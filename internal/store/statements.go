@@ -27,6 +27,8 @@ const (
 	insertAttempt
 	startAttempt
 	endAttempt
+	setAttemptGPUs
+	setAttemptGPUUse
 	getAttemptState
 	countAtWork
 	getAttempt
@@ -223,6 +225,8 @@ func controlStatements() []string {
 			infra = ?, isolation = coalesce(nullif(?, ''), isolation),
 			isolation_reason = coalesce(nullif(?, ''), isolation_reason), notices = ?, max_rss = ?, cpu_us = ?, rendered = ?,
 			token_hash = NULL WHERE attempt_id = ? AND ended_at IS NULL`,
+		setAttemptGPUs:   `UPDATE attempts SET gpus = ? WHERE attempt_id = ?`,
+		setAttemptGPUUse: `UPDATE attempts SET gpu_use = ? WHERE attempt_id = ?`,
 		getAttemptState: `SELECT a.state, d.dag_id, r.run_id, t.task_id, t.map_index, r.run_pk` + fromAttempts +
 			` WHERE a.attempt_id = ?`,
 		// What a worker may be at: open attempts, and callbacks that were begun.

@@ -224,7 +224,26 @@ type Callbacks struct {
 type Resources struct {
 	CPU    float64 `json:"cpu,omitempty"`    // cores
 	Memory int64   `json:"memory,omitempty"` // bytes
-	GPU    int     `json:"gpu,omitempty"`    // whole devices
+	GPUs   int     `json:"gpus,omitempty"`   // devices, all or nothing
+	// GPUMemory is how many bytes of each device the task uses; others may use the rest. 0: it has its devices for itself.
+	GPUMemory int64 `json:"gpu_memory,omitempty"`
+	// Pod is set for what a pod asks for that runs as a process: what the machine does not have is not waited for. The task
+	// starts, and says what is missing.
+	Pod bool `json:"pod,omitempty"`
+}
+
+// UnmarshalJSON also reads "gpu", as "gpus" was called in DAG versions of before.
+func (r *Resources) UnmarshalJSON(b []byte) error {
+	type plain Resources
+	old := struct {
+		*plain
+		GPU int `json:"gpu"`
+	}{plain: (*plain)(r)}
+	if err := json.Unmarshal(b, &old); err != nil {
+		return err
+	}
+	r.GPUs = max(r.GPUs, old.GPU)
+	return nil
 }
 
 // Mapping is how a mapped task unfolds into instances.

@@ -175,8 +175,22 @@ func (v *validator) task(t *Task) {
 	if t.ExecutionTimeout != nil && *t.ExecutionTimeout <= 0 {
 		v.fault("%sexecution_timeout must be longer than zero, not %s", name, t.ExecutionTimeout.Duration())
 	}
+	v.resources(name, t.Resources)
 	v.rule(name, t)
 	v.setupTeardown(name, t)
+}
+
+func (v *validator) resources(name string, r *Resources) {
+	if r == nil {
+		return
+	}
+	v.notNegative(name+"resources: gpus", r.GPUs)
+	if r.CPU < 0 || r.Memory < 0 || r.GPUMemory < 0 {
+		v.fault("%sresources must not be negative", name)
+	}
+	if r.GPUMemory > 0 && r.GPUs == 0 {
+		v.fault("%sresources: gpu_memory without gpus", name)
+	}
 }
 
 func (v *validator) choice(what, value string, known ...string) {

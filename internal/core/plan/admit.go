@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"ostro.dev/ostro/internal/core/dag"
+	"ostro.dev/ostro/internal/core/gpu"
 	"ostro.dev/ostro/internal/core/run"
 )
 
@@ -30,6 +31,7 @@ type laneKey struct {
 type lane struct {
 	key    laneKey
 	paused bool
+	long   bool // its first has waited for GPUs for long
 	heap   waiters
 }
 
@@ -131,10 +133,16 @@ func (l *lane) first() *waiter {
 	return w
 }
 
+// An Admission is an instance that may start, with the GPUs its attempt gets.
+type Admission struct {
+	Key  run.Key
+	GPUs []gpu.Share
+}
+
 // Admit returns what may start now and takes it out of the queue, in order of priority: the larger weight, then the earlier
-// logical date, then who waits longer. It leaves u as it was: the caller decides Admitted for each, and Usage.Fold counts
-// that.
-func (q *Queue) Admit(u *Usage, l Limits) []run.Key {
+// logical date, then who waits longer. It leaves u as it was: the caller decides Admitted for each, which Usage.Fold counts,
+// and enters the GPUs with Usage.HoldGPUs.
+func (q *Queue) Admit(u *Usage, l Limits) []Admission {
 	if u.allFull(&l) {
 		return nil
 	}
@@ -143,34 +151,40 @@ func (q *Queue) Admit(u *Usage, l Limits) []run.Key {
 		if lane.first() == nil {
 			delete(q.lanes, k)
 		} else {
+			lane.long = l.waitsLong(&lane.heap[0].Candidate)
 			heads = append(heads, lane)
 		}
 	}
 	heap.Init(&heads)
+	p := pass{u: u, l: &l}
 	var started []*waiter
+	var out []Admission
 	for len(heads) > 0 && !u.allFull(&l) {
 		lane := heads[0]
 		w := lane.first()
-		if u.refusal(&w.Candidate, &l) != "" {
+		why, shares := p.judge(&w.Candidate)
+		if why != "" {
 			heap.Pop(&heads)
 			continue
 		}
 		q.remove(w.Key)
 		heap.Pop(&lane.heap)
 		u.take(&w.Candidate, 1)
+		p.hold(w.Key, shares)
 		started = append(started, w)
+		out = append(out, Admission{w.Key, shares})
 		if lane.first() == nil {
 			heap.Pop(&heads)
 		} else {
+			lane.long = l.waitsLong(&lane.heap[0].Candidate)
 			heap.Fix(&heads, 0)
 		}
 	}
-	keys := make([]run.Key, len(started))
-	for i, w := range started {
+	for _, w := range started {
 		u.take(&w.Candidate, -1)
-		keys[i] = w.Key
 	}
-	return keys
+	p.letGo()
+	return out
 }
 
 // Blocked says for every waiting instance why it does not start, in order of priority; only, when not nil, restricts it to
@@ -178,20 +192,27 @@ func (q *Queue) Admit(u *Usage, l Limits) []run.Key {
 func (q *Queue) Blocked(u *Usage, l Limits, only *RunKey) []Blocked {
 	var found []*waiter
 	for _, lane := range q.lanes {
-		if only != nil && lane.key.run != *only {
-			continue
+		asked := only == nil || lane.key.run == *only
+		if !asked && lane.key.resources.GPUs > 0 && lane.first() != nil { // GPUs may be kept for it
+			found = append(found, lane.first())
 		}
 		for _, w := range lane.heap {
-			if !w.gone {
+			if asked && !w.gone {
 				w.DAGPaused = lane.paused
 				found = append(found, w)
 			}
 		}
 	}
-	slices.SortFunc(found, compareWaiters)
-	blocked := make([]Blocked, len(found))
-	for i, w := range found {
-		blocked[i] = Blocked{Key: w.Key, Reason: cmp.Or(u.refusal(&w.Candidate, &l), "about to start")}
+	slices.SortFunc(found, func(a, b *waiter) int {
+		return cmp.Or(compareLong(l.waitsLong(&a.Candidate), l.waitsLong(&b.Candidate), a, b), compareWaiters(a, b))
+	})
+	p := pass{u: u, l: &l}
+	blocked := make([]Blocked, 0, len(found))
+	for _, w := range found {
+		why, _ := p.judge(&w.Candidate)
+		if only == nil || w.runKey() == *only {
+			blocked = append(blocked, Blocked{Key: w.Key, Reason: cmp.Or(why, "about to start")})
+		}
 	}
 	return blocked
 }
@@ -227,11 +248,17 @@ func (w *waiters) Pop() any          { return pop((*[]*waiter)(w)) }
 // lanes is a heap of lanes by their first candidates; none is empty.
 type lanes []*lane
 
-func (l lanes) Len() int           { return len(l) }
-func (l lanes) Less(i, j int) bool { return compareWaiters(l[i].heap[0], l[j].heap[0]) < 0 }
-func (l lanes) Swap(i, j int)      { l[i], l[j] = l[j], l[i] }
-func (l *lanes) Push(x any)        { *l = append(*l, x.(*lane)) }
-func (l *lanes) Pop() any          { return pop((*[]*lane)(l)) }
+func (l lanes) Len() int { return len(l) }
+func (l lanes) Less(i, j int) bool {
+	a, b := l[i], l[j]
+	if c := compareLong(a.long, b.long, a.heap[0], b.heap[0]); c != 0 {
+		return c < 0
+	}
+	return compareWaiters(a.heap[0], b.heap[0]) < 0
+}
+func (l lanes) Swap(i, j int) { l[i], l[j] = l[j], l[i] }
+func (l *lanes) Push(x any)   { *l = append(*l, x.(*lane)) }
+func (l *lanes) Pop() any     { return pop((*[]*lane)(l)) }
 
 // pop takes the last element off a slice.
 func pop[T any](s *[]T) T {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ostro.dev/ostro/internal/core/dag"
+	"ostro.dev/ostro/internal/core/gpu"
 	"ostro.dev/ostro/internal/core/run"
 )
 
@@ -40,27 +41,32 @@ func admit(cands []Candidate, u *Usage, l Limits) (start []run.Key, blocked []Bl
 		q.push(cands[i], cands[i].DAGPaused)
 		byKey[cands[i].Key] = &cands[i]
 	}
-	start = q.Admit(u, l)
-	for _, k := range start {
-		u.take(byKey[k], 1)
+	admitted := q.Admit(u, l)
+	for _, a := range admitted {
+		u.take(byKey[a.Key], 1)
+		u.HoldGPUs(gpu.Hold{ID: a.Key.TaskID, Name: HolderName(a.Key), Shares: a.GPUs})
 	}
 	blocked = q.Blocked(u, l, nil)
-	for _, k := range start {
-		u.take(byKey[k], -1)
+	for _, a := range admitted {
+		u.take(byKey[a.Key], -1)
+		u.FreeGPUs(a.Key.TaskID)
+		start = append(start, a.Key)
 	}
 	return start, blocked
 }
 
 func TestAdmitSaysWhatStartsAndWhyTheRestDoesNot(t *testing.T) {
-	gpu := func(n int) func(*Candidate) {
-		return func(c *Candidate) { c.Resources = &dag.Resources{GPU: n, CPU: 1, Memory: 1 << 30} }
+	gpus := func(n int) func(*Candidate) {
+		return func(c *Candidate) { c.Resources = &dag.Resources{GPUs: n, CPU: 1, Memory: 1 << 30} }
 	}
+	pod := func(c *Candidate) { c.Resources.Pod = true }
 	limits := Limits{
 		Executors: map[string]int{"local": 4},
 		Pools: map[string]Pool{
 			DefaultPool: {Slots: 128}, "gpu": {Slots: 2}, "etl": {Slots: 1, IncludeDeferred: true}, "free": {Slots: -1},
 		},
-		StrictResources: true, GPUs: 2, CPUs: 8, Memory: 4 << 30,
+		StrictResources: true, CPUs: 8, Memory: 4 << 30,
+		GPUs: map[string]gpu.Inventory{"local": {Devices: []gpu.Device{{UUID: "GPU-a", Index: 0}, {UUID: "GPU-b", Index: 1}}}},
 	}
 	for _, c := range []struct {
 		name    string
@@ -158,10 +164,10 @@ func TestAdmitSaysWhatStartsAndWhyTheRestDoesNot(t *testing.T) {
 			blocked: []string{"a: DAG d is paused"},
 		},
 		{
-			name:    "GPUs, when requests are strict",
-			cands:   []Candidate{candidate("r/b", gpu(2), priority(3)), candidate("r/c", gpu(1)), candidate("r/d", gpu(0))},
+			name:    "GPUs",
+			cands:   []Candidate{candidate("r/b", gpus(2), priority(3)), candidate("r/c", gpus(1)), candidate("r/d", gpus(0))},
 			start:   "b d",
-			blocked: []string{"c: it asks for 1 GPUs, 0 of 2 are free"},
+			blocked: []string{"c: waiting: GPU 0 held by d/b; GPU 1 held by d/b"},
 		},
 		{
 			name: "memory and cores, when requests are strict",
@@ -172,16 +178,24 @@ func TestAdmitSaysWhatStartsAndWhyTheRestDoesNot(t *testing.T) {
 			blocked: []string{"b: it asks for 2.0 GiB of memory, 1.0 GiB of 4.0 GiB are free", "c: it asks for 7.5 CPU cores, 7 of 8 are free"},
 		},
 		{
-			name: "what the machine never has is not waited for: the task starts, to fail",
-			cands: []Candidate{candidate("r/a", priority(4), gpu(3)), candidate("r/b", priority(3), gpu(1)),
-				candidate("r/c", priority(2), func(c *Candidate) { c.Resources = &dag.Resources{Memory: 8 << 30} }),
-				candidate("r/d", func(c *Candidate) { c.Resources = &dag.Resources{CPU: 8.5} })},
-			start:   "a c d",
-			blocked: []string{"b: it asks for 1 GPUs, 0 of 2 are free"},
+			name: "what the machine never has is not waited for by a pod: the task starts, to fail",
+			cands: []Candidate{candidate("r/a", priority(4), gpus(3), pod), candidate("r/b", priority(3), gpus(1)),
+				candidate("r/c", priority(2), func(c *Candidate) { c.Resources = &dag.Resources{Memory: 8 << 30, Pod: true} }),
+				candidate("r/d", func(c *Candidate) { c.Resources = &dag.Resources{CPU: 8.5, Pod: true} })},
+			start: "a b c d",
 		},
 		{
-			name:   "requests are advisory otherwise",
-			cands:  []Candidate{candidate("r/a", gpu(3))},
+			name: "what the machine never has is said by other tasks, at once",
+			cands: []Candidate{candidate("r/a", priority(4), gpus(3)),
+				candidate("r/c", priority(2), func(c *Candidate) { c.Resources = &dag.Resources{Memory: 8 << 30} }),
+				candidate("r/d", func(c *Candidate) { c.Resources = &dag.Resources{CPU: 8.5} })},
+			blocked: []string{"a: it asks for 3 GPUs, this machine has 2: it cannot start here",
+				"c: it asks for 8.0 GiB of memory, this machine has 4.0 GiB: it cannot start here",
+				"d: it asks for 8.5 CPU cores, this machine has 8: it cannot start here"},
+		},
+		{
+			name:   "cores and memory are advisory otherwise",
+			cands:  []Candidate{candidate("r/a", func(c *Candidate) { c.Resources = &dag.Resources{Memory: 8 << 30, CPU: 99} })},
 			limits: func(l *Limits) { l.StrictResources = false },
 			start:  "a",
 		},
@@ -236,8 +250,8 @@ func TestAQueueFollowsDecisions(t *testing.T) {
 	if len(started) != 2 || q.Len() != 0 {
 		t.Fatalf("started %v, %d wait", started, q.Len())
 	}
-	for _, k := range started {
-		step(h.decide(Admitted{Key: k, AttemptID: "at-" + k.TaskID}))
+	for _, a := range started {
+		step(h.decide(Admitted{Key: a.Key, AttemptID: "at-" + a.Key.TaskID}))
 	}
 	if got, want := u.Pool("gpu"), (Occupied{Taken: 2}); got != want || u.Executor("local") != 2 {
 		t.Errorf("usage %+v", u)

@@ -101,7 +101,8 @@ func playThrough(b *testing.B, x *dag.Index, slots int) int {
 	attempts := 0
 	var running []run.Key
 	for !r.Row().State.IsFinished() {
-		for _, k := range q.Admit(&u, l) {
+		for _, a := range q.Admit(&u, l) {
+			k := a.Key
 			attempts++
 			fold(Decide(r, Admitted{Key: k, AttemptID: fmt.Sprint(attempts)}, epoch))
 			running = append(running, k)
@@ -135,6 +136,6 @@ func BenchmarkAdmit(b *testing.B) {
 		if len(keys) != 1 {
 			b.Fatal(keys)
 		}
-		q.push(Candidate{Key: keys[0], Pool: DefaultPool, PoolSlots: 1, Executor: "local", MaxActiveTasks: 16}, false)
+		q.push(Candidate{Key: keys[0].Key, Pool: DefaultPool, PoolSlots: 1, Executor: "local", MaxActiveTasks: 16}, false)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"time"
 
+	"ostro.dev/ostro/internal/core/gpu"
 	"ostro.dev/ostro/internal/core/run"
 )
 
@@ -29,11 +30,15 @@ type Limits struct {
 	// MaxRetryDelay caps every retry delay; 24 h.
 	MaxRetryDelay time.Duration
 
-	// StrictResources makes Resources binding; then the machine has these.
+	// StrictResources makes requests for cores and memory binding; then the machine has these.
 	StrictResources bool
-	GPUs            int
 	CPUs            float64
 	Memory          int64
+	// GPUs is what the machine of each executor has; an executor that is absent has not said so yet. Requests for GPUs are
+	// always binding.
+	GPUs map[string]gpu.Inventory
+	// Now, when set, lets those go first who have waited for GPUs for long, and dates what people are told.
+	Now time.Time
 }
 
 // A Pool limits how many slots run at once. Slots -1 is unlimited.

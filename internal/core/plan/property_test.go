@@ -193,7 +193,8 @@ func (d *driver) admit() {
 	if d.queue.Len() != scheduled {
 		d.rt.Fatalf("%d instances are scheduled, %d are in the queue", scheduled, d.queue.Len())
 	}
-	for _, k := range d.queue.Admit(&d.usage, d.r.Limits()) {
+	for _, a := range d.queue.Admit(&d.usage, d.r.Limits()) {
+		k := a.Key
 		d.attempts++
 		id := fmt.Sprintf("a%d", d.attempts)
 		before, _ := d.r.Instance(k)

@@ -89,14 +89,16 @@ func reached(n, limit int) bool { return limit > 0 && n >= limit }
 
 func (u *Usage) resourcesTaken(c *Candidate, l *Limits) string {
 	res := c.Resources
-	if !l.StrictResources || res == nil {
+	if res == nil || !l.StrictResources {
 		return ""
 	}
 	switch {
-	case res.GPU > l.GPUs || res.CPU > l.CPUs || res.Memory > l.Memory:
+	case res.Pod && (res.CPU > l.CPUs || res.Memory > l.Memory):
 		return "" // waiting would not help: the task starts, and fails saying what the machine lacks
-	case res.GPU > 0 && u.gpus+res.GPU > l.GPUs:
-		return fmt.Sprintf("it asks for %d GPUs, %d of %d are free", res.GPU, max(0, l.GPUs-u.gpus), l.GPUs)
+	case res.CPU > l.CPUs:
+		return fmt.Sprintf("it asks for %g CPU cores, this machine has %g: it cannot start here", res.CPU, l.CPUs)
+	case res.Memory > l.Memory:
+		return fmt.Sprintf("it asks for %s of memory, this machine has %s: it cannot start here", bytes(res.Memory), bytes(l.Memory))
 	case res.CPU > 0 && u.cpus+res.CPU > l.CPUs:
 		return fmt.Sprintf("it asks for %g CPU cores, %g of %g are free", res.CPU, max(0, l.CPUs-u.cpus), l.CPUs)
 	case res.Memory > 0 && u.memory+res.Memory > l.Memory:

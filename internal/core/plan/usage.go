@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"ostro.dev/ostro/internal/core/dag"
+	"ostro.dev/ostro/internal/core/gpu"
 	"ostro.dev/ostro/internal/core/run"
 )
 
@@ -17,9 +18,10 @@ type Usage struct {
 	tasks     map[taskKey]int
 	runTasks  map[runTaskKey]int
 
-	gpus   int
 	cpus   float64
 	memory int64
+	// gpus are held by attempts, not by instances: an attempt that is being ended still has its own.
+	gpus gpu.Ledger
 }
 
 // poolUse is the number of slots taken in a pool. Deferred instances count only in pools that include them.
@@ -40,6 +42,12 @@ func (u *Usage) Pool(name string) Occupied {
 	p := u.pools[name]
 	return Occupied{Taken: p.taken, Deferred: p.deferred}
 }
+
+// HoldGPUs enters the GPUs an attempt holds, from its admission to its end.
+func (u *Usage) HoldGPUs(h gpu.Hold) { u.gpus.Hold(h) }
+
+// FreeGPUs frees the GPUs of an attempt that has ended: its processes are gone.
+func (u *Usage) FreeGPUs(attemptID string) { u.gpus.Release(attemptID) }
 
 // Executor returns the number of attempts an executor has.
 func (u *Usage) Executor(name string) int { return u.executors[name] }
@@ -111,7 +119,6 @@ func (u *Usage) take(c *Candidate, n int) {
 	add(&u.tasks, taskKey{c.Key.DAGID, c.Key.TaskID}, n)
 	add(&u.runTasks, runTaskKey{c.runKey(), c.Key.TaskID}, n)
 	if res := c.Resources; res != nil {
-		u.gpus += n * res.GPU
 		u.cpus += float64(n) * res.CPU
 		u.memory += int64(n) * res.Memory
 	}

@@ -8,6 +8,8 @@ package run
 import (
 	"encoding/json"
 	"time"
+
+	"ostro.dev/ostro/internal/core/gpu"
 )
 
 // State is the state of a DAG run.
@@ -160,4 +162,8 @@ type Attempt struct {
 	CPUTime time.Duration
 	// Rendered holds the rendered template fields as JSON, nil before rendering.
 	Rendered json.RawMessage
+	// GPUs are what the attempt holds from its row's creation to its end; GPUUse what it was seen to use of them, nil when
+	// nothing was.
+	GPUs   []gpu.Share
+	GPUUse *gpu.Use
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"ostro.dev/ostro/internal/core/gpu"
 	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/store"
@@ -164,7 +165,13 @@ func testAttempts(f *fixture) {
 	got, err := f.db.Attempt(f.ctx, "at-1")
 	f.must(err)
 	f.same("attempt after its end", want, got)
-	second := f.attempt(tis[0].Key, "at-2", 2)
+	second := a
+	second.ID, second.TryNumber, second.GPUs = "at-2", 2, []gpu.Share{{UUID: "GPU-a", Index: 1}, {UUID: "GPU-b", Index: 2, Memory: 9}}
+	second.State, second.StartedAt, second.PID, second.Hostname, second.Isolation, second.IsolationReason = run.Queued, nil, 0, "", "", ""
+	f.update(func(tx *store.Tx) error { return tx.CreateAttempt(second, nil) })
+	second.GPUUse = &gpu.Use{Peak: 7, Begin: f.now, Step: 2, Points: []gpu.Point{{Memory: 7, Busy: 50, N: 1}}, Samples: 1}
+	f.update(func(tx *store.Tx) error { return tx.RecordGPUUse(second) })
+	f.update(func(tx *store.Tx) error { return tx.RecordGPUUse(run.Attempt{ID: "at-2"}) })
 	all, err := f.db.Attempts(f.ctx, tis[0].Key)
 	f.must(err)
 	f.same("attempts of an instance", []run.Attempt{want, second}, all)

@@ -1,0 +1,8 @@
+-- +goose Up
+
+-- What an attempt holds of the machine's GPUs, and what it was seen to use of them; JSON, NULL for most.
+ALTER TABLE attempts ADD COLUMN gpus TEXT COLLATE "C";
+ALTER TABLE attempts ADD COLUMN gpu_use TEXT COLLATE "C";
+
+-- +goose Down
+SELECT 1;
