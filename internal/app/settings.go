@@ -33,7 +33,7 @@ func (a *App) workerSettings(runtimePath string) workerapi.Settings {
 	s := workerapi.Settings{
 		Slots: a.cfg.Scheduler.Parallelism, LogRoot: a.home.path("logs"), Python: a.cfg.Python, RuntimePath: runtimePath,
 		Env: env, GraceSeconds: a.cfg.Tasks.KillGrace.Seconds(), HostIdle: a.cfg.Hosts.Idle.Seconds(), HostMemory: a.cfg.Hosts.Memory,
-		MaskedValues: masked,
+		MaskedValues: masked, HideGPUs: a.cfg.GPUs.Undeclared == "hidden",
 	}
 	if a.cfg.Pods != "" {
 		s.Pods = &protocol.PodSettings{
@@ -43,7 +43,7 @@ func (a *App) workerSettings(runtimePath string) workerapi.Settings {
 	return s
 }
 
-// gpus counts this machine's NVIDIA devices.
+// gpus counts this machine's NVIDIA devices, for pods that run where no worker can say it.
 func gpus() int {
 	found, _ := filepath.Glob("/dev/nvidia[0-9]*")
 	return len(found)

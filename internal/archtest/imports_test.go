@@ -45,7 +45,7 @@ var layers = []layer{
 	{"internal/auth", []string{"internal/core"}, "adapters do not import each other"},
 	{"internal/config", []string{"protocol.", "internal/core/spelling"}, "settings know nothing of what they are for"},
 
-	{"internal/worker", append([]string{"internal/worker", "internal/daghost", "internal/secret"}, contracts...), "the worker owns hosts, pipes and masking"},
+	{"internal/worker", append([]string{"internal/worker", "internal/daghost", "internal/device", "internal/secret"}, contracts...), "the worker owns hosts, pipes and masking, and looks at the GPUs"},
 	{"internal/taskapi", append([]string{"internal/taskapi", "internal/secret", "internal/scheduler"}, contracts...), "what a task may ask of the server"},
 	{"internal/scheduler", append([]string{"internal/scheduler"}, contracts...), "services see contracts only"},
 	{"internal/bundle", append([]string{"internal/bundle"}, contracts...), "services see contracts only"},
@@ -88,7 +88,7 @@ var owners = []struct {
 	{"go.yaml.in/yaml", []string{"internal/config", "internal/cli"}, false},
 	{"github.com/prometheus/", []string{"internal/metrics"}, false},
 	// Libraries for tests must not end up in the binary.
-	{"testing", []string{"internal/store/storetest", "internal/executor/executortest", "internal/simtest", "test"}, false},
+	{"testing", []string{"internal/store/storetest", "internal/executor/executortest", "internal/device/smitest", "internal/simtest", "test"}, false},
 	{"github.com/google/go-cmp", []string{"internal/store/storetest", "internal/executor/executortest", "internal/simtest", "test"}, false},
 	{"pgregory.net/rapid", []string{"internal/store/storetest", "internal/executor/executortest", "internal/simtest", "test"}, false},
 	{"go.uber.org/goleak", []string{"internal/store/storetest", "internal/executor/executortest", "internal/simtest", "test"}, false},

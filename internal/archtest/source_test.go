@@ -23,6 +23,8 @@ var longer = map[string]string{
 var environment = map[string]string{
 	"internal/worker/hosts.go":    "hands the worker's own environment on to the Python processes it starts",
 	"internal/daghost/daghost.go": "finds an interpreter on PATH as exec would",
+
+	"internal/device/smitest/smitest.go": "puts a program before the PATH of a test",
 }
 
 // forbidden are calls with the places where they are right.

@@ -428,6 +428,9 @@ func (c *command) instanceState(ti wire.TaskInstance, tries []wire.Try) {
 	for _, n := range ti.Ostro.Notices {
 		fmt.Fprintf(c.Out, "note: %s\n", oneLine(n))
 	}
+	for _, line := range gpuLines(ti.Ostro) {
+		fmt.Fprintln(c.Out, line)
+	}
 	if len(tries) == 0 {
 		return
 	}

@@ -74,6 +74,10 @@ type Config struct {
 		Memory int64         `yaml:"memory" unit:"bytes"` // budget of all idle hosts, default 1 GiB
 	} `yaml:"hosts"`
 
+	GPUs struct {
+		Undeclared string `yaml:"undeclared"` // visible (default) or hidden
+	} `yaml:"gpus"`
+
 	// Pods is how KubernetesPodOperator runs: "process" on this machine, or "" (refused with a hint).
 	Pods      string                            `yaml:"pods"`
 	Images    map[string]protocol.ImageSettings `yaml:"images"`
@@ -127,6 +131,7 @@ func Defaults(home string) Config {
 	c.Parsing.Memory = 1 << 30
 	c.Hosts.Idle = time.Minute
 	c.Hosts.Memory = 1 << 30
+	c.GPUs.Undeclared = "visible"
 	c.S3.Region = "us-east-1"
 	return c
 }
@@ -184,6 +189,7 @@ func (c Config) Validate() error {
 	}
 	oneOf("pods", c.Pods, "", "process")
 	oneOf("resources", c.Resources, "advisory", "strict")
+	oneOf("gpus.undeclared", c.GPUs.Undeclared, "visible", "hidden")
 	oneOf("tasks.isolation", c.Tasks.Isolation, "fork", "spawn")
 	atLeast("scheduler.parallelism", int64(c.Scheduler.Parallelism), 1)
 	atLeast("scheduler.max_active_tasks_per_dag", int64(c.Scheduler.MaxActiveTasksPerDAG), 1)

@@ -143,6 +143,9 @@ func processes() []stat {
 	return all
 }
 
+// Descendants returns the living processes below one, that one not included.
+func Descendants(pid int) []int { return descendants(pid) }
+
 // descendants returns the living processes below root, root not included.
 func descendants(root int) []int {
 	children := map[int][]stat{}

@@ -86,7 +86,7 @@ func (k *killOrder) words(forced bool) string {
 
 func newAttempt(w *Worker, o executor.Attempt, s workerapi.Settings) *attempt {
 	a := &attempt{w: w, order: o, settings: s, killed: make(chan struct{})}
-	a.startup = complete(o, s, w.hostname, w.o.Home)
+	a.startup = withGPUs(complete(o, s, w.hostname, w.o.Home), o, s, w.gpus.known())
 	a.places = placesIn(a.startup.Bundle.Path, a.startup.Bundle.Shown)
 	a.mask.Add(s.MaskedValues...)
 	a.mask.Add(o.Token)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"ostro.dev/ostro/internal/core/gpu"
 	"ostro.dev/ostro/internal/daghost"
 	"ostro.dev/ostro/internal/executor"
 	"ostro.dev/ostro/internal/executor/local"
@@ -31,8 +32,9 @@ func TestMain(m *testing.M) {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
 		idle, _ := time.ParseDuration(os.Getenv("TEST_ORPHAN_IDLE"))
+		sample, _ := time.ParseDuration(os.Getenv("TEST_SAMPLE_GPUS"))
 		logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-		if err := Run(ctx, Options{Home: os.Args[3], Logger: logger, Version: "test", OrphanIdle: idle}); err != nil {
+		if err := Run(ctx, Options{Home: os.Args[3], Logger: logger, Version: "test", OrphanIdle: idle, SampleGPUs: sample}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -304,6 +306,8 @@ type sink struct {
 	watched  map[string]chan struct{}
 	answer   func(attemptID, token string, request json.RawMessage) (json.RawMessage, error)
 	requests []json.RawMessage
+	devices  []gpu.Inventory
+	used     map[string]gpu.Use
 }
 
 func newSink() *sink {

@@ -172,7 +172,7 @@ func (w *Worker) attach(peer *workerapi.Peer, in workerapi.Inbound, m workerapi.
 		}
 	}
 	in.Reply(workerapi.Attached{
-		Type: "Attached", Instance: w.instance, PID: os.Getpid(), Version: w.o.Version, Known: known,
+		Type: "Attached", Instance: w.instance, PID: os.Getpid(), Version: w.o.Version, Known: known, Devices: w.gpus.known(),
 	})
 	for _, s := range started {
 		_ = peer.Notify(workerapi.Started{Type: "Started", Started: s})
@@ -184,6 +184,7 @@ func (w *Worker) attach(peer *workerapi.Peer, in workerapi.Inbound, m workerapi.
 		old.Close()
 	}
 	w.log.Info("attached", "server", m.ServerID, "running", len(known)-len(spooled), "spooled", len(spooled))
+	w.gpus.lookAgain()
 	w.conns.Go(func() { w.resend(peer, spooled) })
 	return nil
 }

@@ -44,6 +44,8 @@ type Options struct {
 	OrphanIdle time.Duration
 	// LogLimit bounds each log file, in bytes; zero: no limit.
 	LogLimit int64
+	// SampleGPUs is how often the GPUs are looked at while attempts hold some; zero: every five seconds.
+	SampleGPUs time.Duration
 	// Shared is set when the process has children that are not the worker's, as a test has: then orphans are left to
 	// the system instead of being adopted and killed.
 	Shared bool
@@ -60,6 +62,7 @@ type Worker struct {
 	spool    *spool
 	records  records
 	oom      *oomWatch
+	gpus     *gpuWatch
 
 	ctx    context.Context // ends with the worker
 	cancel context.CancelFunc
@@ -131,6 +134,7 @@ func newWorker(o Options) (*Worker, error) {
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	w.disk, w.giveUp = context.WithCancel(w.ctx)
+	w.gpus = newGPUWatch(w)
 	if !o.Shared {
 		if err := daghost.SetSubreaper(); err != nil {
 			return nil, err
@@ -170,6 +174,7 @@ func (w *Worker) run(ctx context.Context) error {
 
 	var serving sync.WaitGroup
 	serving.Go(func() { w.accept(listener) })
+	serving.Go(w.gpus.run)
 	if !w.o.Shared {
 		serving.Go(w.reap)
 	}
@@ -311,7 +316,13 @@ func (w *Worker) launch(from *workerapi.Peer, orders []executor.Attempt) error {
 		}
 		a := newAttempt(w, o, w.settings)
 		w.attempts[o.ID] = a
-		w.tasks.Go(func() { w.finish(a.run()); removeScratch(w.log, a.startup.Scratch) })
+		w.gpus.begin(a)
+		w.tasks.Go(func() {
+			res := a.run()
+			res.GPUUse = w.gpus.end(a)
+			w.finish(res)
+			removeScratch(w.log, a.startup.Scratch)
+		})
 	}
 	return nil
 }

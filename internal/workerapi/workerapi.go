@@ -8,6 +8,7 @@ package workerapi
 import (
 	"encoding/json"
 
+	"ostro.dev/ostro/internal/core/gpu"
 	"ostro.dev/ostro/internal/executor"
 	"ostro.dev/ostro/protocol"
 )
@@ -77,6 +78,8 @@ type (
 		PID      int              `json:"pid"`
 		Version  string           `json:"version"`
 		Known    []executor.Known `json:"known"`
+		// Devices are the machine's GPUs; nil while they are not known, then Devices follows.
+		Devices *gpu.Inventory `json:"devices,omitempty"`
 	}
 	// Parsed answers Parse. When the host died or hung, Described holds one error that says so.
 	Parsed struct {
@@ -111,6 +114,17 @@ type (
 		Type   string          `json:"type"`
 		Result executor.Result `json:"result"`
 	}
+	// Devices says which GPUs the machine has (notification, when it has become known and when it has changed).
+	Devices struct {
+		Type    string        `json:"type"`
+		Devices gpu.Inventory `json:"devices"`
+	}
+	// Used says what a running attempt was seen to use of its GPUs (notification, now and then).
+	Used struct {
+		Type      string  `json:"type"`
+		AttemptID string  `json:"attempt_id"`
+		Use       gpu.Use `json:"use"`
+	}
 	// Call forwards a task's request (request). The answer's body is the answer to the task.
 	Call struct {
 		Type      string          `json:"type"`
@@ -137,4 +151,5 @@ type Settings struct {
 	HostMemory    int64                 `json:"host_memory_bytes"` // budget of all idle hosts together
 	MaskedValues  []string              `json:"masked_values,omitempty"`
 	PreloadModule []string              `json:"preload_modules,omitempty"`
+	HideGPUs      bool                  `json:"hide_gpus,omitempty"` // from tasks that ask for none
 }

@@ -219,6 +219,8 @@ class BaseOperator(DependencyMixin, metaclass=BaseOperatorMeta):
         self.max_active_tis_per_dag = max_active_tis_per_dag
         self.max_active_tis_per_dagrun = max_active_tis_per_dagrun
         self.executor, self.executor_config = executor, executor_config or {}
+        if resources or executor_config:
+            _check_resources(resources, executor_config, self.task_id)
         self.do_xcom_push, self.multiple_outputs = do_xcom_push, multiple_outputs
         self.inlets, self.outlets = _as_list(inlets), _as_list(outlets)
         self.doc, self.doc_md, self.doc_json, self.doc_yaml, self.doc_rst = doc, doc_md, doc_json, doc_yaml, doc_rst
@@ -520,6 +522,14 @@ def _retries(value, task_id):
         return int(value)
     except ValueError:
         raise AirflowException("retries of task %r must be a whole number, not %r" % (task_id, value)) from None
+
+
+def _check_resources(resources, executor_config, task_id):
+    """Refuse what a task cannot ask of its machine, in the line that says it."""
+    from .quantity import parse_task
+    from .serialize import task_resources
+
+    parse_task(task_resources(resources, executor_config), task_id)
 
 
 def _check_policy(policy, task_id, dag_id):

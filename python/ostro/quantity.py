@@ -47,7 +47,7 @@ FLAT_KEYS = ("request_memory", "request_cpu", "request_ephemeral_storage", "limi
 
 
 def parse_resources(given):
-    """Return {"cpu": cores, "memory": bytes, "gpu": devices} of a request; templates count for nothing yet."""
+    """Return {"cpu": cores, "memory": bytes, "gpus": devices} of a pod's request; templates count for nothing yet."""
     requests, limits = split(given)
     out = {}
     for name, key in (("cpu", "cpu"), ("memory", "memory")):
@@ -58,12 +58,57 @@ def parse_resources(given):
     for source in (limits, requests):
         for name, value in source.items():
             if name.endswith("/gpu") and not is_template(value):
-                out["gpu"] = int(parse(value))
-    if not requests and not limits and isinstance(given, dict):
-        for key in ("cpu", "memory", "gpu"):
-            if key in given and not is_template(given[key]):
-                out[key] = int(parse(given[key])) if key != "cpu" else parse(given[key])
+                out["gpus"] = int(parse(value))
     return out
+
+
+def parse_pod(given):
+    """Return what a pod asks for, marked as such: what the machine does not have is not waited for."""
+    out = parse_resources(given)
+    return dict(out, pod=True) if out else out
+
+
+# The keys of resources= of a task that is no pod; those of Airflow's own Resources with what they are called here.
+TASK_KEYS = ("cpu", "memory", "gpus", "gpu_memory")
+_AIRFLOW_KEYS = {"cpus": "cpu", "ram": "memory", "gpu": "gpus", "disk": None}
+
+
+def parse_task(given, task_id):
+    """Return {"cpu": cores, "memory": bytes, "gpus": devices, "gpu_memory": bytes of each} of resources= of a task.
+
+    Airflow's own keys (cpus, ram and disk in megabytes, gpus) and those of pods (request_memory, limit_gpu, requests,
+    limits …) are understood, too.
+    """
+    if not given:
+        return {}
+    if not isinstance(given, dict) or any(key in FLAT_KEYS for key in given):
+        return parse_resources(given)
+    out = {}
+    for name, value in given.items():
+        key = _AIRFLOW_KEYS.get(name, name)
+        if key is None or value is None:
+            continue
+        if key not in TASK_KEYS:
+            from .settings import nearest
+
+            raise TypeError("resources= of task %r: unknown key %r%s; it may have %s"
+                            % (task_id, name, nearest(name, TASK_KEYS), ", ".join(TASK_KEYS)))
+        try:
+            amount = parse(value)
+        except ValueError as fault:
+            raise ValueError("resources= of task %r: %s: %s" % (task_id, name, fault)) from None
+        if amount < 0:
+            raise ValueError("resources= of task %r: %s must not be negative, not %r" % (task_id, name, value))
+        if name == "ram" and isinstance(value, (int, float)):
+            amount *= 2**20
+        out[key] = int(amount) if key != "cpu" or float(amount).is_integer() else amount
+        if key == "gpus" and amount != out[key]:
+            raise ValueError("resources= of task %r: gpus must be a whole number, not %r; to share a GPU say how much of its "
+                             "memory the task needs: gpu_memory='10Gi'" % (task_id, value))
+    if out.get("gpu_memory"):
+        if out.setdefault("gpus", 1) == 0:
+            raise ValueError("resources= of task %r: gpu_memory without a GPU (gpus=0)" % task_id)
+    return {key: amount for key, amount in out.items() if amount}
 
 
 def limits_of(given):

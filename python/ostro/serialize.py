@@ -199,12 +199,19 @@ def resources(task):
         return task.requested_resources()
     if task.is_mapped and hasattr(task.mapped_class, "resources_of"):
         return task.mapped_class.resources_of(task.partial_kwargs)
-    given = task.resources
-    if isinstance(given, dict):
-        from .quantity import parse_resources
+    given = task_resources(task.resources, task.executor_config)
+    if given:
+        from .quantity import parse_task
 
-        return parse_resources(given)
+        return parse_task(given, task.task_id)
     return {}
+
+
+def task_resources(resources, executor_config):
+    """Return resources= of a task, or what its executor_config holds under that name; Airflow lets anything stand there."""
+    if not resources and isinstance(executor_config, dict):
+        return executor_config.get("resources")
+    return resources
 
 
 def fields(task):

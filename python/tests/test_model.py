@@ -107,7 +107,7 @@ def test_every_base_argument_reaches_the_description():
         "inlets": [{"name": "in", "uri": "in", "group": "asset"}],
         "outlets": [{"name": "s3://b/k", "uri": "s3://b/k", "group": "asset"}], "doc_md": "words",
         "callbacks": {"on_failure": True}, "params": {"x": {"value": 3, "schema": {"type": "integer", "minimum": 1}}},
-        "resources": {"cpu": 2, "memory": 1 << 30, "gpu": 1}, "start_date": "2024-02-01T00:00:00Z",
+        "resources": {"cpu": 2, "memory": 1 << 30, "gpus": 1}, "start_date": "2024-02-01T00:00:00Z",
         "ui_color": "#e8f7e4", "ui_fgcolor": "#000",
     }
 
@@ -422,3 +422,43 @@ def test_asset_expressions_schedule():
 def test_python_operator_wants_a_callable():
     with DAG("d"), pytest.raises(AirflowException, match="`python_callable` of task 'a' must be callable"):
         PythonOperator(task_id="a", python_callable=3)
+
+
+def test_what_a_task_asks_of_its_machine():
+    def asked(resources=None, config=None):
+        with DAG("d", start_date=START) as dag:
+            EmptyOperator(task_id="a", resources=resources, executor_config=config)
+        return task_of(dag, "a").get("resources")
+
+    assert asked({"cpu": 1.5, "memory": "4Gi", "gpus": 2}) == {"cpu": 1.5, "memory": 4 << 30, "gpus": 2}
+    assert asked({"gpu_memory": "10Gi"}) == {"gpus": 1, "gpu_memory": 10 << 30}
+    assert asked({"gpus": 2, "gpu_memory": 1 << 30}) == {"gpus": 2, "gpu_memory": 1 << 30}
+    assert asked(None, {"resources": {"gpus": 1}}) == {"gpus": 1}
+    assert asked({"cpus": 2, "ram": 512, "disk": 100, "gpus": 1}) == {"cpu": 2, "memory": 512 << 20, "gpus": 1}
+    assert asked({"limit_gpu": 1, "request_memory": "1Gi"}) == {"gpus": 1, "memory": 1 << 30}
+    assert asked({"limits": {"nvidia.com/gpu": "2"}}) == {"gpus": 2}
+    assert asked({"gpus": 0}) is None
+    assert asked() is None
+    for resources, words in [
+        ({"gpuz": 1}, r"resources= of task 'a': unknown key 'gpuz' \(did you mean"),
+        ({"gpus": 0.5}, r"gpus must be a whole number, not 0.5; to share a GPU"),
+        ({"gpus": -1}, r"must not be negative"),
+        ({"gpus": 0, "gpu_memory": "1Gi"}, r"gpu_memory without a GPU"),
+        ({"memory": "lots"}, r"memory: 'lots' is not a quantity"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=words):
+            asked(resources)
+        with pytest.raises((TypeError, ValueError), match=words):
+            asked(None, {"resources": resources})
+
+
+def test_a_mapped_task_asks_for_gpus_too():
+    from airflow.sdk import task
+
+    with DAG("d", start_date=START) as dag:
+        @task(resources={"gpu_memory": "2Gi"})
+        def fit(x):
+            return x
+
+        fit.expand(x=[1, 2])
+    assert task_of(dag, "fit")["resources"] == {"gpus": 1, "gpu_memory": 2 << 30}

@@ -235,7 +235,7 @@ def test_legacy_spellings():
     with DAG("d", start_date=START) as dag:
         KubernetesPodOperator(task_id="t", image="i", xcom_push=True, resources={"limit_memory": "1Gi", "limit_cpu": "500m"})
     task = described(dag)["tasks"][0]
-    assert task["do_xcom_push"] and task["resources"] == {"cpu": 0.5, "memory": 1 << 30}
+    assert task["do_xcom_push"] and task["resources"] == {"cpu": 0.5, "memory": 1 << 30, "pod": True}
 
 
 def test_models_of_the_kubernetes_client_are_rendered_inside():

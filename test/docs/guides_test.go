@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"ostro.dev/ostro/internal/device/smitest"
 	"ostro.dev/ostro/internal/store/storetest/pgserver"
 	"ostro.dev/ostro/test/program"
 )
@@ -49,6 +50,13 @@ func TestTheGuidesDoWhatTheySay(t *testing.T) {
 			r := newReader(t, bin, environments)
 			if filepath.Base(guide) == "postgresql.md" {
 				r.environ = append(r.environ, "OSTRO_DATABASE_URL="+pgserver.Database(t))
+			}
+			if filepath.Base(guide) == "gpus.md" { // a script answers for the GPUs of its machine
+				for i, entry := range r.environ {
+					if path, ok := strings.CutPrefix(entry, "PATH="); ok {
+						r.environ[i] = "PATH=" + smitest.Make(t, 2).Dir() + string(os.PathListSeparator) + path
+					}
+				}
 			}
 			for _, b := range blocks(t, string(text)) {
 				r.follow(b)

@@ -170,7 +170,8 @@ func (v *view) addAttempt(out *wire.TaskInstance, ti run.TaskInstance) error {
 
 func attemptExtras(at run.Attempt) wire.TIExtras {
 	return wire.TIExtras{AttemptID: at.ID, Reason: at.Reason, Notices: at.Notices, Isolation: at.Isolation, IsolationReason: at.IsolationReason,
-		ExitCode: at.ExitCode, Signal: at.Signal, Infra: at.Infra, MaxRSS: at.MaxRSS, CPUSeconds: at.CPUTime.Seconds()}
+		ExitCode: at.ExitCode, Signal: at.Signal, Infra: at.Infra, MaxRSS: at.MaxRSS, CPUSeconds: at.CPUTime.Seconds(),
+		GPUs: wireGPUs(at.GPUs), GPUUse: wireGPUUse(at.GPUUse)}
 }
 
 func renderedIndex(ti run.TaskInstance) *string {

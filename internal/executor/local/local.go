@@ -376,7 +376,12 @@ func (e *Executor) attach(ctx context.Context, peer *workerapi.Peer, sink execut
 	if other {
 		e.log.Info("the worker is of another version and keeps its tasks; it is replaced once it has none", "has", a.Version, "want", e.o.Version)
 	}
-	q.release(func() { sink.Connected(Name, a.Instance, a.Known) })
+	q.release(func() {
+		if s, ok := sink.(executor.DeviceSink); ok && a.Devices != nil {
+			s.Devices(Name, *a.Devices)
+		}
+		sink.Connected(Name, a.Instance, a.Known)
+	})
 	return nil
 }
 
@@ -412,6 +417,8 @@ func (e *Executor) receive(ctx context.Context, in workerapi.Inbound, sink execu
 			return
 		}
 		q.add(func() { sink.Finished(m.Result) })
+	case "Devices", "Used":
+		e.receiveGPUs(in, sink, q)
 	case "Call":
 		var m workerapi.Call
 		if err := json.Unmarshal(in.Body, &m); err != nil {

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"ostro.dev/ostro/internal/core/gpu"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/executor"
 	"ostro.dev/ostro/protocol"
@@ -40,6 +41,8 @@ type Behaviour struct {
 	DieWithInstance bool
 	// IgnoreTerm makes a kill take the grace time.
 	IgnoreTerm bool
+	// Gone, when set, is called when the attempt's process has ended, before anybody is told.
+	Gone func()
 }
 
 // Script says what an attempt does.
@@ -62,6 +65,7 @@ type Executor struct {
 	wake     chan struct{}
 	attempts map[string]*attempt
 	begun    map[string]int // the ledger
+	gpus     gpu.Inventory
 	orders   []string
 }
 
@@ -71,6 +75,22 @@ type attempt struct {
 	started  *executor.Started
 	result   *executor.Result
 	cancel   context.CancelCauseFunc
+	whenGone func()
+}
+
+// SetGPUs changes the GPUs of the machine, of which it has none at first.
+func (e *Executor) SetGPUs(inv gpu.Inventory) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.gpus = inv
+	name := e.name
+	e.report(func(sink executor.Sink) { tellGPUs(sink, name, inv) })
+}
+
+func tellGPUs(sink executor.Sink, name string, inv gpu.Inventory) {
+	if s, ok := sink.(executor.DeviceSink); ok {
+		s.Devices(name, inv)
+	}
 }
 
 // New returns an executor that does what script says.
@@ -124,10 +144,14 @@ func (e *Executor) Launch(_ context.Context, a executor.Attempt) error {
 func (e *Executor) play(ctx context.Context, at *attempt) {
 	defer at.cancel(nil)
 	b := e.script(at.order)
+	if !e.made(at, b.Gone) {
+		return
+	}
 	wait(ctx, b.StartAfter)
 	e.begin(at)
 	if b.Vanish {
 		e.mu.Lock()
+		at.gone()
 		delete(e.attempts, at.order.ID)
 		e.mu.Unlock()
 		return
@@ -151,6 +175,29 @@ func (e *Executor) play(ctx context.Context, at *attempt) {
 }
 
 var errGone = errors.New("the worker is gone")
+
+// made notes what is to be called when the process ends; false when its worker is gone already, so that there is none.
+func (e *Executor) made(at *attempt, gone func()) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if at.instance != e.instance {
+		if gone != nil {
+			gone()
+		}
+		return false
+	}
+	if gone != nil {
+		at.whenGone = sync.OnceFunc(gone)
+	}
+	return true
+}
+
+// gone calls what is to be called at the end of the process. The executor's lock is held.
+func (at *attempt) gone() {
+	if at.whenGone != nil {
+		at.whenGone()
+	}
+}
 
 func (b Behaviour) result() executor.Result {
 	if b.Result != nil {
@@ -201,6 +248,7 @@ func (e *Executor) end(at *attempt, r executor.Result) {
 		r.StartedAt, r.PID = &at.started.At, at.started.PID
 	}
 	at.result = &r
+	at.gone()
 	e.report(func(sink executor.Sink) { sink.Finished(r) })
 }
 
@@ -281,8 +329,9 @@ func (e *Executor) attach(sink executor.Sink) {
 			again = append(again, *at.result)
 		}
 	}
-	name, instance := e.name, e.instanceName()
+	name, instance, gpus := e.name, e.instanceName(), e.gpus
 	e.report(func(sink executor.Sink) {
+		tellGPUs(sink, name, gpus)
 		sink.Connected(name, instance, known)
 		for _, r := range again {
 			sink.Finished(r)
@@ -297,6 +346,7 @@ func (e *Executor) Restart() {
 	e.instance++
 	for id, at := range e.attempts {
 		at.cancel(errGone)
+		at.gone()
 		delete(e.attempts, id)
 	}
 	e.queue = nil

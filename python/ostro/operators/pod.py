@@ -10,7 +10,7 @@ import sys
 from .. import live
 from ..baseoperator import BaseOperator
 from ..exceptions import AirflowException, AirflowFailException, AirflowSkipException
-from ..quantity import FLAT_KEYS, is_template, limits_of, parse, parse_resources, split
+from ..quantity import FLAT_KEYS, is_template, limits_of, parse, parse_pod, split
 from ..settings import nearest, warn_once
 from .process import describe_exit, run_streaming
 
@@ -126,11 +126,11 @@ class KubernetesPodOperator(BaseOperator):
 
     def requested_resources(self):
         """Return what the container asks for: cores, bytes, GPUs."""
-        return parse_resources(self.container_resources)
+        return parse_pod(self.container_resources)
 
     @staticmethod
     def resources_of(kwargs):
-        return parse_resources(kwargs.get("container_resources") or kwargs.get("resources"))
+        return parse_pod(kwargs.get("container_resources") or kwargs.get("resources"))
 
     # ---- running ----
 
@@ -290,9 +290,9 @@ class KubernetesPodOperator(BaseOperator):
         asked = self.requested_resources()
         have = pods.get("gpus", 0)
         strict = pods.get("strict")
-        if asked.get("gpu", 0) > have:
+        if asked.get("gpus", 0) > have:
             text = "%d GPU%s asked for, this machine has %s" % (
-                asked["gpu"], "" if asked["gpu"] == 1 else "s", have or "none")
+                asked["gpus"], "" if asked["gpus"] == 1 else "s", have or "none")
             if strict:
                 raise AirflowFailException("image %s: %s (resources: strict)" % (self.image, text))
             _notice(text + "; the task runs all the same")

@@ -109,6 +109,35 @@ type TIExtras struct {
 	MaxRSS          int64    `json:"max_rss,omitempty"`
 	CPUSeconds      float64  `json:"cpu_seconds,omitempty"`
 	NextAt          *Time    `json:"next_at,omitempty"`
+	// GPUs are what the attempt holds, or held; GPUUse what it was seen to use of them.
+	GPUs   []GPU   `json:"gpus,omitempty"`
+	GPUUse *GPUUse `json:"gpu_use,omitempty"`
+}
+
+// GPU is a device that an attempt holds: all of it, or with Memory so many bytes beside others.
+type GPU struct {
+	UUID   string `json:"uuid"`
+	Label  string `json:"label"` // "GPU 0"
+	Index  int    `json:"index"`
+	Memory int64  `json:"memory,omitempty"`
+}
+
+// GPUUse is what an attempt was seen to use of its GPUs over time.
+type GPUUse struct {
+	PeakMemory int64   `json:"peak_memory"` // bytes
+	Busy       float64 `json:"busy"`        // percent, on average
+	// OfDevice: memory is that of the whole devices, since the attempt's processes cannot be told apart.
+	OfDevice bool    `json:"of_device,omitempty"`
+	Begin    Time    `json:"begin"`
+	Step     float64 `json:"step"` // seconds a point stands for
+	// Points follow each other from begin; one without samples is null.
+	Points []*GPUPoint `json:"points"`
+}
+
+// GPUPoint sums up one step: the most memory in bytes, and how busy the devices were in percent.
+type GPUPoint struct {
+	Memory int64   `json:"memory"`
+	Busy   float64 `json:"busy"`
 }
 
 // TaskInstances answers GET …/taskInstances.
