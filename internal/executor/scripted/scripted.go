@@ -41,8 +41,9 @@ type Behaviour struct {
 	DieWithInstance bool
 	// IgnoreTerm makes a kill take the grace time.
 	IgnoreTerm bool
-	// Gone, when set, is called when the attempt's process has ended, before anybody is told.
-	Gone func()
+	// Begun and Gone, when set, are called when the attempt's process begins, and when it has ended, before anybody is told.
+	// An attempt whose worker is gone by then does not begin.
+	Begun, Gone func()
 }
 
 // Script says what an attempt does.
@@ -144,7 +145,7 @@ func (e *Executor) Launch(_ context.Context, a executor.Attempt) error {
 func (e *Executor) play(ctx context.Context, at *attempt) {
 	defer at.cancel(nil)
 	b := e.script(at.order)
-	if !e.made(at, b.Gone) {
+	if !e.made(at, b) {
 		return
 	}
 	wait(ctx, b.StartAfter)
@@ -176,18 +177,18 @@ func (e *Executor) play(ctx context.Context, at *attempt) {
 
 var errGone = errors.New("the worker is gone")
 
-// made notes what is to be called when the process ends; false when its worker is gone already, so that there is none.
-func (e *Executor) made(at *attempt, gone func()) bool {
+// made begins the process; false when its worker is gone already, so that there is none.
+func (e *Executor) made(at *attempt, b Behaviour) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if at.instance != e.instance {
-		if gone != nil {
-			gone()
-		}
 		return false
 	}
-	if gone != nil {
-		at.whenGone = sync.OnceFunc(gone)
+	if b.Begun != nil {
+		b.Begun()
+	}
+	if b.Gone != nil {
+		at.whenGone = sync.OnceFunc(b.Gone)
 	}
 	return true
 }
