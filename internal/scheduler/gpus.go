@@ -20,7 +20,7 @@ func (s *Scheduler) Devices(executor string, inv gpu.Inventory) {
 		}
 		s.devices[executor] = inv
 		if inv.Fault != "" {
-			s.log.Warn("the GPUs of the machine are not known; tasks that ask for some wait", "executor", executor, "reason", inv.Fault)
+			s.log.Info("the GPUs of the machine are not known; tasks that ask for some wait", "executor", executor, "reason", inv.Fault)
 		} else if len(inv.Devices) > 0 {
 			s.log.Info("the GPUs of the machine", "executor", executor, "count", len(inv.Devices))
 		}

@@ -3,9 +3,22 @@ package local
 import (
 	"encoding/json"
 
+	"ostro.dev/ostro/internal/core/gpu"
 	"ostro.dev/ostro/internal/executor"
 	"ostro.dev/ostro/internal/workerapi"
 )
+
+// tellGPUs tells what the worker said of the GPUs when it was reached. What a former worker said does not count any more.
+func tellGPUs(sink executor.Sink, known *gpu.Inventory) {
+	s, ok := sink.(executor.DeviceSink)
+	if !ok {
+		return
+	}
+	if known == nil {
+		known = &gpu.Inventory{Fault: "nvidia-smi has not answered yet"}
+	}
+	s.Devices(Name, *known)
+}
 
 // receiveGPUs takes what the worker says of the machine's GPUs.
 func (e *Executor) receiveGPUs(in workerapi.Inbound, sink executor.Sink, q *queue) {

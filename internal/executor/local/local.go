@@ -377,9 +377,7 @@ func (e *Executor) attach(ctx context.Context, peer *workerapi.Peer, sink execut
 		e.log.Info("the worker is of another version and keeps its tasks; it is replaced once it has none", "has", a.Version, "want", e.o.Version)
 	}
 	q.release(func() {
-		if s, ok := sink.(executor.DeviceSink); ok && a.Devices != nil {
-			s.Devices(Name, *a.Devices)
-		}
+		tellGPUs(sink, a.Devices)
 		sink.Connected(Name, a.Instance, a.Known)
 	})
 	return nil
