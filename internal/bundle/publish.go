@@ -247,15 +247,16 @@ func (w *Watcher) unwritten(p *publication, infos []store.DAGInfo) map[string]wr
 	return after
 }
 
-// collectGarbage removes old snapshots. That it cannot is no reason to stop.
-func (w *Watcher) collectGarbage(ctx context.Context) {
+// collectGarbage removes old snapshots and says whether it could find out which those are. That it cannot is no reason to
+// stop.
+func (w *Watcher) collectGarbage(ctx context.Context) bool {
 	infos, _, err := w.store.DAGs(ctx, store.DAGFilter{IncludeRemoved: true})
 	if err != nil {
-		return
+		return false
 	}
 	live, err := w.store.LiveRuns(ctx)
 	if err != nil {
-		return
+		return false
 	}
 	used := map[string]bool{w.tree.version: true}
 	for _, p := range w.parses.all() {
@@ -274,4 +275,5 @@ func (w *Watcher) collectGarbage(ctx context.Context) {
 	if len(removed) > 0 {
 		w.log.Info("removed snapshots that nothing uses", "count", len(removed))
 	}
+	return err == nil
 }

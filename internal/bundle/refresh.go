@@ -81,8 +81,9 @@ func (w *Watcher) settle(ctx context.Context) error {
 		w.parsed = 0
 		w.changed()
 		if w.collected != w.tree.version {
-			w.collectGarbage(ctx)
-			w.collected = w.tree.version
+			if w.collectGarbage(ctx) {
+				w.collected = w.tree.version
+			}
 		}
 	}
 	if !slices.ContainsFunc(slices.Collect(maps.Values(w.files)), func(s *fileState) bool { return s.deps == nil }) {

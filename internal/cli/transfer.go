@@ -44,6 +44,24 @@ func fileName(path string) string {
 	return path
 }
 
+// writePrivate writes a file that only its owner may read, also where there was one that others might.
+func writePrivate(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		if err := f.Chmod(0o600); err != nil {
+			return err
+		}
+	}
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 // writeObject writes an export as JSON to the file of the command line, or to standard output.
 func (c *command) writeObject(values any, many string, n int, a []string) error {
 	b, err := json.MarshalIndent(values, "", "  ")
@@ -55,7 +73,7 @@ func (c *command) writeObject(values any, many string, n int, a []string) error 
 		_, err = c.Out.Write(b)
 		return err
 	}
-	if err := os.WriteFile(a[0], b, 0o600); err != nil {
+	if err := writePrivate(a[0], b); err != nil {
 		return usage("write %s: %w", a[0], reason(err))
 	}
 	fmt.Fprintf(c.Err, "Exported %d %s to %s\n", n, many, a[0])

@@ -21,10 +21,12 @@ type message struct {
 
 // mailbox is an unbounded queue: whoever reports a result must never wait for the database.
 type mailbox struct {
-	mu     sync.Mutex
-	items  []message
-	closed bool
-	wake   chan struct{} // holds a token while items may be there
+	mu       sync.Mutex
+	items    []message
+	reads    int // of the items
+	commands int
+	closed   bool
+	wake     chan struct{} // holds a token while items may be there
 }
 
 func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
@@ -37,6 +39,11 @@ func (m *mailbox) put(msg message) bool {
 		return false
 	}
 	m.items = append(m.items, msg)
+	if msg.read {
+		m.reads++
+	} else if msg.command() {
+		m.commands++
+	}
 	select {
 	case m.wake <- struct{}{}:
 	default:
@@ -48,18 +55,26 @@ func (m *mailbox) put(msg message) bool {
 func (m *mailbox) take() []message {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.empty()
+}
+
+// empty returns all messages and keeps none, with the lock held.
+func (m *mailbox) empty() []message {
 	items := m.items
-	m.items = nil
+	m.items, m.reads, m.commands = nil, 0, 0
 	return items
 }
 
 // takeImpatient takes the messages that do not wait for the database, those that change nothing and perhaps the commands,
-// and leaves the others where they are.
+// and leaves the others where they are. Where there are none it costs nothing, however many results wait.
 func (m *mailbox) takeImpatient(commands bool) []message {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.reads == 0 && (!commands || m.commands == 0) {
+		return nil
+	}
 	var taken []message
-	rest := m.items[:0:0]
+	rest := m.items[:0]
 	for _, msg := range m.items {
 		if msg.read || commands && msg.command() {
 			taken = append(taken, msg)
@@ -67,7 +82,11 @@ func (m *mailbox) takeImpatient(commands bool) []message {
 			rest = append(rest, msg)
 		}
 	}
-	m.items = rest
+	clear(m.items[len(rest):])
+	m.items, m.reads = rest, 0
+	if commands {
+		m.commands = 0
+	}
 	return taken
 }
 
@@ -80,7 +99,5 @@ func (m *mailbox) close() []message {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true
-	items := m.items
-	m.items = nil
-	return items
+	return m.empty()
 }

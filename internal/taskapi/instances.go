@@ -2,6 +2,8 @@ package taskapi
 
 import (
 	"time"
+
+	"ostro.dev/ostro/protocol"
 )
 
 // mostInstances is how many task instances one answer holds; who wants more asks for those that follow.
@@ -28,11 +30,17 @@ func (c *call) getTaskInstances() (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if k.RunID == "" || k.RunID == anyID {
+		return nil, fault(protocol.CodeInvalid, "%s needs a run_id", c.req.Type)
+	}
 	f.RunID, f.Offset, f.Limit = k.RunID, max(c.req.Offset, 0), mostInstances
 	if c.req.Limit > 0 {
 		f.Limit = min(c.req.Limit, mostInstances)
 	}
 	found, total, err := c.store.TaskInstances(c.ctx, f)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]taskInstance, 0, len(found))
 	for _, ti := range found {
 		one := taskInstance{TaskID: ti.TaskID, MapIndex: ti.MapIndex, TryNumber: ti.TryNumber, MaxTries: ti.MaxTries,
@@ -46,5 +54,5 @@ func (c *call) getTaskInstances() (any, error) {
 		Type      string         `json:"type"`
 		Instances []taskInstance `json:"task_instances"`
 		Total     int            `json:"total"`
-	}{"TaskInstancesResult", out, total}, err
+	}{"TaskInstancesResult", out, total}, nil
 }

@@ -116,9 +116,12 @@ func (c *call) getPrevSuccessfulDagRun() (any, error) {
 // maxStates is how many task states one answer holds: it must fit into a message.
 const maxStates = 100_000
 
+// anyID stands for all DAGs, or all runs, in a filter of the store; a task asks for one.
+const anyID = "~"
+
 // instances are the task instances a request names: all of a DAG that fit what it says.
 func (c *call) instances() (store.TIFilter, error) {
-	if c.req.DAGID == "" {
+	if c.req.DAGID == "" || c.req.DAGID == anyID {
 		return store.TIFilter{}, fault(protocol.CodeInvalid, "%s needs a dag_id", c.req.Type)
 	}
 	f := store.TIFilter{DAGID: c.req.DAGID, RunIDs: c.req.RunIDs, TaskIDs: c.req.TaskIDs, LogicalDates: c.req.LogicalDates,

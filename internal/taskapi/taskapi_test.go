@@ -191,6 +191,8 @@ func TestRequests(t *testing.T) {
 		{"instances of a run", `{"type":"GetTaskInstances","dag_id":"d","run_id":"r1","offset":2,"limit":1}`, `{"type":"TaskInstancesResult","task_instances":[{"task_id":"m","map_index":1,"state":"success","try_number":1,"max_tries":0}],"total":4}`},
 		{"instances of one's own run", `{"type":"GetTaskInstances","dag_id":"d","task_ids":["t"]}`, `{"type":"TaskInstancesResult","task_instances":[{"task_id":"t","map_index":-1,"state":"success","try_number":1,"max_tries":0}],"total":1}`},
 		{"instances in a state", `{"type":"GetTaskInstances","dag_id":"d","run_id":"r1","states":["null","failed"]}`, `{"type":"TaskInstancesResult","task_instances":[],"total":0}`},
+		{"instances of any DAG", `{"type":"GetTaskInstances","dag_id":"~","run_id":"~"}`, protocol.CodeInvalid},
+		{"instances of any run", `{"type":"GetTaskInstances","dag_id":"d","run_id":"~"}`, protocol.CodeInvalid},
 		{"success before", `{"type":"GetPrevSuccessfulDagRun","ti_id":"x"}`, `{"type":"PrevSuccessfulDagRunResult","data_interval_start":"2024-01-03T00:00:00Z","data_interval_end":"2024-01-03T00:00:00Z","start_date":null,"end_date":null}`},
 		{"none before", `{"type":"GetPreviousDagRun","dag_id":"d","logical_date":"2024-01-03T00:00:00Z"}`, `{"type":"PreviousDagRunResult","dag_run":null}`},
 		{"trigger an unknown DAG", `{"type":"TriggerDagRun","dag_id":"x"}`, protocol.CodeNotFound},

@@ -146,16 +146,17 @@ func mendTail(f *os.File) error {
 // Add adds a line that is printed nowhere: the worker's own at once, a record where the task made it. One that is longer
 // than a reader takes is cut into several.
 func (l *logFile) Add(e entry) {
-	e.text = l.mask(e.text)
-	for len(e.text) > maxRecord {
-		piece, at := e, maxRecord
-		for !utf8.RuneStart(e.text[at]) && at > maxRecord-utf8.UTFMax {
+	rest, begin := l.mask(e.text), ""
+	for len(rest) > maxRecord {
+		at := maxRecord
+		for !utf8.RuneStart(rest[at]) && at > maxRecord-utf8.UTFMax {
 			at--
 		}
-		piece.text = e.text[:at] + "…"
-		l.add(piece)
-		e.text = "…" + e.text[at:]
+		e.text = begin + rest[:at] + "…"
+		l.add(e)
+		rest, begin = rest[at:], "…"
 	}
+	e.text = begin + rest
 	l.add(e)
 }
 

@@ -6,20 +6,23 @@ successor could meet. Not looked at are System V semaphores that are to be undon
 
 import collections
 import os
-import resource
 import stat
 
 _MUCH = 64 << 20  # bytes of memory a task may hold beyond its host's
 _HARMLESS_DEVICES = {1, 4, 5, *range(136, 144)}  # memory, terminals
 
 Footprint = collections.namedtuple("Footprint", "memory sizes mappings namespaces")
-Footprint.__doc__ = """The ``sizes`` change when a mapping is added that ``mappings`` would name, and are cheap to ask for."""
+Footprint.__doc__ = """The ``sizes`` change when a mapping is added that ``mappings`` would name, and are cheap to ask for.
+
+``memory`` is what the process has now, in bytes, not the most it ever had: an import may have needed much for a moment.
+"""
 
 
 def of_this_process():
     """Return the footprint of this process, None where the kernel does not say."""
     try:
-        return Footprint(_memory(), _sizes()[0], _mappings(), _namespaces())
+        memory, sizes, _ = _status()
+        return Footprint(memory, sizes, _mappings(), _namespaces())
     except (OSError, ValueError):
         return None
 
@@ -31,26 +34,22 @@ def nothing_left(inherited, descriptors):
     """
     if inherited is None:
         return False
-    sizes, threads = _sizes()
+    memory, sizes, threads = _status()
     return (
         threads == 1
         and not any(map(is_device, descriptors))
-        and _memory() - inherited.memory <= _MUCH
+        and memory - inherited.memory <= _MUCH
         and (sizes == inherited.sizes or _mappings() <= inherited.mappings)
         and _namespaces() == inherited.namespaces
     )
 
 
-def _memory():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _sizes():
-    """Return how much is mapped of what is not plain memory of this process's own, and how many threads it has."""
+def _status():
+    """Return the memory, how much is mapped of what is not plain memory of this process's own, and the number of threads."""
     with open("/proc/self/status", "rb", buffering=0) as file:
         fields = dict(line.split(b":", 1) for line in file.read(8192).splitlines())
-    mapped, own, stack = [int(fields[name].split()[0]) for name in (b"VmSize", b"VmData", b"VmStk")]
-    return (mapped - own - stack, fields.get(b"HugetlbPages")), int(fields[b"Threads"])
+    mapped, own, stack, memory = [int(fields[name].split()[0]) for name in (b"VmSize", b"VmData", b"VmStk", b"VmRSS")]
+    return memory * 1024, (mapped - own - stack, fields.get(b"HugetlbPages")), int(fields[b"Threads"])
 
 
 def _mappings():

@@ -15,8 +15,10 @@ import resource
 import select
 import shutil
 import signal
+import struct
 import sys
 import tempfile
+import termios
 import threading
 import time
 import warnings
@@ -88,15 +90,28 @@ class OwnOutput(io.TextIOWrapper):
 
 
 class _Relay:
-    """Tells the first process what is secret, before the run can print it."""
+    """Tells the first process what is secret, before the run can print it.
+
+    Any thread and any process of the run may; each locks the pipe, and so writes its line as a whole.
+    """
 
     def __init__(self, fd):
         self._fd = fd
+        self._one = threading.Lock()
+        os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self):
+        self._one = threading.Lock()
 
     def __call__(self, values, least):
         data = json.dumps([list(values), least]).encode() + b"\n"
-        while data:
-            data = data[os.write(self._fd, data):]
+        with self._one:  # the other lock is among processes
+            fcntl.lockf(self._fd, fcntl.LOCK_EX)
+            try:
+                while data:
+                    data = data[os.write(self._fd, data):]
+            finally:
+                fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
 
 class _Filter:
@@ -129,22 +144,25 @@ class _Filter:
             ended, status = os.waitpid(self._pid, os.WNOHANG)
             if ended:
                 break
-        for fd in list(self._streams):
-            while self._take(fd):
-                pass
+        for fd in list(self._streams):  # what the run has left there; a program that outlives it may go on writing
+            left = _waiting_in(fd)
+            while left > 0 and fd in self._streams:
+                left -= self._take(fd)
+            if fd in self._streams and not _waiting_in(fd):
+                self._take(fd)  # the end of the stream, if nobody has it open
         self._poll.unregister(wake[0])
         if self._streams:
             self._go_on_in_another_process()
         return status
 
     def _take(self, fd):
-        """Read once from a pipe; say whether there may be more at once."""
+        """Read once from a pipe; return how much there was."""
         try:
             data = os.read(fd, _CHUNK)
         except BlockingIOError:
-            return False
+            return 0
         self._learn()  # what is in the data as a secret was told of before
-        stream = self._streams[fd]
+        stream, size = self._streams[fd], len(data)
         try:
             stream.write(data)
         except OSError:  # nobody reads our output any more; the run shall know
@@ -153,7 +171,7 @@ class _Filter:
             self._poll.unregister(fd)
             del self._streams[fd]
             os.close(fd)
-        return bool(data)
+        return size
 
     def _learn(self):
         while self._control is not None:
@@ -165,9 +183,7 @@ class _Filter:
                 self._forget_control()
             self._told += data
         *lines, self._told = self._told.split(b"\n")
-        for line in lines:
-            values, least = json.loads(line)
-            self._masker.add(*values, least=least)
+        self._masker.add_all(map(json.loads, lines))
 
     def _forget_control(self):
         self._poll.unregister(self._control)
@@ -187,6 +203,11 @@ class _Filter:
                 elif fd in self._streams:
                     self._take(fd)
         os._exit(0)
+
+
+def _waiting_in(fd):
+    """Return how many bytes there are to be read in a pipe."""
+    return struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0" * 4))[0]
 
 
 class _Stream:

@@ -66,36 +66,59 @@ class Masker:
 
     def __init__(self):
         self._lock = threading.Lock()
-        self._values, self._pattern = set(), None
+        self._values, self._compiled = set(), None  # the pattern, None while it has to be made
+        self._begins = {}  # first character of values → those values
         self.relay = None  # called with the values and ``least``, before they can be printed
 
     def add(self, *values, least=MIN_LENGTH):
         """Hide values from now on, except for those shorter than ``least``."""
         if self.relay is not None and values:
             self.relay(values, least)
+        self.add_all([(values, least)])
+
+    def add_all(self, told):
+        """Add pairs of values and the least length."""
         with self._lock:
-            for value in values:
-                self._values.update(form for form in _forms(value) if len(form) >= least and form != HIDDEN)
-            longest_first = sorted(self._values, key=len, reverse=True)
-            self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+            for values, least in told:
+                for value in values:
+                    for form in _forms(value):
+                        if len(form) >= least and form != HIDDEN and form not in self._values:
+                            self._values.add(form)
+                            self._begins.setdefault(form[0], []).append(form)
+                            self._compiled = None
+
+    def _pattern(self):
+        """Return the pattern of all values, the longest first; it is made when it is used first."""
+        with self._lock:
+            if self._compiled is None and self._values:
+                self._compiled = re.compile("|".join(map(re.escape, sorted(self._values, key=len, reverse=True))))
+            return self._compiled
 
     def mask(self, text):
         """Return a text without the secrets."""
-        pattern = self._pattern
+        pattern = self._pattern()
         return pattern.sub(HIDDEN, text) if pattern is not None else text
 
     def begun(self, text):
         """Return how many characters at the end of a text may be the beginning of a secret."""
         with self._lock:
-            return max((size for value in self._values for size in range(1, min(len(value), len(text) + 1))
-                        if text.endswith(value[:size])), default=0)
+            most = 0
+            for first, values in self._begins.items():
+                longest = max(map(len, values)) - 1
+                at = text.find(first, max(len(text) - longest, 0))
+                while at >= 0 and len(text) - at > most:
+                    if any(len(text) - at < len(value) and value.startswith(text[at:]) for value in values):
+                        most = len(text) - at
+                        break
+                    at = text.find(first, at + 1)
+            return most
 
     def safe(self, text):
         """Return how much of the beginning of a text can be passed on before more of it is there.
 
         What is kept back may be the beginning of a secret; it begins with a whole one where that would be cut in two.
         """
-        size, pattern = len(text) - self.begun(text), self._pattern
+        size, pattern = len(text) - self.begun(text), self._pattern()
         if size < len(text):
             size = next((one.start() for one in pattern.finditer(text) if one.start() < size < one.end()), size)
         return size

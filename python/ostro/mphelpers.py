@@ -46,15 +46,23 @@ def _started_here():
 
 def _is_helper(pid, found):
     """Whether ``pid``, which a program below this one may have started, is a helper; note it in ``found`` if so."""
+    if not _runs_helper(pid):
+        return False
+    facts = proctree.stat(pid)
+    if facts is None or _runs_helper(facts[1]):  # a worker that a fork server has forked looks like it
+        return False
+    found.add(pid)
+    return True
+
+
+def _runs_helper(pid):
+    """Whether the program of a process is that of a helper."""
     try:
         with open("/proc/%d/cmdline" % pid, "rb") as file:
             words = file.read().split(b"\0")
     except OSError:
         return False
-    if not any(word.startswith(_COMMANDS) for word in words):
-        return False
-    found.add(pid)
-    return True
+    return any(word.startswith(_COMMANDS) for word in words)
 
 
 def _close_pipes():

@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
+from ostro import maskedrun
 from ostro.masking import MaskedStream, Masker
 from support import write
 
@@ -175,3 +177,37 @@ def test_a_masked_stream_has_what_programs_ask_of_standard_output(tmp_path):
         with pytest.raises(AttributeError):
             getattr(stream, "no_such_thing")  # noqa: B009
     assert (tmp_path / "out").read_text() == "bytes\na\nb"
+
+
+def test_many_threads_and_forks_may_tell_of_large_secrets_at_once():
+    out, into = os.pipe()
+    if os.fork() == 0:
+        try:
+            os.close(out)
+            tell, pids = maskedrun._Relay(into), []
+            for name in "abcd":
+                pids.append(os.fork())
+                threads = [threading.Thread(target=tell, args=([name * 70000, str(one)], 3)) for one in range(3)]
+                for one in threads:
+                    one.start()
+                for one in threads:
+                    one.join()
+                if pids[-1] == 0:
+                    os._exit(0)
+            for pid in pids:
+                os.waitpid(pid, 0)
+        finally:
+            os._exit(0)
+    os.close(into)
+    with open(out, "rb") as pipe:
+        told = [json.loads(line) for line in pipe]
+    os.wait()
+    assert len(told) == 24 and all(set(values[0]) == {values[0][0]} and least == 3 for values, least in told)
+
+
+def test_many_secrets_are_found_whole_and_where_they_may_begin():
+    masker = Masker()
+    masker.add_all([["secret-%d-%s" % (i, "x" * i)], 3] for i in range(300))
+    assert masker.mask("a secret-7-xxxxxxx b") == "a *** b"
+    assert masker.begun("nothing") == 0 and masker.begun("it ends in sec") == 3 and masker.begun("sse") == 2
+    assert masker.safe("say secret-290-" + "x" * 20) == 4

@@ -8,6 +8,8 @@ from harness import Host
 FILE = """
 import fcntl, os, threading, time
 
+bytearray(300 << 20)  # for a moment, as an import may
+
 def plain(comms):
     return 1
 
@@ -36,7 +38,7 @@ def daemon(comms):
 
 def large(comms):
     global kept
-    kept = bytearray(600 << 20)
+    kept = bytearray(b"x") * (200 << 20)
 
 """
 

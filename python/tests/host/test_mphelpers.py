@@ -35,6 +35,11 @@ FILE = """
         made.start()
         multiprocessing.process._children.clear()  # so that nothing but the runtime ends it
         return [made.pid, tracker()]
+    def serves_on(comms):
+        made = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(1000,), daemon=True)
+        made.start()
+        multiprocessing.process._children.clear()
+        return [made.pid, tracker()]
     def runs(comms):
         subprocess.run([sys.executable, "-c", SCRIPT], check=True)
     def stops(comms):
@@ -105,3 +110,8 @@ def test_a_tracker_that_does_not_end_is_killed_and_told_of(tmp_path, file):
     wrapper = "import ostro.mphelpers\nostro.mphelpers.PATIENCE = 0.2\n"
     end = spawn(tmp_path, wrapper + file[0], "stops").finish()
     assert end.logs == ["killed 1 process the task left behind"] and not alive(end.value)
+
+
+def test_a_worker_of_a_fork_server_is_ended_like_any_process_that_is_left_behind(file, ends):
+    (end,) = ends(file[0], "serves_on")
+    assert end.logs == ["killed 1 process the task left behind"] and not any(map(alive, end.value))

@@ -34,7 +34,7 @@ var connectionID = regexp.MustCompile(`^[\pL\pM\p{Nd}\p{Nl}\p{Pc}.-]+$`)
 
 // ValidConnectionID tells whether a connection may have this id.
 func ValidConnectionID(id string) bool {
-	return connectionID.MatchString(id) && utf8.RuneCountInString(id) <= 200
+	return connectionID.MatchString(id) && id != "." && id != ".." && utf8.RuneCountInString(id) <= 200
 }
 
 // Connection is how to reach an outside system, with its secrets redacted.
