@@ -267,7 +267,7 @@ def test_a_pod_is_ended_when_the_time_is_up(tmp_path):
 
     marker = str(tmp_path / "pid")
     code = "import os, time; open(%r, 'w').write(str(os.getpid())); time.sleep(60)" % marker
-    comms = pod(code=code, execution_timeout=datetime.timedelta(seconds=1))
+    comms = pod(code=code, execution_timeout=datetime.timedelta(seconds=3))
     assert comms.terminal["reason"].startswith("AirflowTaskTimeout")
     with pytest.raises(ProcessLookupError):
         os.kill(int(open(marker).read()), 0)

@@ -119,7 +119,7 @@ def _settler(server):
         nonlocal last, times
         found = server.all("/api/v2/dags", "dags")
         last, times = len(found), times + 1 if len(found) == last else 0
-        return found if times > 50 else None
+        return found if found and times > 100 else None
     return probe
 
 

@@ -226,7 +226,7 @@ func table(t *testing.T, text string) [][2]string {
 		t.Fatalf("there is no task table:\n%s", text)
 	}
 	var out [][2]string
-	for _, row := range lines(rows, `^(\w+) +(\w+) +(\d+) +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +(\d+(?:\.\d+)?(?:ms|s))(?: |$)`) {
+	for _, row := range lines(rows, `^(\w+) +(\w+) +(\d+) +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +((?:\d+m)?\d+(?:\.\d+)?(?:ms|s))(?: |$)`) {
 		out = append(out, [2]string{row[1], row[2]})
 	}
 	return out
