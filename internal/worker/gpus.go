@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -48,8 +49,9 @@ type gpuWatch struct {
 
 // A gpuHolder is an attempt that holds GPUs.
 type gpuHolder struct {
-	a   *attempt
-	use gpu.Use
+	a         *attempt
+	use       gpu.Use
+	strangers map[string]int // by UUID: a process of somebody else that uses what the attempt has to itself
 }
 
 func newGPUWatch(w *Worker) *gpuWatch {
@@ -90,19 +92,36 @@ func (g *gpuWatch) begin(a *attempt) {
 	g.poke()
 }
 
-// end returns what an attempt was seen to use, nil when nothing was seen.
-func (g *gpuWatch) end(a *attempt) *gpu.Use {
+// end adds to an attempt's result what it was seen to use, if anything was seen.
+func (g *gpuWatch) end(a *attempt, res *executor.Result) {
 	if len(a.order.GPUs) == 0 {
-		return nil
+		return
 	}
 	g.w.mu.Lock()
 	defer g.w.mu.Unlock()
 	h := g.holders[a.order.ID]
 	delete(g.holders, a.order.ID)
 	if h == nil || h.use.Samples == 0 {
-		return nil
+		return
 	}
-	return &h.use
+	res.GPUUse = &h.use
+	res.Notices = append(res.Notices, h.notices()...)
+}
+
+// notices are what people should know: that the task used more than it said, or was not alone.
+func (h *gpuHolder) notices() (out []string) {
+	var declared int64
+	for _, s := range h.a.order.GPUs {
+		declared += s.Memory
+		if pid := h.strangers[s.UUID]; pid != 0 {
+			out = append(out, fmt.Sprintf("%s was not the task's alone: process %d, which asked for no GPU of Ostro, used it as well", s.Label(), pid))
+		}
+	}
+	if declared > 0 && h.use.Peak > declared {
+		out = append(out, fmt.Sprintf("the task used %.1f GiB of GPU memory and had declared %.1f GiB (gpu_memory): others may run out of it",
+			float64(h.use.Peak)/(1<<30), float64(declared)/(1<<30)))
+	}
+	return out
 }
 
 // run looks until the worker ends.
@@ -255,10 +274,26 @@ func (h *gpuHolder) note(s device.Sample, tree []int, at time.Time, every time.D
 		busy += d.Busy / float64(len(h.a.order.GPUs))
 		whole = whole && share.Memory == 0
 	}
+	if seen && whole { // else they may be the task's own, by other numbers
+		h.noteStrangers(s, tree)
+	}
 	if !seen && whole && onDevices > idleMemory*int64(len(h.a.order.GPUs)) {
 		memory, h.use.OfDevice = onDevices, true
 	}
 	h.use.Sample(at, memory, busy, every)
+}
+
+func (h *gpuHolder) noteStrangers(s device.Sample, tree []int) {
+	for _, p := range s.Processes {
+		id, err := daghost.Identify(p.PID)
+		if err != nil || !id.Alive() || slices.Contains(tree, p.PID) { // one that has ended meanwhile may have been the task's
+			continue
+		}
+		if h.strangers == nil {
+			h.strangers = map[string]int{}
+		}
+		h.strangers[p.UUID] = p.PID
+	}
 }
 
 // idleMemory is what a driver may use of a device that nobody uses.

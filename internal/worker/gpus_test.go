@@ -176,7 +176,12 @@ child.wait()`, holding(0, 1)))
 	asked := m.Asked()
 	eventually(t, "it is looked at", func() bool { return m.Asked() > asked+6 })
 	kill(t, child)
-	use := f.server.result(t, id).GPUUse
+	res := f.server.result(t, id)
+	use := res.GPUUse
+	want := []string{"GPU 0 was not the task's alone: process 1, which asked for no GPU of Ostro, used it as well"}
+	if d := cmp.Diff(want, res.Notices); d != "" {
+		t.Errorf("notices (-want +got)\n%s", d)
+	}
 	if use == nil || use.Peak != 3000<<20 || use.Busy <= 0 || use.Busy > 60 || use.OfDevice || use.Samples == 0 {
 		t.Fatalf("%+v", use)
 	}
@@ -188,6 +193,24 @@ child.wait()`, holding(0, 1)))
 	plain := f.do("")
 	if plain.GPUUse != nil || m.Asked() > asked+6 {
 		t.Errorf("without GPUs: %+v, asked %d times", plain.GPUUse, m.Asked()-asked)
+	}
+}
+
+func TestATaskThatUsesMoreThanItSaidIsNoted(t *testing.T) {
+	m := smitest.New(t, 1)
+	t.Setenv("TEST_SAMPLE_GPUS", "20ms")
+	f := newFixture(t)
+	f.connect()
+	id := f.launch(f.attempt(`import time; time.sleep(600)`, holding(0), func(a *executor.Attempt) { a.GPUs[0].Memory = 2 << 30 }))
+	m.Uses(smitest.Process{PID: f.server.start(t, id).PID, GPU: 0, MiB: 3 << 10}, smitest.Process{PID: 1, GPU: 0, MiB: 900})
+	asked := m.Asked()
+	eventually(t, "it is looked at", func() bool { return m.Asked() > asked+6 })
+	if err := f.server.Kill(t.Context(), id, "enough"); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"the task used 3.0 GiB of GPU memory and had declared 2.0 GiB (gpu_memory): others may run out of it"}
+	if d := cmp.Diff(want, f.server.result(t, id).Notices); d != "" {
+		t.Errorf("notices (-want +got)\n%s", d)
 	}
 }
 

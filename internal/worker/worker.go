@@ -319,7 +319,7 @@ func (w *Worker) launch(from *workerapi.Peer, orders []executor.Attempt) error {
 		w.gpus.begin(a)
 		w.tasks.Go(func() {
 			res := a.run()
-			res.GPUUse = w.gpus.end(a)
+			w.gpus.end(a, &res)
 			w.finish(res)
 			removeScratch(w.log, a.startup.Scratch)
 		})

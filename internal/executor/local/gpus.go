@@ -9,12 +9,16 @@ import (
 )
 
 // tellGPUs tells what the worker said of the GPUs when it was reached. What a former worker said does not count any more.
-func tellGPUs(sink executor.Sink, known *gpu.Inventory) {
+// One of before this program's version may not say anything.
+func tellGPUs(sink executor.Sink, known *gpu.Inventory, other bool) {
 	s, ok := sink.(executor.DeviceSink)
 	if !ok {
 		return
 	}
-	if known == nil {
+	switch {
+	case known == nil && other:
+		known = &gpu.Inventory{Fault: "nvidia-smi has not answered yet, or the worker, which is of another version and replaced once it has no task, does not ask it"}
+	case known == nil:
 		known = &gpu.Inventory{Fault: "nvidia-smi has not answered yet"}
 	}
 	s.Devices(Name, *known)

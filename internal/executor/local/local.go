@@ -377,7 +377,7 @@ func (e *Executor) attach(ctx context.Context, peer *workerapi.Peer, sink execut
 		e.log.Info("the worker is of another version and keeps its tasks; it is replaced once it has none", "has", a.Version, "want", e.o.Version)
 	}
 	q.release(func() {
-		tellGPUs(sink, a.Devices)
+		tellGPUs(sink, a.Devices, other)
 		sink.Connected(Name, a.Instance, a.Known)
 	})
 	return nil
