@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// smiLimit is how long nvidia-smi may take. Where no process keeps the driver loaded it needs some seconds.
-	smiLimit = 15 * time.Second
+	// defaultSMILimit is how long nvidia-smi may take. Where no process keeps the driver loaded it needs some seconds.
+	defaultSMILimit = 15 * time.Second
 	// sampleSoon is when an attempt that has just begun is first looked at.
 	sampleSoon = time.Second
 	// tellUse is how often the server is told what running attempts use.
@@ -36,6 +36,7 @@ type gpuWatch struct {
 	w     *Worker
 	smi   *device.SMI
 	every time.Duration
+	limit time.Duration // for nvidia-smi
 	wake  chan struct{}
 	stale atomic.Bool // the list of devices is to be read again
 
@@ -55,9 +56,12 @@ type gpuHolder struct {
 }
 
 func newGPUWatch(w *Worker) *gpuWatch {
-	g := &gpuWatch{w: w, every: w.o.SampleGPUs, wake: make(chan struct{}, 1), holders: map[string]*gpuHolder{}}
+	g := &gpuWatch{w: w, every: w.o.SampleGPUs, limit: w.o.LimitGPUs, wake: make(chan struct{}, 1), holders: map[string]*gpuHolder{}}
 	if g.every <= 0 {
 		g.every = 5 * time.Second
+	}
+	if g.limit <= 0 {
+		g.limit = defaultSMILimit
 	}
 	g.smi = device.New((&program{w: w}).run, baseEnv(w.o.Home, w.instance))
 	if !g.smi.There() {
@@ -174,7 +178,7 @@ func (g *gpuWatch) due() (time.Duration, bool) {
 
 // read reads the list of devices and tells the server of a change; false when it could not be read.
 func (g *gpuWatch) read() bool {
-	ctx, cancel := context.WithTimeout(g.w.ctx, smiLimit)
+	ctx, cancel := context.WithTimeout(g.w.ctx, g.limit)
 	defer cancel()
 	devices, err := g.smi.Inventory(ctx)
 	if err != nil && g.w.ctx.Err() != nil {
@@ -204,7 +208,7 @@ func (g *gpuWatch) read() bool {
 // sample looks what the GPUs are doing and notes it for each attempt; false when that could not be seen, or when a device
 // that was there is not there any more.
 func (g *gpuWatch) sample() bool {
-	ctx, cancel := context.WithTimeout(g.w.ctx, smiLimit)
+	ctx, cancel := context.WithTimeout(g.w.ctx, g.limit)
 	defer cancel()
 	s, err := g.smi.Sample(ctx)
 	trees := g.trees()

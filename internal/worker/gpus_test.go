@@ -232,6 +232,23 @@ func TestWhereProcessesCannotBeToldApartTheWholeDeviceCounts(t *testing.T) {
 	}
 }
 
+func TestAProgramThatHangsIsAFaultAndIsAskedAgain(t *testing.T) {
+	m := smitest.New(t, 1)
+	t.Setenv("TEST_LIMIT_GPUS", "1s")
+	m.Fails("sleep 600 & sleep 600")
+	f := newFixture(t)
+	f.connect()
+	eventually(t, "the fault is told", func() bool {
+		inv, _ := f.server.inventory()
+		return strings.Contains(inv.Fault, "nvidia-smi did not answer in time and was killed")
+	})
+	m.Fails("")
+	eventually(t, "the GPUs are known", func() bool {
+		inv, _ := f.server.inventory()
+		return inv.Fault == "" && len(inv.Devices) == 1
+	})
+}
+
 func TestAProgramThatHangsIsKilledAndHoldsUpNothing(t *testing.T) {
 	m := smitest.New(t, 1)
 	m.Fails("sleep 600 & sleep 600")

@@ -33,8 +33,9 @@ func TestMain(m *testing.M) {
 		defer stop()
 		idle, _ := time.ParseDuration(os.Getenv("TEST_ORPHAN_IDLE"))
 		sample, _ := time.ParseDuration(os.Getenv("TEST_SAMPLE_GPUS"))
+		limit, _ := time.ParseDuration(os.Getenv("TEST_LIMIT_GPUS"))
 		logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-		if err := Run(ctx, Options{Home: os.Args[3], Logger: logger, Version: "test", OrphanIdle: idle, SampleGPUs: sample}); err != nil {
+		if err := Run(ctx, Options{Home: os.Args[3], Logger: logger, Version: "test", OrphanIdle: idle, SampleGPUs: sample, LimitGPUs: limit}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

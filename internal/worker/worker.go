@@ -46,6 +46,8 @@ type Options struct {
 	LogLimit int64
 	// SampleGPUs is how often the GPUs are looked at while attempts hold some; zero: every five seconds.
 	SampleGPUs time.Duration
+	// LimitGPUs is how long nvidia-smi may take; zero: 15 seconds.
+	LimitGPUs time.Duration
 	// Shared is set when the process has children that are not the worker's, as a test has: then orphans are left to
 	// the system instead of being adopted and killed.
 	Shared bool
