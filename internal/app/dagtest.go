@@ -90,6 +90,9 @@ func TestDAG(ctx context.Context, cfg config.Config, logger *slog.Logger, t DagT
 		return 0, ctx.Err()
 	case errors.As(err, &ended) && ended.ExitCode() >= 0:
 		return ended.ExitCode(), nil
+	case ended != nil:
+		fmt.Fprintf(t.Err, "ostro: the run was ended in the midst of the task named last (%s)\n", ended.ProcessState)
+		return 1, nil
 	case err != nil:
 		return 0, fmt.Errorf("run %s: %w", cfg.Python, err)
 	}

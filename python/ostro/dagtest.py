@@ -490,6 +490,7 @@ def _own_process(masker):
     scratch = maskedrun.begin(masker)
     if scratch is not None:
         yield maskedrun.OwnOutput(), scratch  # open to the end: log records may come as late
+        masker.relay.end()
         return
     with _within(masker) as nothing:
         yield nothing

@@ -63,8 +63,12 @@ def begin(masker):
         return scratch
     for fd in {out[1], err[1], control[1]}:
         os.close(fd)
-    status = _Filter(pid, {out[0]: 1, err[0]: 2} if not together else {out[0]: 1}, control[0], mask).run()
+    passing = _Filter(pid, {out[0]: 1, err[0]: 2} if not together else {out[0]: 1}, control[0], mask)
+    status = passing.run()
     shutil.rmtree(scratch, ignore_errors=True)
+    if status == 0 and not passing.complete:
+        os.write(2, b"ostro: the run has not come to its end: something in it ended the whole process, as os._exit(0) does\n")
+        os._exit(1)
     _end_like(status)
 
 
@@ -113,6 +117,10 @@ class _Relay:
             finally:
                 fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
+    def end(self):
+        """Say that the run has come to its end."""
+        os.write(self._fd, b"null\n")
+
 
 class _Filter:
     """Passes on what comes from pipes, without the secrets."""
@@ -120,6 +128,7 @@ class _Filter:
     def __init__(self, pid, sources, control, mask):
         self._pid, self._control, self._mask = pid, control, mask
         self._masker, self._told = Masker(), b""
+        self.complete = False  # the run has said that it has come to its end
         self._streams = {fd: _Stream(target, self._masker) for fd, target in sources.items()}
         self._poll = select.poll()
         for fd in (control, *sources):
@@ -143,6 +152,7 @@ class _Filter:
                     self._take(fd)
             ended, status = os.waitpid(self._pid, os.WNOHANG)
             if ended:
+                self._learn()
                 break
         for fd in list(self._streams):  # what the run has left there; a program that outlives it may go on writing
             left = _waiting_in(fd)
@@ -183,7 +193,9 @@ class _Filter:
                 self._forget_control()
             self._told += data
         *lines, self._told = self._told.split(b"\n")
-        self._masker.add_all(map(json.loads, lines))
+        told = [json.loads(line) for line in lines]
+        self.complete = self.complete or None in told
+        self._masker.add_all([one for one in told if one])
 
     def _forget_control(self):
         self._poll.unregister(self._control)

@@ -327,7 +327,7 @@ class _Attempt:
         else:
             reason = message(fault)
         self.context["reason"] = reason.split("\n", 1)[0]
-        _log().error("Task failed with exception", exc_info=(type(fault), fault, fault.__traceback__))
+        tasklog.report("Task failed with exception", fault)
         fields = {"reason": reason}
         try:
             pending = self.ti.pending_xcoms()

@@ -63,6 +63,25 @@ def message(record):
 _handler = CommsHandler(None)
 
 
+def report(text, fault, level=logging.ERROR):
+    """Log what the runtime has to say about the task, with an error's traceback, whatever the task has made of logging."""
+    logger, info = logging.getLogger("airflow.task"), (type(fault), fault, fault.__traceback__)
+    logger.log(level, text, exc_info=info)
+    if _handler.comms is not None and not _reaches(logger, level):
+        _handler.handle(logger.makeRecord(logger.name, level, __file__, 0, text, (), info))
+
+
+def _reaches(logger, level):
+    """Whether a record of a logger comes to the worker."""
+    if not logger.isEnabledFor(level):
+        return False
+    while logger is not None:
+        if _handler in logger.handlers:
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
 def install(comms, level="INFO"):
     """Make every logger's records LogRecord messages on ``comms``; replaces what was installed before.
 

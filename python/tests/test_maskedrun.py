@@ -211,3 +211,8 @@ def test_many_secrets_are_found_whole_and_where_they_may_begin():
     assert masker.mask("a secret-7-xxxxxxx b") == "a *** b"
     assert masker.begun("nothing") == 0 and masker.begun("it ends in sec") == 3 and masker.begun("sse") == 2
     assert masker.safe("say secret-290-" + "x" * 20) == 4
+
+
+def test_a_task_that_ends_the_whole_process_does_not_pass_for_one_that_succeeded(tmp_path):
+    out = output(tmp_path, "os._exit(0)", code=1)
+    assert b"the run has not come to its end" in out

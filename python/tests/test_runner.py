@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+import logging.config
 import time
 
 import pytest
@@ -380,6 +381,38 @@ def test_records_of_the_logging_framework_travel_with_their_traceback():
     assert [(r["level"], r["logger"], r["event"]) for r in records] == [
         ("warning", "mine", "careful 3"), ("error", "airflow.task", "Task failed with exception")]
     assert "test_runner.py" in records[1]["error"] and "ostro/runner.py" not in records[1]["error"]
+
+
+@pytest.mark.parametrize("silenced", [
+    lambda: logging.config.dictConfig({"version": 1, "root": {"handlers": [], "level": "INFO"}}),
+    lambda: logging.disable(logging.CRITICAL), lambda: logging.getLogger("airflow.task").setLevel(100),
+])
+def test_the_traceback_of_a_failure_is_logged_whatever_the_task_has_made_of_logging(silenced):
+    class Comms(LocalComms):
+        takes_logs = True
+
+    def function():
+        silenced()
+        raise ValueError("wanted")
+
+    root, own = logging.getLogger(), logging.getLogger("airflow.task")
+    before = root.handlers[:], root.level
+    try:
+        comms = end(function, comms=Comms())
+    finally:
+        root.handlers[:], root.level = before
+        logging.disable(logging.NOTSET)
+        own.disabled, own.level = False, logging.NOTSET
+        logging.getLogger("airflow").disabled = False
+    (record,) = comms.of("LogRecord")
+    assert record["event"] == "Task failed with exception" and "ValueError: wanted" in record["error"]
+
+
+def test_a_generator_that_is_returned_is_a_value_that_cannot_be_stored():
+    def function():
+        return (one for one in range(3))
+
+    assert "generator" in end(function).terminal["reason"]
 
 
 def test_a_map_index_template_that_fails_is_a_notice():

@@ -52,7 +52,10 @@ class PythonOperator(BaseOperator):
 
             value = asyncio.run(_awaited(value))
         elif hasattr(value, "gi_frame"):
-            value = _drain(value, context)
+            import inspect
+
+            if inspect.isgeneratorfunction(function):  # else it was returned, and is a value like any other
+                value = _drain(value, context)
         return value
 
     def execute_callable(self):
