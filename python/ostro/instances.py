@@ -4,6 +4,7 @@ They are what the control plane knows at the time of the question, for reading. 
 """
 
 from . import dates, live
+from .ti import Named
 
 _PAGE = 500  # of them in one answer
 _NO_STATE = "null"
@@ -28,7 +29,7 @@ def of_run(run, states=None, task_ids=None):
             return found
 
 
-class InstanceOfRun:
+class InstanceOfRun(Named):
     """A task instance of a DAG run."""
 
     def __init__(self, fields, run):
@@ -47,15 +48,6 @@ class InstanceOfRun:
         mine = context["ti"] if context is not None else None
         if mine is not None and mine.key == self.key and self.state in ("queued", "running"):
             self.state, self.start_date = mine.state, self.start_date or mine.start_date
-
-    def __repr__(self):
-        return "<TaskInstance: %s.%s %s%s [%s]>" % (
-            self.dag_id, self.task_id, self.run_id, "" if self.map_index < 0 else " map_index=%d" % self.map_index,
-            self.state)
-
-    @property
-    def key(self):
-        return (self.dag_id, self.task_id, self.run_id, self.try_number, self.map_index)
 
     @property
     def task(self):

@@ -40,8 +40,7 @@ def end_all(grace):
 
 def _started_here():
     """Return the ids of the helpers this process has started itself, not those it has inherited from a host."""
-    ours = proctree.children(os.getpid())
-    return [pid for pid in (getattr(holder, name, None) for holder, name, _ in _holders()) if pid in ours]
+    return [getattr(holder, pid) for holder, pid, _ in _holders()]
 
 
 def _is_helper(pid, found):
@@ -67,10 +66,9 @@ def _runs_helper(pid):
 
 def _close_pipes():
     """Close our ends of the pipes, so that a helper nobody else needs ends."""
-    ours = proctree.children(os.getpid())
     for holder, pid, pipe in _holders():
         fd = getattr(holder, pipe, None)
-        if fd is None or getattr(holder, pid, None) not in ours:
+        if fd is None:
             continue
         setattr(holder, pipe, None)
         setattr(holder, pid, None)
@@ -81,9 +79,11 @@ def _close_pipes():
 
 
 def _holders():
+    """Yield what holds a helper that is a child of this process, with the names of the attributes."""
+    ours = proctree.children(os.getpid())
     for module, holder, pid, pipe in _OURS:
         found = getattr(sys.modules.get(module), holder, None)
-        if found is not None:
+        if getattr(found, pid, None) in ours:
             yield found, pid, pipe
 
 

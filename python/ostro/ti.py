@@ -8,7 +8,20 @@ from .xcom import decode, encode, map_length, push
 from .xcomarg import ALL, RETURN_KEY, LazyXComSequence
 
 
-class TaskInstance:
+class Named:
+    """What a task instance is called, whoever looks at it."""
+
+    def __repr__(self):
+        return "<TaskInstance: %s.%s %s%s [%s]>" % (
+            self.dag_id, self.task_id, self.run_id, "" if self.map_index < 0 else " map_index=%d" % self.map_index,
+            self.state)
+
+    @property
+    def key(self):
+        return (self.dag_id, self.task_id, self.run_id, self.try_number, self.map_index)
+
+
+class TaskInstance(Named):
     """One attempt of one instance of a task."""
 
     def __init__(self, startup, task):
@@ -27,15 +40,6 @@ class TaskInstance:
         self.end_date = None
         self.rendered_map_index = None
         self._pending = {}
-
-    def __repr__(self):
-        return "<TaskInstance: %s.%s %s%s [%s]>" % (
-            self.dag_id, self.task_id, self.run_id, "" if self.map_index < 0 else " map_index=%d" % self.map_index,
-            self.state)
-
-    @property
-    def key(self):
-        return (self.dag_id, self.task_id, self.run_id, self.try_number, self.map_index)
 
     @property
     def log(self):
