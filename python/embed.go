@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-//go:embed all:ostro all:airflow
+//go:embed all:ostro all:ostro_dag all:airflow
 var files embed.FS
 
 // Extract lays the runtime out in a folder below dir that is named after its content, and returns that folder, which

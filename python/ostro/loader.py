@@ -3,7 +3,7 @@
 import os
 import sys
 
-from . import context_stack, dates, finder, mapping, settings
+from . import context_stack, dagmodule, dates, finder, live, mapping, settings
 
 
 class LoadResult:
@@ -41,14 +41,10 @@ class _Place:
 def load_file(bundle_path, file, shown_path=None, compat="airflow3", defaults=None):
     """Import ``file`` (relative to ``bundle_path``) and return a LoadResult. Never raises for what the file does."""
     place, result = _Place(bundle_path, file, shown_path), LoadResult()
-    finder.install()
-    finder.evict()
-    settings.configure(compat, defaults)
-    context_stack.reset()
-    if place.root in sys.path:
-        sys.path.remove(place.root)
-    sys.path.insert(0, place.root)
+    _make_ready(place, compat, defaults)
     touched = {place.file}
+    channel = live.comms
+    asked = live.comms = dagmodule.Recorder(channel) if channel is not None else None
     try:
         module = _execute(place)
     except _Refused as refused:
@@ -57,12 +53,36 @@ def load_file(bundle_path, file, shown_path=None, compat="airflow3", defaults=No
         result.errors.append(_import_error(fault, place, touched))
     else:
         _collect(module, place, result)
+    finally:
+        live.comms = channel
+        dagmodule.publish(place.root, place.file, [compat, defaults], asked.answers if asked is not None else [])
     result.modules = sorted(touched | _modules_of(place))
     for dag in result.dags.values():
         mapping.mapped_over(dag)
     _ready([task for dag in result.dags.values() for task in dag.tasks])
     result.warnings = [place.show(text) for text in settings.warnings]
     return result
+
+
+def _make_ready(place, compat, defaults):
+    finder.install()
+    finder.evict()
+    settings.configure(compat, defaults)
+    context_stack.reset()
+    if place.root in sys.path:
+        sys.path.remove(place.root)
+    sys.path.insert(0, place.root)
+
+
+def execute(module, bundle_path, file, compat, defaults):
+    """Import a DAG file as ``module``, for what is in it beside its DAGs; raises what the file raises."""
+    place = _Place(bundle_path, file, bundle_path)
+    _make_ready(place, compat, defaults)
+    module.__file__ = place.path
+    try:
+        exec(_compile(_read(place), place), module.__dict__)
+    except _Refused as refused:
+        raise ImportError(str(refused), name=module.__name__, path=place.path) from None
 
 
 # What in a template or a parameter list means that a task will see a date.
@@ -107,33 +127,30 @@ def _error(place, message, line=0, traceback="", dag_id=""):
     return out
 
 
+def _read(place):
+    try:
+        with open(place.path, "rb") as handle:
+            return handle.read()
+    except OSError as fault:
+        raise _Refused(_error(place, "cannot read the file: %s" % (fault.strerror or fault))) from None
+
+
 def _execute(place):
     import types
 
-    try:
-        with open(place.path, "rb") as handle:
-            data = handle.read()
-    except OSError as fault:
-        raise _Refused(_error(place, "cannot read the file: %s" % (fault.strerror or fault))) from None
-    code = _compile(data, place)
-    name = module_name(place.file)
+    code = _compile(_read(place), place)
+    name = dagmodule.name_of(place.file)
+    former = name.replace(".", "_")  # in what was pickled before the module had a name that other programs can import
     module = types.ModuleType(name)
     module.__file__ = place.path
-    sys.modules[name] = module
+    sys.modules[name] = sys.modules[former] = module
     try:
         exec(code, module.__dict__)
     except BaseException:
-        sys.modules.pop(name, None)
+        for one in (name, former):
+            sys.modules.pop(one, None)
         raise
     return module
-
-
-def module_name(file):
-    """Return a module name no other file of the bundle has, so that equal file names do not meet in sys.modules."""
-    from zlib import crc32
-
-    stem = "".join(ch if ch.isalnum() else "_" for ch in file.rpartition("/")[2].rpartition(".")[0])
-    return "ostro_dag_%08x_%s" % (crc32(file.encode()), stem)
 
 
 def _compile(data, place):

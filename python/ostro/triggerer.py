@@ -216,12 +216,12 @@ class Triggerer:
 
     def _dag_file(self, module_name, order):
         """Return the DAG's own file, when that is where the class is, imported as for its tasks."""
-        from . import loader
+        from . import dagmodule, loader
 
         file = order.get("file") or ""
-        name = loader.module_name(file)
+        name = dagmodule.name_of(file)
         stem = file.rpartition("/")[2].rpartition(".")[0]
-        if module_name not in (name, stem):
+        if module_name not in (name, name.replace(".", "_"), stem):
             return None
         if name not in sys.modules:
             loader.load_file(self.bundle["path"], file, self.bundle.get("shown_path") or self.bundle["path"],

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from ostro.dagmodule import name_of
 from ostro.dagtest import run_dag
-from ostro.loader import load_file, module_name
+from ostro.loader import load_file
 from support import described
 
 DAGS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "dags")
@@ -25,14 +26,14 @@ def _modules():
     yield
     sys.path[:] = path
     for name in set(sys.modules) - before:
-        if name.startswith(("ostro_dag_", "warehouse")):
+        if name.startswith(("ostro_dag.", "ostro_dag_", "warehouse")):
             del sys.modules[name]
 
 
 def load(file, compat="airflow3"):
     loaded = load_file(DAGS, file, compat=compat)
     assert loaded.errors == []
-    return loaded.dags, sys.modules.get(module_name(file))
+    return loaded.dags, sys.modules.get(name_of(file))
 
 
 def states(dag, logical_date="2024-01-03T03:00:00+00:00", **kwargs):

@@ -72,6 +72,14 @@ class Channel:
     def send(self, body, id=0, error=None):
         self.sock.sendall(wire.encode(body, id=id, error=error))
 
+    def reply(self, frame, answer=None):
+        """Answer a request with what ``answer`` makes of it; it may raise RemoteError."""
+        try:
+            reply, error = answer(frame["body"]) if answer else {"type": "OKResponse", "ok": True}, None
+        except wire.RemoteError as fault:
+            reply, error = None, {"code": fault.code, "message": fault.message}
+        self.send(reply, id=frame["id"], error=error)
+
     def request(self, body, fds=()):
         """Send a request, with descriptors, and return the frame of its answer; notifications in between are kept."""
         self._last += 1
@@ -202,8 +210,7 @@ class Task:
     def _take(self, end, frame):
         body = frame["body"]
         if frame["id"]:
-            reply = self._answer(body) if self._answer else {"type": "OKResponse", "ok": True}
-            self.channel.send(reply, id=frame["id"])
+            self.channel.reply(frame, self._answer)
         elif body["type"] in ("SucceedTask", "TaskState", "RetryTask"):
             end.terminal = body
         elif body["type"] == "LogRecord":
@@ -287,14 +294,14 @@ class Host:
         self.process.wait()
 
 
-def spawn(bundle, text, task_id, file="dag.py", env=None, answer=None, **more):
+def spawn(bundle, text, task_id, file="dag.py", env=None, answer=None, argv=None, details=None, **more):
     """Start ``ostro.task`` on a file, as the worker does for isolation: spawn, and return it."""
     with open(os.path.join(str(bundle), file), "w") as out:
         out.write(text)
     ours, theirs = socket.socketpair()
     out, err = Output(), Output()
     process = subprocess.Popen(
-        [sys.executable, os.path.join(HERE, "fakes.py"), "task"],
+        [sys.executable] + (argv or [os.path.join(HERE, "fakes.py"), "task"]),
         env=environment(OSTRO_TASK_FD=str(theirs.fileno()), **(env or {})),
         pass_fds=(theirs.fileno(),),
         stdout=out.write_fd,
@@ -304,5 +311,5 @@ def spawn(bundle, text, task_id, file="dag.py", env=None, answer=None, **more):
     os.close(out.write_fd)
     os.close(err.write_fd)
     task = Task(Channel(ours), out, err, process.pid, "a-1", process=process, answer=answer)
-    task.channel.send(startup(task_id, str(bundle), file, **more))
+    task.channel.send(details or startup(task_id, str(bundle), file, **more))
     return task
