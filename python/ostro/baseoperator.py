@@ -319,6 +319,12 @@ class BaseOperator(DependencyMixin, metaclass=BaseOperatorMeta):
         return logging.getLogger(self._logger_name and "airflow.task.operators." + self._logger_name
                                  or "airflow.task.operators.%s.%s" % (type(self).__module__, type(self).__qualname__))
 
+    def _tell(self, text, *args):
+        """Log what the task's author should see, whatever the task's own code has made of logging."""
+        from .tasklog import tell
+
+        tell(self.log, text, *args)
+
     @property
     def logger_name(self):
         return self._logger_name

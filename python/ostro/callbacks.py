@@ -16,17 +16,18 @@ def run(kind, callbacks, context):
         return []
     import logging
 
+    from . import tasklog
     from .trace import one_line
 
     log = logging.getLogger("airflow.task")
     errors = []
     for callback in as_list(callbacks):
         name = getattr(callback, "__qualname__", type(callback).__name__)
-        log.info("Running %s %s", kind, name)
+        tasklog.tell(log, "Running %s %s", kind, name)
         try:
             _call(callback, context)
         except (Exception, SystemExit) as fault:
-            log.error("Error when executing %s %s", kind, name, exc_info=(type(fault), fault, fault.__traceback__))
+            tasklog.report("Error when executing %s %s" % (kind, name), fault)
             errors.append("%s %s: %s" % (kind, name, one_line(fault)))
     return errors
 

@@ -42,7 +42,7 @@ def run_task(startup, comms, dag):
     try:
         attempt.run()
     except BaseException as fault:  # nothing of the author's gets here
-        _log().error("The runtime failed", exc_info=(type(fault), fault, fault.__traceback__))
+        tasklog.report("The runtime failed", fault)
         if not attempt.ended:
             comms.send({"type": "RetryTask", "end_date": _now(), "reason": "in the runtime: " + one_line(fault)})
     finally:
@@ -72,7 +72,7 @@ def run_callback(startup, comms, dag):
     try:
         errors = _run_callback(startup, dag)
     except BaseException as fault:
-        _log().error("The callback could not be run", exc_info=(type(fault), fault, fault.__traceback__))
+        tasklog.report("The callback could not be run", fault)
         errors = [one_line(fault)]
     finally:
         comms.send({"type": "CallbacksDone", **({"errors": errors} if errors else {})})
@@ -242,7 +242,7 @@ class _Attempt:
         try:
             self.task.on_kill()
         except Exception as fault:
-            _log().error("on_kill failed", exc_info=(type(fault), fault, fault.__traceback__))
+            tasklog.report("on_kill failed", fault)
 
     # ---- how it ended: (message type, fields, callback kind or None) ----
 
@@ -296,7 +296,7 @@ class _Attempt:
             send_skips(self.ti, [getattr(task, "task_id", task) for task in fault.tasks])
             return self._ending_of_result(None)
         if isinstance(fault, AirflowSkipException):
-            _log().info("Task is skipped: %s", fault)
+            tasklog.tell(_log(), "Task is skipped: %s", fault)
             return "TaskState", {"state": "skipped", "reason": str(fault)}, "on_skipped_callback"
         if isinstance(fault, AirflowRescheduleException):
             return "RescheduleTask", {"reschedule_date": dates.wire(fault.reschedule_date)}, None
@@ -351,7 +351,7 @@ class _Attempt:
             verdict = policy.evaluate(fault, self.ti.try_number, self.ti.max_tries, self.context)
             action = verdict.action.value
         except Exception as broken:
-            _log().error("the retry policy failed", exc_info=(type(broken), broken, broken.__traceback__))
+            tasklog.report("the retry policy failed", broken)
             return False
         if action == "fail":
             first, newline, rest = fields["reason"].partition("\n")

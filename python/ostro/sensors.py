@@ -86,7 +86,7 @@ class BaseSensorOperator(BaseOperator, SkipMixin):
         while True:
             verdict = self._poke(context)
             if verdict:
-                self.log.info("Success criteria met. Exiting.")
+                self._tell("Success criteria met. Exiting.")
                 return verdict.xcom_value if isinstance(verdict, PokeReturnValue) else None
             if time.time() - started > self.timeout:
                 self._give_up("Sensor has timed out; run duration of %s seconds exceeds the specified timeout of %s."
@@ -388,7 +388,7 @@ class FileSensor(BaseSensorOperator):
 
         for path in glob.glob(self.path, recursive=self.recursive):
             if os.path.isfile(path):
-                self.log.info("Found File %s", path)
+                self._tell("Found File %s", path)
                 return True
             for _, _, files in os.walk(path):
                 if files:
@@ -410,7 +410,7 @@ class FileSensor(BaseSensorOperator):
     def execute_complete(self, context, event=None):
         if not event:
             raise AirflowException("%s task failed as %s not found." % (self.task_id, self.filepath))
-        self.log.info("%s completed successfully as %s found.", self.task_id, self.filepath)
+        self._tell("%s completed successfully as %s found.", self.task_id, self.filepath)
 
 
 class ExternalTaskSensor(BaseSensorOperator):
@@ -524,7 +524,7 @@ class ExternalTaskSensor(BaseSensorOperator):
     def execute_complete(self, context, event=None):
         status = event.get("status") if isinstance(event, dict) else None
         if status == "success":
-            self.log.info("External %s has executed successfully.", self._what())
+            self._tell("External %s has executed successfully.", self._what())
         elif status == "skipped":
             raise AirflowSkipException("the external %s reached a state in the states-to-skip-on list" % self._what())
         elif status == "failed":

@@ -9,6 +9,10 @@ from .outputs import stamp
 _LEVELS = ((logging.CRITICAL, "critical"), (logging.ERROR, "error"), (logging.WARNING, "warning"),
            (logging.INFO, "info"))
 
+# How many records may be on their way in one thread: a signal handler logs while a record is made, and so may the text of
+# what is logged. Who logs himself whenever he is shown comes to an end here.
+_DEEPEST = 3
+
 # What is left of a text that is too long for a message.
 _SHORTENED = 1 << 16
 
@@ -19,20 +23,21 @@ class CommsHandler(logging.Handler):
     def __init__(self, comms):
         super().__init__()
         self.comms = comms  # None in a host, whose file logs to nobody once it is imported
-        self._busy = False
+        self._depth = 0
 
     def emit(self, record):
-        if self._busy or self.comms is None:
+        depth = self._depth
+        if depth == _DEEPEST or self.comms is None:
             return
-        self._busy = True
         try:
+            self._depth = depth + 1
             body = message(record)
             stamp(body)
             self._send(body)
         except Exception:
             self.handleError(record)
         finally:
-            self._busy = False
+            self._depth = depth
 
     def _send(self, body):
         try:
@@ -65,10 +70,18 @@ _handler = CommsHandler(None)
 
 def report(text, fault, level=logging.ERROR):
     """Log what the runtime has to say about the task, with an error's traceback, whatever the task has made of logging."""
-    logger, info = logging.getLogger("airflow.task"), (type(fault), fault, fault.__traceback__)
-    logger.log(level, text, exc_info=info)
+    _say(logging.getLogger("airflow.task"), level, text, (), (type(fault), fault, fault.__traceback__))
+
+
+def tell(logger, text, *args):
+    """Log, for information, what the runtime has to say about the task, whatever the task has made of logging."""
+    _say(logger, logging.INFO, text, args, None)
+
+
+def _say(logger, level, text, args, info):
+    logger.log(level, text, *args, exc_info=info)
     if _handler.comms is not None and not _reaches(logger, level):
-        _handler.handle(logger.makeRecord(logger.name, level, __file__, 0, text, (), info))
+        _handler.handle(logger.makeRecord(logger.name, level, __file__, 0, text, args, info))
 
 
 def _reaches(logger, level):

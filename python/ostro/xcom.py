@@ -11,6 +11,10 @@ from .exceptions import AirflowException
 
 NAME, VERSION, DATA = "__classname__", "__version__", "__data__"
 _DEPTH = 100
+_SHOWN_STEPS = 12
+_PLAIN = frozenset((type(None), bool, int, str))
+_PLAIN_OR_FLOAT = _PLAIN | {float}
+_TEXT = frozenset((str,))
 
 
 class XComSerializationError(AirflowException, TypeError):
@@ -32,44 +36,72 @@ def map_length(value):
 
 def encode(value, what="the value"):
     """Return ``value`` as JSON-able data; raise saying which part of it cannot be stored, and what to do."""
-    return _encode(value, "", what, 0, frozenset())
+    return _encode(value, (), what, 0, frozenset())
 
 
 def _fail(value, path, what, why=None):
     name = "%s.%s" % (type(value).__module__, type(value).__qualname__)
     raise XComSerializationError(
-        "cannot store %s: %s%s is a %s%s. Return plain data (numbers, text, lists, dicts, dates, dataclasses), or save "
-        "it to a file and return the path"
-        % (what, "it" if not path else "the element ", path, name, ", " + why if why else ""))
+        "cannot store %s: %s is a %s%s. Return plain data (numbers, text, lists, dicts, dates, dataclasses), or save "
+        "it to a file and return the path" % (what, _place(path), name, ", " + why if why else ""))
+
+
+def _place(path):
+    """Say where in the value an element is; ``path`` is (the path of what it is in, its index or key or text)."""
+    steps = []
+    while path:
+        path, step = path
+        steps.append(step if type(step) is _Text else "[%r]" % (step,))
+    steps.reverse()
+    if len(steps) > _SHOWN_STEPS:
+        steps[_SHOWN_STEPS:] = ["…"]
+    return "the element %s" % "".join(steps) if steps else "it"
+
+
+class _Text(str):
+    """A step of a path that is no index."""
 
 
 def _encode(value, path, what, depth, inside):
     kind = type(value)
-    if value is None or kind is bool or kind is int or kind is str:
+    if kind in _PLAIN:
         return value
     if kind is float:
         return value if value - value == 0 else _wrap("builtins.float", 1, repr(value))
     if id(value) in inside:
         _fail(value, path, what, "which contains itself")
     if depth > _DEPTH:
-        _fail(value, path, what, "nested more than %d deep" % _DEPTH)
+        _fail(value, path, what, "nested more than %d deep, which is too deep to be stored" % _DEPTH)
+    if kind is list and _all_plain(value):
+        return list(value)
+    if kind is dict and _all_plain(value.values()) and set(map(type, value)) <= _TEXT and NAME not in value:
+        return dict(value)
+    within = inside | {id(value)}
 
-    def inner(item, where):
-        return _encode(item, path + where, what, depth + 1, inside | {id(value)})
+    def inner(item, step):
+        return _encode(item, (path, step), what, depth + 1, within)
 
     if kind is list:
-        return [inner(item, "[%d]" % index) for index, item in enumerate(value)]
+        return [inner(item, index) for index, item in enumerate(value)]
     if kind is dict:
         return _encode_dict(value, path, what, inner)
     return _encode_other(value, kind, path, what, inner)
 
 
+def _all_plain(items):
+    """Whether all of them are plain JSON as they are: the common case of large data, found out without a look at each."""
+    kinds = set(map(type, items))
+    if kinds <= _PLAIN:
+        return True
+    return kinds <= _PLAIN_OR_FLOAT and all(item - item == 0 for item in items if type(item) is float)
+
+
 def _encode_dict(value, path, what, inner):
     if all(type(key) is str for key in value) and NAME not in value:
-        return {key: inner(item, "[%r]" % key) for key, item in value.items()}
+        return {key: inner(item, key) for key, item in value.items()}
     if all(isinstance(key, str) for key in value):
-        return _wrap("builtins.dict", 1, [[str(key), inner(item, "[%r]" % key)] for key, item in value.items()])
-    return _wrap("builtins.dict", 1, [[inner(key, "'s key %r" % (key,)), inner(item, "[%r]" % (key,))]
+        return _wrap("builtins.dict", 1, [[str(key), inner(item, key)] for key, item in value.items()])
+    return _wrap("builtins.dict", 1, [[inner(key, _Text("'s key %r" % (key,))), inner(item, key)]
                                       for key, item in value.items()])
 
 
@@ -79,14 +111,14 @@ def _wrap(name, version, data):
 
 def _encode_other(value, kind, path, what, inner):
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return _wrap(_name(kind), 1, {"fields": {name: inner(getattr(value, name), "." + name)
+        return _wrap(_name(kind), 1, {"fields": {name: inner(getattr(value, name), _Text("." + name))
                                                  for name in value._fields}})
     if kind in (tuple, set, frozenset):
         items = value if kind is tuple else _ordered(value)
-        return _wrap("builtins." + kind.__name__, 1, [inner(item, "[%d]" % index)
+        return _wrap("builtins." + kind.__name__, 1, [inner(item, index)
                                                       for index, item in enumerate(items)])
     if kind.__name__ in _LAZY:
-        return [inner(item, "[%d]" % index) for index, item in enumerate(value)]
+        return [inner(item, index) for index, item in enumerate(value)]
     for check in (_encode_time, _encode_scalar, _encode_array, _encode_structure):
         out = check(value, kind, inner)
         if out is not None:
@@ -96,7 +128,7 @@ def _encode_other(value, kind, path, what, inner):
     if isinstance(value, dict):
         return _encode_dict(value, path, what, inner)
     if isinstance(value, (list, tuple)):
-        return [inner(item, "[%d]" % index) for index, item in enumerate(value)]
+        return [inner(item, index) for index, item in enumerate(value)]
     hint = None
     if hasattr(value, "fileno"):
         hint = "an open file or connection cannot travel"
@@ -149,7 +181,7 @@ def _encode_scalar(value, kind, inner):
     import enum
 
     if isinstance(value, enum.Enum):
-        return _wrap(_name(kind), 1, {"enum": inner(value.value, ".value")})
+        return _wrap(_name(kind), 1, {"enum": inner(value.value, _Text(".value"))})
     if isinstance(value, (bytes, bytearray)):
         import base64
 
@@ -207,17 +239,17 @@ def _encode_pandas(value, kind):
 
 def _encode_structure(value, kind, inner):
     if hasattr(kind, "__dataclass_fields__"):
-        return _wrap(_name(kind), 1, {"fields": {name: inner(getattr(value, name), "." + name)
+        return _wrap(_name(kind), 1, {"fields": {name: inner(getattr(value, name), _Text("." + name))
                                                  for name in kind.__dataclass_fields__}})
     if hasattr(kind, "__attrs_attrs__"):
-        return _wrap(_name(kind), 1, {"fields": {field.name: inner(getattr(value, field.name), "." + field.name)
+        return _wrap(_name(kind), 1, {"fields": {field.name: inner(getattr(value, field.name), _Text("." + field.name))
                                                  for field in kind.__attrs_attrs__}})
     if "pydantic" in sys.modules and callable(getattr(value, "model_dump", None)):
-        return _wrap(_name(kind), 1, {"model": inner(value.model_dump(), "")})
+        return _wrap(_name(kind), 1, {"model": inner(value.model_dump(), _Text())})
     if callable(getattr(value, "serialize", None)) and callable(getattr(kind, "deserialize", None)):
-        return _wrap(_name(kind), getattr(kind, "__version__", 0), inner(value.serialize(), ""))
+        return _wrap(_name(kind), getattr(kind, "__version__", 0), inner(value.serialize(), _Text()))
     if hasattr(value, "wire") and kind.__module__ == "ostro.assets":
-        return _wrap("airflow.sdk.definitions.asset." + kind.__name__, 1, inner(value.wire(), ""))
+        return _wrap("airflow.sdk.definitions.asset." + kind.__name__, 1, inner(value.wire(), _Text()))
     return None
 
 

@@ -1,8 +1,6 @@
 """One attempt: every way it can end, what it sends, its context and its callbacks."""
 
 import datetime
-import logging
-import logging.config
 import time
 
 import pytest
@@ -363,49 +361,15 @@ def test_values_from_xcom_are_not_rendered_again_and_literals_are():
     assert result(dag, "echo__1", comms, map_index=0) == "2024-01-01"
 
 
-def test_records_of_the_logging_framework_travel_with_their_traceback():
-    class Comms(LocalComms):
-        takes_logs = True
-
+def test_a_value_nested_too_deeply_is_a_failure_that_says_so():
     def function():
-        logging.getLogger("mine").warning("careful %d", 3)
-        raise ValueError("x")
+        deep = []
+        for _ in range(5000):
+            deep = [deep]
+        return deep
 
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    try:
-        comms = end(function, comms=Comms())
-    finally:
-        root.handlers[:], root.level = before[0], before[1]
-    records = comms.of("LogRecord")
-    assert [(r["level"], r["logger"], r["event"]) for r in records] == [
-        ("warning", "mine", "careful 3"), ("error", "airflow.task", "Task failed with exception")]
-    assert "test_runner.py" in records[1]["error"] and "ostro/runner.py" not in records[1]["error"]
-
-
-@pytest.mark.parametrize("silenced", [
-    lambda: logging.config.dictConfig({"version": 1, "root": {"handlers": [], "level": "INFO"}}),
-    lambda: logging.disable(logging.CRITICAL), lambda: logging.getLogger("airflow.task").setLevel(100),
-])
-def test_the_traceback_of_a_failure_is_logged_whatever_the_task_has_made_of_logging(silenced):
-    class Comms(LocalComms):
-        takes_logs = True
-
-    def function():
-        silenced()
-        raise ValueError("wanted")
-
-    root, own = logging.getLogger(), logging.getLogger("airflow.task")
-    before = root.handlers[:], root.level
-    try:
-        comms = end(function, comms=Comms())
-    finally:
-        root.handlers[:], root.level = before
-        logging.disable(logging.NOTSET)
-        own.disabled, own.level = False, logging.NOTSET
-        logging.getLogger("airflow").disabled = False
-    (record,) = comms.of("LogRecord")
-    assert record["event"] == "Task failed with exception" and "ValueError: wanted" in record["error"]
+    reason = end(function).terminal["reason"]
+    assert "cannot store what task 't' returned" in reason and "too deep to be stored" in reason
 
 
 def test_a_generator_that_is_returned_is_a_value_that_cannot_be_stored():

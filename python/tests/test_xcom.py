@@ -23,6 +23,10 @@ class Color(enum.Enum):
     RED = 1
 
 
+class Text(str):
+    pass
+
+
 Point = collections.namedtuple("Point", "x y")
 
 
@@ -158,3 +162,27 @@ def test_lengths_are_those_one_can_map_over():
 
 def test_conf_must_be_plain_json():
     assert check_json({"a": 1}) == "" and "not JSON serializable" in check_json({"a": {1, 2}})
+
+
+def test_what_is_nested_too_deeply_is_refused_in_words_and_shows_where():
+    deep = []
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(XComSerializationError) as found:
+        encode(deep, "what task 't' returned")
+    assert str(found.value).startswith("cannot store what task 't' returned: the element [0][0][0]")
+    assert "nested more than 100 deep, which is too deep to be stored" in str(found.value) and len(str(found.value)) < 400
+
+
+def test_large_plain_data_is_taken_as_it_is_and_copied():
+    numbers, table = [1, 2.5, None, "x", True] * 10, {"a": 1, "b": 2.5}
+    stored = encode([numbers, table])
+    numbers.append(3)
+    table["c"] = 3
+    assert stored == [[1, 2.5, None, "x", True] * 10, {"a": 1, "b": 2.5}]
+
+
+@pytest.mark.parametrize("value", [[1, float("nan")], {"a": float("inf")}, {1: 2}, [1, (2,)], [{"__classname__": "x"}],
+                                   ["a", Text("b")], {Text("a"): 1}])
+def test_what_is_only_nearly_plain_keeps_its_type(value):
+    assert repr(decode(json.loads(json.dumps(encode(value))))) == repr(value)

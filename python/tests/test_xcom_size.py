@@ -8,7 +8,7 @@ import sys
 def test_a_value_too_large_for_a_message_fails_the_task_in_words(tmp_path):
     """Over a real channel, with the real limit lowered to 1 MiB."""
     program = """
-import socket, sys, threading
+import logging, socket, sys, threading
 from ostro import comms as wire
 wire.MAX_SEND = 1 << 20
 from airflow import DAG
@@ -16,6 +16,7 @@ from airflow.operators.python import PythonOperator
 from ostro import runner
 big = "é" * (600 << 10)
 def push(ti):
+    logging.getLogger("mine").info(big)
     ti.xcom_push("table", big)
 with DAG("d", schedule=None) as dag:
     PythonOperator(task_id="returns", python_callable=lambda: big, on_failure_callback=lambda context: print("called back"))

@@ -5,6 +5,7 @@ from ..callables import Parameters, require_callable
 from ..exceptions import AirflowException
 from ..live import get_current_context
 from ..settings import warn
+from ..shown import text_of
 from .skipping import SkipMixin
 
 SHOWN = "airflow.providers.standard.operators.python"
@@ -35,9 +36,9 @@ class PythonOperator(BaseOperator):
         context["templates_dict"] = self.templates_dict
         value = self.call(context)
         if self.show_return_value_in_logs:
-            self.log.info("Done. Returned value was: %s", value)
+            self._tell("Done. Returned value was: %s", text_of(value))
         else:
-            self.log.info("Done. Returned value not shown")
+            self._tell("Done. Returned value not shown")
         return value
 
     def call(self, context):
@@ -126,14 +127,14 @@ class ShortCircuitOperator(PythonOperator, SkipMixin):
         return condition
 
     def short_circuit(self, context, condition):
-        self.log.info("Condition result is %s", condition)
+        self._tell("Condition result is %s", text_of(condition))
         if condition:
-            self.log.info("Proceeding with downstream tasks")
+            self._tell("Proceeding with downstream tasks")
             return
         task = context["task"]
         below = (task.get_flat_relatives() if self.ignore_downstream_trigger_rules else task.downstream_list)
         below = [one for one in below if not one.is_teardown]
-        self.log.info("Skipping %d downstream tasks", len(below))
+        self._tell("Skipping %d downstream tasks", len(below))
         self.skip(context["ti"], below)
 
 

@@ -44,7 +44,9 @@ class SkipMixin:
             return
         followed, skipped = sorted(task.downstream_task_ids & kept), sorted(task.downstream_task_ids - kept)
         ti.add_xcom(XCOM_KEY, {"followed": followed})
-        ti.log.info("Following branch %s", ", ".join(followed) or "none")
+        from .. import tasklog
+
+        tasklog.tell(ti.log, "Following branch %s", ", ".join(followed) or "none")
         if skipped:
             send_skips(ti, skipped)
 

@@ -1,0 +1,60 @@
+"""The text of a value in a log."""
+
+import collections
+
+import pytest
+
+from ostro.shown import text_of
+
+Pair = collections.namedtuple("Pair", "a b")
+
+
+class Refuses:
+    def __repr__(self):
+        raise RuntimeError("not now")
+
+
+@pytest.mark.parametrize("value", [
+    None, True, 1, 2.5, "text", b"bytes", [], (), {}, set(), frozenset(), [1], (1,), ((1,), [2, (3,)]), {1}, frozenset({1}),
+    {"a": [1, {"b": (None,)}], 2: {3: {}}}, [Pair(1, [2]), collections.OrderedDict(a=1)], [b"x", "y'\n"], {(1, 2): [(3, 4)]},
+])
+def test_it_is_what_str_makes_of_it(value):
+    assert text_of(value) == str(value)
+
+
+def test_what_contains_itself_is_shown_like_python_shows_it():
+    several = [1]
+    several.append(several)
+    keyed = {"a": several}
+    keyed["b"] = keyed
+    assert text_of(several) == str(several) and text_of(keyed) == str(keyed)
+
+
+def test_it_is_cut_and_says_how_much_there_is():
+    assert text_of("x" * 100, 10) == "xxxxxxxxxx… (90 more)"
+    assert text_of(list(range(1000)), 10) == "[0, 1, 2, … (1000 elements in all)"
+    assert text_of({"a": "x" * 1000}, 10) == "{'a': 'xxx… (1 elements in all)"
+
+
+def test_of_large_data_no_more_is_looked_at_than_is_shown():
+    class Counted:
+        seen = 0
+
+        def __repr__(self):
+            Counted.seen += 1
+            return "c"
+
+    text_of([Counted()] * 1_000_000)
+    assert 0 < Counted.seen < 50_000
+
+
+def test_data_nested_deeper_than_python_counts_is_shown():
+    deep = []
+    for _ in range(5000):
+        deep = [deep]
+    assert text_of(deep) == "[" * 5001 + "]" * 5001
+
+
+def test_a_value_that_cannot_be_shown_does_not_fail_its_task():
+    assert text_of([Refuses()]) == "[<Refuses that cannot be shown: RuntimeError>]"
+    assert text_of(Refuses()) == "<Refuses that cannot be shown: RuntimeError>"

@@ -1,0 +1,96 @@
+"""What a task logs, and what is logged of it."""
+
+import logging
+import logging.config
+
+import pytest
+from test_runner import end
+
+from airflow.exceptions import AirflowSkipException
+from ostro.localcomms import LocalComms
+
+
+class Comms(LocalComms):
+    takes_logs = True
+
+
+@pytest.fixture
+def logging_as_it_was():
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = before
+    logging.disable(logging.NOTSET)
+    for logger in [root.manager.loggerDict[name] for name in root.manager.loggerDict if name.startswith("airflow")]:
+        logger.disabled, logger.level = False, logging.NOTSET
+
+
+def test_records_of_the_logging_framework_travel_with_their_traceback(logging_as_it_was):
+    def function():
+        logging.getLogger("mine").warning("careful %d", 3)
+        raise ValueError("x")
+
+    comms = end(function, comms=Comms())
+    records = comms.of("LogRecord")
+    assert [(r["level"], r["logger"], r["event"]) for r in records] == [
+        ("warning", "mine", "careful 3"), ("error", "airflow.task", "Task failed with exception")]
+    assert "test_tasklog.py" in records[1]["error"] and "ostro/runner.py" not in records[1]["error"]
+
+
+@pytest.mark.parametrize("silenced", [
+    lambda: logging.config.dictConfig({"version": 1, "root": {"handlers": [], "level": "INFO"}}),
+    lambda: logging.disable(logging.CRITICAL), lambda: logging.getLogger("airflow.task").setLevel(100),
+])
+def test_the_traceback_of_a_failure_is_logged_whatever_the_task_has_made_of_logging(silenced, logging_as_it_was):
+    def function():
+        silenced()
+        raise ValueError("wanted")
+
+    comms = end(function, comms=Comms())
+    (record,) = comms.of("LogRecord")
+    assert record["event"] == "Task failed with exception" and "ValueError: wanted" in record["error"]
+
+
+@pytest.mark.parametrize("silenced", [
+    lambda: logging.config.dictConfig({"version": 1, "root": {"handlers": [], "level": "INFO"}}),
+    lambda: logging.getLogger("airflow").setLevel(logging.ERROR),
+])
+def test_what_the_runtime_says_of_a_task_is_logged_whatever_the_task_has_made_of_logging(silenced, logging_as_it_was):
+    def function():
+        silenced()
+        return {"a": 1}
+
+    (record,) = end(function, comms=Comms()).of("LogRecord")
+    assert record["event"] == "Done. Returned value was: {'a': 1}" and record["level"] == "info"
+
+    def skips():
+        silenced()
+        raise AirflowSkipException("not today")
+
+    assert [one["event"] for one in end(skips, comms=Comms()).of("LogRecord")] == ["Task is skipped: not today"]
+
+
+def test_a_large_value_is_not_logged_whole(logging_as_it_was):
+    comms = end(lambda: "x" * 5_000_000, comms=Comms())
+    (record,) = comms.of("LogRecord")
+    assert len(record["event"]) < 100_000 and record["event"].endswith("more)")
+    assert comms.terminal["xcoms"][0]["value"] == "x" * 5_000_000
+
+
+def test_what_on_kill_logs_while_a_record_is_made_is_not_lost(logging_as_it_was):
+    class Interrupted:
+        def __str__(self):
+            logging.getLogger("kills").info("on_kill was here")  # as the handler of a signal does that comes here
+            return "first"
+
+    class Endless:
+        def __str__(self):
+            logging.getLogger("kills").info("%s", self)
+            return "again"
+
+    def function():
+        logging.getLogger("kills").info("%s", Interrupted())
+        logging.getLogger("kills").info("%s", Endless())
+
+    events = [one["event"] for one in end(function, comms=Comms()).of("LogRecord")]
+    assert events[:2] == ["on_kill was here", "first"] and 2 < len(events) < 10
