@@ -11,8 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"ostro.dev/ostro/internal/api"
@@ -237,7 +235,7 @@ func Build(version, revision string) string {
 func (a *App) health() v2.Health {
 	return v2.Health{
 		Scheduler: a.sched.LastTurn(), DagProcessor: a.bundle.LastTurn(), WorkerInstance: a.exec.Instance(),
-		Problem: problems(a.sched.Problem(), a.exec.Problem()),
+		Stuck: a.sched.Problem(), Problem: a.exec.Problem(),
 	}
 }
 
@@ -248,11 +246,6 @@ func (a *App) warnings() []bundle.Warning {
 		out = append(out, bundle.Warning{File: f.File, DAGIDs: []string{f.DAGID}, Message: f.Message, At: f.At})
 	}
 	return out
-}
-
-// problems is what is wrong in one line, empty when nothing is.
-func problems(all ...string) string {
-	return strings.Join(slices.DeleteFunc(all, func(p string) bool { return p == "" }), "; ")
 }
 
 // sink is what executors report to: the scheduler, and the task API for tasks' calls.

@@ -73,6 +73,10 @@ func (c *command) testDAG(ctx context.Context, what string, t app.DagTest, o con
 	}
 	t.In, t.Out, t.Err = plainInput(c.In), plain(c.Out), c.Err
 	code, err := app.TestDAG(ctx, cfg, c.logger("warn"), t)
+	var at *fs.PathError
+	if errors.As(err, &at) && at.Op == "fork/exec" {
+		return &problem{code: exitUsage, err: err, hint: "name another Python with --python"}
+	}
 	if err != nil {
 		return err
 	}
@@ -150,7 +154,7 @@ func findDAG(dir, id string) (string, error) {
 		return nil
 	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("look for DAG %s: %w", id, err)
+		return "", usage("look for DAG %s: %w", id, err)
 	}
 	switch len(hits) {
 	case 0:

@@ -53,6 +53,7 @@ func place(o store.Options) string {
 	return o.Path
 }
 
+// dbProblem gives what a command on the database is refused its exit code; what is wrong with the home codeOf knows.
 func dbProblem(err error) error {
 	switch {
 	case errors.Is(err, store.ErrBackup), errors.Is(err, store.ErrInvalid):
@@ -61,10 +62,6 @@ func dbProblem(err error) error {
 		return &problem{code: exitNotFound, err: err}
 	case errors.Is(err, store.ErrConflict):
 		return &problem{code: exitConflict, err: err}
-	case errors.Is(err, store.ErrCorrupt):
-		return &problem{code: exitFailed, err: err, hint: "restore a backup, or start with a new home"}
-	case errors.Is(err, store.ErrUnavailable):
-		return &problem{code: exitUnreachable, err: err}
 	}
 	return err
 }
@@ -97,28 +94,35 @@ func (c *command) dbCheck() *cobra.Command {
 	return &cobra.Command{Use: "check", Short: "Check the database and the large values beside it", Example: "  ostro db check", Args: args(0, 0),
 		Long: "Check the database and the large values beside it. The exit code is 1 when something is damaged.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withDB(cmd.Context(), func(db *store.DB) error {
-				r, err := db.Check(cmd.Context())
-				if err != nil {
-					return dbProblem(err)
-				}
-				if r.Problems == nil {
-					r.Problems = []string{} // none is an empty list for programs
-				}
-				err = c.show(r, func() {
-					for _, p := range r.Problems {
-						fmt.Fprintln(c.Out, p)
-					}
-					if len(r.Problems) == 0 {
-						fmt.Fprintf(c.Out, "The database is sound; %d large value(s), %d that nobody refers to (%d bytes)\n", r.Blobs, r.OrphanBlobs, r.OrphanBytes)
-					}
-				})
-				if err == nil && len(r.Problems) > 0 {
-					return errFailed
-				}
-				return err
-			})
+			err := c.withDB(cmd.Context(), func(db *store.DB) error { return c.checked(cmd.Context(), db) })
+			if errors.Is(err, store.ErrCorrupt) { // the finding of a check, also where it cannot even be opened
+				return &problem{code: exitFailed, err: err, hint: "restore a backup, or start with a new home"}
+			}
+			return err
 		}}
+}
+
+// checked shows what a check finds.
+func (c *command) checked(ctx context.Context, db *store.DB) error {
+	r, err := db.Check(ctx)
+	if err != nil {
+		return dbProblem(err)
+	}
+	if r.Problems == nil {
+		r.Problems = []string{} // none is an empty list for programs
+	}
+	err = c.show(r, func() {
+		for _, p := range r.Problems {
+			fmt.Fprintln(c.Out, p)
+		}
+		if len(r.Problems) == 0 {
+			fmt.Fprintf(c.Out, "The database is sound; %d large value(s), %d that nobody refers to (%d bytes)\n", r.Blobs, r.OrphanBlobs, r.OrphanBytes)
+		}
+	})
+	if err == nil && len(r.Problems) > 0 {
+		return errFailed
+	}
+	return err
 }
 
 func (c *command) dbClean() *cobra.Command {

@@ -40,19 +40,19 @@ func usage(format string, args ...any) error {
 	return &problem{code: exitUsage, err: fmt.Errorf(format, args...)}
 }
 
-// homeProblem gives an error of a start its code: what the machine refuses is no fault of the program.
-func homeProblem(err error) error {
-	hint := "nothing was lost; put that right and start again"
+// homeFault tells whether an error is the home's: what the machine refuses is no fault of the program. Whatever command meets
+// it, whether in its own process or in the server's, ends with exitHome.
+func homeFault(err error) (hint string, ok bool) {
 	switch {
+	case client.DatabaseRefuses(err):
+		return "disk full, or locked by another process? ostro.problem in /api/v2/monitor/health says more; the server goes on by itself", true
 	case errors.Is(err, store.ErrCorrupt):
-		hint = "look at it with: ostro db check; restore a copy made by: ostro db backup"
-	case errors.Is(err, store.ErrUnavailable):
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT),
-		errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EIO):
-	default:
-		return err
+		return "look at it with: ostro db check; restore a copy made by: ostro db backup", true
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOSPC),
+		errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EIO):
+		return "nothing was lost; put that right and try again", true
 	}
-	return &problem{code: exitHome, err: err, hint: hint}
+	return "", false
 }
 
 // failed is how a command says that what it watched ended badly; it has been shown already.
@@ -71,6 +71,12 @@ func codeOf(err error) (code int, hint string) {
 	if errors.Is(err, context.Canceled) {
 		return exitInterrupted, ""
 	}
+	if hint, ok := homeFault(err); ok {
+		return exitHome, hint
+	}
+	if errors.Is(err, store.ErrNewer) {
+		return exitConflict, "use that version, or a copy of the database from before it"
+	}
 	switch s := client.StatusOf(err); {
 	case s == http.StatusNotFound:
 		return exitNotFound, ""
@@ -83,7 +89,7 @@ func codeOf(err error) (code int, hint string) {
 	case s == http.StatusNotImplemented:
 		return exitUsage, ""
 	case s == http.StatusServiceUnavailable:
-		return exitUnreachable, "the server cannot write now (disk full or locked?); nothing was lost, try again"
+		return exitUnreachable, "it is being replaced or stopped; ask its successor, or start one with: ostro standalone"
 	case s >= 500:
 		return exitInternal, "the server's log says more"
 	case s >= 400:

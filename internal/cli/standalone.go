@@ -112,7 +112,7 @@ func startProblem(err error) error {
 	case errors.Is(err, app.ErrHomeUnusable):
 		return &problem{code: exitHome, err: err, hint: "name another folder with --home"}
 	}
-	return homeProblem(err)
+	return err
 }
 
 // announce says where everything is.
@@ -162,7 +162,7 @@ them: nothing is lost or run twice.`,
 			case errors.Is(err, app.ErrNoServer), errors.Is(err, app.ErrNoAnswer):
 				return &problem{code: exitUnreachable, err: err}
 			case err != nil:
-				return homeProblem(err)
+				return err
 			}
 			return c.show(stopped{s.PID, s.Left, s.Said}, func() {
 				for _, line := range s.Said {

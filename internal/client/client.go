@@ -45,6 +45,8 @@ type Error struct {
 	Status       int
 	// Detail is what the server said, as one line.
 	Detail string
+	// Reason is what it says to programs: wire.ReasonDatabase; empty for most refusals.
+	Reason string
 }
 
 // Error is what the server said.
@@ -79,6 +81,12 @@ func StatusOf(err error) int {
 		return e.Status
 	}
 	return 0
+}
+
+// DatabaseRefuses tells whether err is the refusal of a server whose database cannot be written now.
+func DatabaseRefuses(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Reason == wire.ReasonDatabase
 }
 
 // Path joins escaped segments below /api/v2.
@@ -137,12 +145,15 @@ func refusal(method, path string, resp *http.Response) error {
 	var body struct {
 		Detail json.RawMessage `json:"detail"`
 		Error  string          `json:"error"`
+		Ostro  struct {
+			Reason string `json:"reason"`
+		} `json:"ostro"`
 	}
 	if json.Unmarshal(raw, &body) != nil {
 		e.Detail = fmt.Sprintf("%s %s: status %d: the answer is not Ostro's; does another program listen there?", method, path, resp.StatusCode)
 		return e
 	}
-	e.Detail = body.Error
+	e.Detail, e.Reason = body.Error, body.Ostro.Reason
 	var text string
 	var faults []wire.Fault
 	var dup wire.Duplicate

@@ -211,6 +211,14 @@ func TestWhileTheDatabaseCannotBeWrittenQuestionsAreAnsweredAndNothingIsLost(t *
 		t.Errorf("the run ended %s", r.State)
 	}
 	w.wait("the all-clear", func() bool { return w.s.Problem() == "" })
+
+	set(true)
+	if _, err := w.s.Trigger(t.Context(), "u", scheduler.TriggerRequest{DAGID: "full"}); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a trigger is answered with %v", err)
+	}
+	w.wait("the problem that remains when its command was refused", func() bool { return w.s.Problem() != "" })
+	set(false)
+	w.wait("the all-clear without another change", func() bool { return w.s.Problem() == "" })
 }
 
 func TestAResultThatCannotBeStoredFailsItsTaskInsteadOfHangingIt(t *testing.T) {

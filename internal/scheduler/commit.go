@@ -19,16 +19,14 @@ func (s *Scheduler) commit(ctx context.Context, b *batch, commands bool) error {
 		return b.spoilt
 	}
 	if b.empty() {
+		s.tryAgain(ctx)
 		return nil
 	}
 	wait := 50 * time.Millisecond
 	for {
 		err := s.update(ctx, b)
 		if !errors.Is(err, store.ErrUnavailable) {
-			s.cause = nil
-			if s.problem.Swap(nil) != nil && err == nil {
-				s.log.Info("the database can be written again")
-			}
+			s.taken(err)
 			return err
 		}
 		s.trouble(err)
@@ -54,15 +52,41 @@ func (s *Scheduler) trouble(err error) {
 	}
 }
 
+// taken notes that the database takes commits; err is what else it said.
+func (s *Scheduler) taken(err error) {
+	s.cause = nil
+	if s.problem.Swap(nil) != nil && err == nil {
+		s.log.Info("the database can be written again")
+	}
+}
+
+// tryAgain looks, where there is nothing to commit, whether a problem still exists: the change that met it may have been
+// refused, and nobody may make another for long.
+func (s *Scheduler) tryAgain(ctx context.Context) {
+	if s.problem.Load() == nil {
+		return
+	}
+	if err := s.beside(ctx, func() error { return s.store.Health(ctx) }); err == nil {
+		s.taken(nil)
+	} else if errors.Is(err, store.ErrUnavailable) {
+		s.trouble(err)
+	}
+}
+
 // slowCommit is how long the database may take over a commit before people are told and questions answered beside it.
 const slowCommit = time.Second
 
 // errSlowCommit refuses changes while the database has not answered a commit. What became of that one must be known first.
 var errSlowCommit = fmt.Errorf("it has not answered a commit: %w", store.ErrUnavailable)
 
-// update writes a batch once. The store may have to wait until the database says what became of a commit; what it takes
-// longer than slowCommit over is answered beside.
+// update writes a batch once.
 func (s *Scheduler) update(ctx context.Context, b *batch) error {
+	return s.beside(ctx, func() error { return s.store.Update(ctx, b.actor, b.now, b.write) })
+}
+
+// beside calls what commits. The store may have to wait until the database says what became of a commit; when that takes
+// longer than slowCommit, others are answered beside.
+func (s *Scheduler) beside(ctx context.Context, commits func() error) error {
 	done, answered := make(chan struct{}), make(chan struct{})
 	slow := time.AfterFunc(slowCommit, func() {
 		defer close(answered)
@@ -74,7 +98,7 @@ func (s *Scheduler) update(ctx context.Context, b *batch) error {
 			<-answered
 		}
 	}()
-	return s.store.Update(ctx, b.actor, b.now, b.write)
+	return commits()
 }
 
 // answerBeside stands in for the loop, which waits for a commit, until that is done.

@@ -47,6 +47,7 @@ type Store interface {
 	AssetState(ctx context.Context) (store.AssetState, error)
 	ConsumedAssetEvents(ctx context.Context, dagID, runID string) ([]store.AssetEvent, error)
 	StageXCom(value json.RawMessage) error
+	Health(ctx context.Context) error
 }
 
 // Config is what the scheduler is told about the installation. The zero value of every field has a default.

@@ -89,5 +89,8 @@ func explain(err error) error {
 	}
 }
 
+// Hint is what an operator should do about an error of the engine, without names of files; empty when there is nothing to say.
+func Hint(err error) string { return meaningOf(err).hint }
+
 // keepsConnection reports whether the connection is as good as before once the transaction is rolled back.
 func keepsConnection(err error) bool { return meaningOf(err).keeps }

@@ -98,6 +98,52 @@ func TestAFullDiskAnswersClearlyAndGoesOnWhenThereIsRoom(t *testing.T) {
 	sound(t, db)
 }
 
+func TestOpeningOnAFullDiskSaysThatItIsFull(t *testing.T) {
+	dir := tmpfs(t, "8m")
+	o := store.Options{Path: filepath.Join(dir, "control.db")}
+	db, err := store.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 16<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("the disk was to be filled: %v", err)
+	}
+	if db, err = store.Open(t.Context(), o); err == nil {
+		_ = db.Close()
+	}
+	wantUnavailable(t, err, "no space left")
+	if left, _ := filepath.Glob(filepath.Join(dir, "trying-*")); left != nil {
+		t.Errorf("what was tried is left: %v", left)
+	}
+}
+
+func TestAChangeThatWasRefusedIsKnownUntilOneIsTaken(t *testing.T) {
+	db := open(t, func(o *store.Options) { o.MaxPages = 200 })
+	var err error
+	for i := 0; err == nil && i < 100; i++ {
+		err = update(db, filler)
+	}
+	wantUnavailable(t, err, "no space left")
+	if err := db.Health(t.Context()); err != nil {
+		t.Logf("the small change of the proof is refused, too: %v", err)
+	}
+	if r := db.Refused(); r == nil || !errors.Is(r.Err, store.ErrUnavailable) {
+		t.Fatalf("refused: %+v", r)
+	}
+	if got := store.Hint(db.Refused().Err); !strings.Contains(got, "no space left") {
+		t.Errorf("the hint is %q", got)
+	}
+	if _, err := db.Clean(t.Context(), storetest.Epoch.Add(time.Hour), false); err != nil {
+		t.Fatalf("make room: %v", err)
+	}
+	if err := update(db, filler); err != nil || db.Refused() != nil {
+		t.Errorf("with room again: %v, refused %+v", err, db.Refused())
+	}
+}
+
 func TestADatabaseLockedByAnotherProcessAnswersClearlyAndGoesOnAfterwards(t *testing.T) {
 	var path string
 	db := open(t, func(o *store.Options) { o.BusyTimeout, path = 20*time.Millisecond, o.Path })
@@ -130,9 +176,10 @@ func TestAReadOnlyDatabaseIsRefusedWithAHint(t *testing.T) {
 		err = update(db, emit("e"))
 		defer func() { _ = db.Close() }()
 	}
-	if !errors.Is(err, store.ErrUnavailable) {
-		t.Errorf("got %v, want ErrUnavailable", err)
-	}
+	wantUnavailable(t, err, "read-only")
+	wantUnavailable(t, err, dir)
+	_, _, err = store.Migrate(t.Context(), store.Options{Path: path})
+	wantUnavailable(t, err, "read-only")
 }
 
 func TestADamagedFileIsNamedSo(t *testing.T) {

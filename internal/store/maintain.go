@@ -31,10 +31,11 @@ func (d *database) SchemaVersion(ctx context.Context) (current, newest int64, er
 	return current, newest, explain(err)
 }
 
-// Health makes a small durable write and so proves that the database can be written.
+// Health makes a small durable write. An error says that nothing can be written; without one, a change that needs more
+// room may still be refused, and Refused says so.
 func (db *DB) Health(ctx context.Context) error {
 	now := db.o.Now()
-	err := db.Update(ctx, "health", now, func(tx *Tx) error {
+	err := db.update(ctx, "health", now, func(tx *Tx) error {
 		_, err := tx.s.exec(putMeta, "health", now.UTC().Format(time.RFC3339Nano))
 		return err
 	})

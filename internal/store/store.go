@@ -50,7 +50,18 @@ type DB struct {
 	o     Options
 	blobs blobs
 	dags  dagCache
+
+	refused atomic.Pointer[Refusal] // nil while changes can be written
 }
+
+// Refusal is a change that the database did not take.
+type Refusal struct {
+	At  time.Time
+	Err error
+}
+
+// Refused is the last change, when the database did not take it; nil when it did, and before the first.
+func (db *DB) Refused() *Refusal { return db.refused.Load() }
 
 // Open opens and migrates the control database.
 func Open(ctx context.Context, o Options) (*DB, error) {
@@ -80,6 +91,16 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 // An error from f rolls back f alone and is returned. When ctx ends before the writer took f, f never runs; a call that
 // was taken returns with its outcome.
 func (db *DB) Update(ctx context.Context, actor string, now time.Time, f func(*Tx) error) error {
+	err := db.update(ctx, actor, now, f)
+	if errors.Is(err, ErrUnavailable) {
+		db.refused.Store(&Refusal{At: time.Now(), Err: err})
+	} else if err == nil && db.refused.Load() != nil {
+		db.refused.Store(nil)
+	}
+	return err
+}
+
+func (db *DB) update(ctx context.Context, actor string, now time.Time, f func(*Tx) error) error {
 	var renewed [][2]string
 	deleted := false
 	err := db.w.do(ctx, func(s *session) error {

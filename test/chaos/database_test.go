@@ -63,8 +63,8 @@ func TestADatabaseLockedByAnotherProcessDelaysTheRunAndIsSaid(t *testing.T) {
 		database, problem := in.health()
 		return database == "unhealthy" && strings.Contains(problem, "another process holds the database's lock")
 	})
-	if _, stderr, code := in.ostro("dags", "trigger", "ledger", "--run-id", "refused"); code != 4 || !strings.Contains(stderr, "locked") {
-		t.Errorf("a trigger while the database is locked ends with %d and says %q, want 4 and that it is locked", code, stderr)
+	if _, stderr, code := in.ostro("dags", "trigger", "ledger", "--run-id", "refused"); code != 7 || !strings.Contains(stderr, "locked by another process") {
+		t.Errorf("a trigger while the database is locked ends with %d and says %q, want 7 and that it may be locked", code, stderr)
 	}
 	release()
 
@@ -166,6 +166,10 @@ func TestAStartOnAReadOnlyHomeSaysSo(t *testing.T) {
 	remount(t, home, true)
 	stderr, code := in.startFails("--port", "0")
 	in.expect("a read-only home", stderr, code, 7, "read-only", home)
+	for _, command := range []string{"check", "clean", "migrate"} {
+		_, stderr, code := in.ostro("db", command)
+		in.expect("db "+command+" in a read-only home", stderr, code, 7, "read-only", home)
+	}
 	remount(t, home, false)
 	in.startServer()
 	if got := in.state("good", "before"); got != "success" {

@@ -58,7 +58,9 @@ type Health struct {
 	Scheduler, DagProcessor time.Time
 	// WorkerInstance is the connected worker's incarnation; empty while none is connected.
 	WorkerInstance string
-	// Problem says in words what is wrong, when something is.
+	// Stuck says in words why nothing can be scheduled: the database takes no commits, or cannot be read.
+	Stuck string
+	// Problem says in words what else is wrong, when something is.
 	Problem string
 }
 

@@ -267,7 +267,9 @@ func TestXComsCanBeWritten(t *testing.T) {
 func TestAFullDiskIsNotTheClientsFault(t *testing.T) {
 	b := newBench(t)
 	b.sched.refuse = store.ErrUnavailable
-	b.want("PATCH", runs+"/r1", `{"state":"failed"}`, 503, `{"detail":"The database cannot be written now; nothing was lost, try again"}`)
+	b.want("PATCH", runs+"/r1", `{"state":"failed"}`, 503, `{"detail":"The database cannot be written now; nothing was lost, try again","ostro":{"reason":"database"}}`)
+	b.sched.refuse = scheduler.ErrStopped
+	b.want("PATCH", runs+"/r1", `{"state":"failed"}`, 503, `{"detail":"This server is stopping and does nothing any more; ask again"}`)
 	b.sched.refuse = scheduler.ErrConflict
 	b.want("PATCH", runs+"/r1", `{"state":"failed"}`, 409, `{"detail":"conflict"}`)
 }

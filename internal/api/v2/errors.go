@@ -97,11 +97,21 @@ func answerError(w http.ResponseWriter, err error) error {
 		return nil
 	case errors.Is(err, store.ErrUnavailable):
 		w.Header().Set("Retry-After", "1")
-		answer(w, http.StatusServiceUnavailable, map[string]any{"detail": "The database cannot be written now; nothing was lost, try again"})
+		answer(w, http.StatusServiceUnavailable, unwritable(err))
 		return err
 	}
 	answer(w, http.StatusInternalServerError, map[string]any{"detail": "Internal Server Error; request id " + w.Header().Get("X-Request-Id")})
 	return err
+}
+
+// unwritable tells that the database is what refuses, for people and for programs.
+func unwritable(err error) wire.Unavailable {
+	out := wire.Unavailable{Detail: "The database cannot be written now; nothing was lost, try again"}
+	if hint := store.Hint(err); hint != "" {
+		out.Detail = "The database cannot be written now: " + hint + ". Nothing was lost, try again"
+	}
+	out.Ostro.Reason = wire.ReasonDatabase
+	return out
 }
 
 // encode is JSON as Airflow writes it: no HTML escapes, no newline at the end.

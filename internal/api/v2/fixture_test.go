@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -153,6 +154,7 @@ type bench struct {
 	logs    string
 	warned  []bundle.Warning
 	deleted int
+	full    atomic.Bool // the database takes no changes
 }
 
 func ptr[T any](v T) *T { return &v }
@@ -160,7 +162,8 @@ func ptr[T any](v T) *T { return &v }
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	dir := t.TempDir()
-	db, err := store.Open(t.Context(), store.Options{Path: filepath.Join(dir, "control.db")})
+	b := &bench{t: t}
+	db, err := store.Open(t.Context(), store.Options{Path: filepath.Join(dir, "control.db"), Fault: b.fault})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,13 +172,20 @@ func newBench(t *testing.T) *bench {
 			t.Error(err)
 		}
 	})
-	b := &bench{t: t, db: db, sched: &commands{db: db}, logs: filepath.Join(dir, "logs")}
+	b.db, b.sched, b.logs = db, &commands{db: db}, filepath.Join(dir, "logs")
 	if err := os.MkdirAll(b.logs, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	b.api = v2.New(v2.Options{Store: db, Scheduler: b.sched, LogRoot: b.logs, DAGsRoot: "/dags", Version: "1.2.3", Warnings: b.warnings, Deleted: func() { b.deleted++ }, MaxActiveTasks: 16, MaxActiveRuns: 16})
 	b.fill(dir)
 	return b
+}
+
+func (b *bench) fault(string) error {
+	if b.full.Load() {
+		return fmt.Errorf("%w: no space left", store.ErrUnavailable)
+	}
+	return nil
 }
 
 func (b *bench) warnings() []bundle.Warning { return b.warned }

@@ -43,24 +43,42 @@ func (a *API) getHealth(r *request) error {
 		}
 		return &unhealthy
 	}
-	err := a.writable(r.ctx())
-	out := wire.Health{Metadatabase: wire.HealthStatus{Status: status(err == nil)}, Ostro: wire.HealthExtras{Worker: "disconnected", Commits: a.Store.Commits()}}
-	if err != nil {
-		out.Ostro.Problem = "the database cannot be written: " + err.Error()
-	}
+	var h Health
 	if a.Health != nil {
-		h := a.Health()
-		out.Scheduler = wire.SchedulerHealth{Status: status(time.Since(h.Scheduler) < staleAfter), Heartbeat: wire.AtPtr(&h.Scheduler)}
+		h = a.Health()
+	}
+	database := a.refusal(r.ctx())
+	out := wire.Health{Metadatabase: wire.HealthStatus{Status: status(database == "" && h.Stuck == "")},
+		Ostro: wire.HealthExtras{Worker: "disconnected", Commits: a.Store.Commits(), Problem: problems(or(h.Stuck, database), h.Problem)}}
+	if a.Health != nil {
+		out.Scheduler = wire.SchedulerHealth{Status: status(h.Stuck == "" && time.Since(h.Scheduler) < staleAfter), Heartbeat: wire.AtPtr(&h.Scheduler)}
 		out.DagProcessor = wire.ProcessorHealth{Status: status(time.Since(h.DagProcessor) < staleAfter), Heartbeat: wire.AtPtr(&h.DagProcessor)}
 		if out.Ostro.WorkerInstance = h.WorkerInstance; h.WorkerInstance != "" {
 			out.Ostro.Worker = "connected"
 		}
-		out.Ostro.Problem = or(h.Problem, out.Ostro.Problem)
 	}
 	if actorOf(r.Context()) == anonymous {
 		out.Ostro.Problem, _, _ = strings.Cut(out.Ostro.Problem, ": ")
 	}
 	return r.ok(out)
+}
+
+// refusal says in words why the database cannot be written; empty when it can. A change that was refused a moment ago counts,
+// even where the small one of the proof found room.
+func (a *API) refusal(ctx context.Context) string {
+	err := a.writable(ctx)
+	if last := a.Store.Refused(); err == nil && last != nil && time.Since(last.At) < probeEvery {
+		err = last.Err
+	}
+	if err == nil {
+		return ""
+	}
+	return "the database cannot be written: " + err.Error()
+}
+
+// problems is what is wrong in one line, empty when nothing is.
+func problems(all ...string) string {
+	return strings.Join(slices.DeleteFunc(all, func(p string) bool { return p == "" }), "; ")
 }
 
 // getConfig refuses, as Airflow does by default.

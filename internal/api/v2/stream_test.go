@@ -318,3 +318,48 @@ func TestHealthTellsDetailsOfAProblemOnlyToThoseWithTheToken(t *testing.T) {
 		t.Errorf("without it: %s", body)
 	}
 }
+
+// parts are what health says of database and scheduler, and the problem in words.
+func (b *bench) parts() (database, scheduler, problem string) {
+	b.t.Helper()
+	_, body := b.do("GET", "/monitor/health", "")
+	var h struct {
+		Metadatabase, Scheduler struct{ Status string }
+		Ostro                   struct{ Problem string }
+	}
+	if err := json.Unmarshal([]byte(body), &h); err != nil {
+		b.t.Fatal(err)
+	}
+	return h.Metadatabase.Status, h.Scheduler.Status, h.Ostro.Problem
+}
+
+func TestADatabaseThatTakesNoCommitsIsUnhealthyUntilItTakesThem(t *testing.T) {
+	b := newBench(t)
+	stuck := "the database cannot be written: no space left"
+	b.api.Health = func() v2.Health {
+		return v2.Health{Scheduler: time.Now(), DagProcessor: time.Now(), Stuck: stuck, Problem: "the worker cannot write"}
+	}
+	database, scheduler, problem := b.parts()
+	if database != "unhealthy" || scheduler != "unhealthy" || problem != stuck+"; the worker cannot write" {
+		t.Errorf("while the scheduler cannot commit: database %s, scheduler %s: %s", database, scheduler, problem)
+	}
+	stuck = ""
+	if database, scheduler, problem := b.parts(); database != "healthy" || scheduler != "healthy" || problem != "the worker cannot write" {
+		t.Errorf("afterwards: database %s, scheduler %s: %s", database, scheduler, problem)
+	}
+
+	b.full.Store(true)
+	if code, body := b.do("POST", "/variables", `{"key":"k","value":"v"}`); code != http.StatusServiceUnavailable || !strings.Contains(body, `"reason":"database"`) {
+		t.Errorf("a variable is answered with %d %s", code, body)
+	}
+	if database, _, problem := b.parts(); database != "unhealthy" || !strings.Contains(problem, "the database cannot be written") {
+		t.Errorf("after a change was refused: database %s: %s", database, problem)
+	}
+	b.full.Store(false)
+	if code, body := b.do("POST", "/variables", `{"key":"k","value":"v"}`); code != http.StatusCreated {
+		t.Errorf("a variable is answered with %d %s", code, body)
+	}
+	if database, _, problem := b.parts(); database != "healthy" || strings.Contains(problem, "database") {
+		t.Errorf("after a change was taken: database %s: %s", database, problem)
+	}
+}

@@ -4,6 +4,11 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
 
 	"modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
@@ -52,9 +57,42 @@ func Classify(err error) Fault {
 	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
 		return FaultCorrupt
 	case lib.SQLITE_IOERR, lib.SQLITE_CANTOPEN, lib.SQLITE_NOMEM:
-		return FaultIO
+		return seen(err)
 	}
 	return FaultNone
+}
+
+// seen is what a fault of the disk is more precisely, where withCause has found out.
+func seen(err error) Fault {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return FaultFull
+	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
+		return FaultReadOnly
+	}
+	return FaultIO
+}
+
+// withCause adds to an error of opening a file what the system says of its folder. SQLite needs room there for files of
+// its own, and says "unable to open database file" or "disk I/O error" whatever keeps it from making them.
+func withCause(path string, err error) error {
+	if Classify(err) != FaultIO {
+		return err
+	}
+	if cause := tryWriting(filepath.Dir(path)); cause != nil {
+		return fmt.Errorf("%w: %w", err, cause)
+	}
+	return err
+}
+
+// tryWriting makes a file in a folder, of the size that SQLite's own need at least, and removes it.
+func tryWriting(dir string) error {
+	f, err := os.CreateTemp(dir, "trying-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, 64<<10))
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
 }
 
 // Hint tells an operator what to do about a fault; empty when there is nothing to say.

@@ -101,7 +101,7 @@ func Migrate(ctx context.Context, o Options) (from, to int64, err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	if from, to, err = migrate(ctx, db, o.Schema); err != nil {
-		return from, to, fmt.Errorf("migrate %s: %w", o.Path, err)
+		return from, to, fmt.Errorf("migrate %s: %w", o.Path, withCause(o.Path, err))
 	}
 	return from, to, nil
 }

@@ -69,7 +69,7 @@ func Open(ctx context.Context, o Options) (*Database, error) {
 		return nil, errors.Join(err, d.Close())
 	}
 	if err := d.bringUpToDate(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Path, err), d.Close())
+		return nil, errors.Join(fmt.Errorf("open %s: %w", o.Path, withCause(o.Path, err)), d.Close())
 	}
 	if err := d.growLog(); err != nil {
 		return nil, errors.Join(err, d.Close())

@@ -127,6 +127,19 @@ type HealthExtras struct {
 	Problem string `json:"problem,omitempty"`
 }
 
+// Unavailable is the 503 answer of a server that cannot do what was asked now.
+type Unavailable struct {
+	Detail string `json:"detail"`
+	Ostro  struct {
+		// Reason is ReasonDatabase.
+		Reason string `json:"reason"`
+	} `json:"ostro"`
+}
+
+// ReasonDatabase says that the database refuses changes: its disk is full or read-only, or it is locked. Without it a 503 is that of a
+// server that ends.
+const ReasonDatabase = "database"
+
 // ImportError is a broken DAG file.
 type ImportError struct {
 	ID         int64   `json:"import_error_id"`
