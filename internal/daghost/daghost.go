@@ -27,6 +27,8 @@ import (
 const (
 	EnvHostFD = "OSTRO_HOST_FD"
 	EnvTaskFD = "OSTRO_TASK_FD"
+	// EnvKeeperFD is where the keeper of a spawned task reports.
+	EnvKeeperFD = "OSTRO_KEEPER_FD"
 )
 
 // outputLimit bounds what is kept of a host's own output.

@@ -140,9 +140,18 @@ func WireRun(r run.DAGRun) protocol.DagRun {
 // callbackLogPath is where a callback's output goes: beside the log of the attempt it is about, or in the run's folder.
 func callbackLogPath(c plan.Callback, id int64, attemptTry int) string {
 	if c.Task != nil {
-		return strings.TrimSuffix(LogPath(*c.Task, attemptTry), "log") + c.Kind + ".log"
+		return CallbackLogPath(*c.Task, attemptTry, c.Kind)
 	}
 	return path.Join("dag_id="+c.DAGID, "run_id="+c.RunID, fmt.Sprintf("%s-%d.log", c.Kind, id))
+}
+
+// TaskCallbacks are the callbacks a task's attempt may owe when it has ended, in the order in which their output is shown.
+var TaskCallbacks = []string{"on_retry_callback", "on_failure_callback", "on_success_callback", "on_skipped_callback"}
+
+// CallbackLogPath is where the output of a callback of an attempt lies that was run in a process of its own, below the log
+// root.
+func CallbackLogPath(k run.Key, try int, kind string) string {
+	return strings.TrimSuffix(LogPath(k, try), "log") + kind + ".log"
 }
 
 // LogPath is where the log of an attempt lies below the log root, in Airflow's layout.

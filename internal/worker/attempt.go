@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -168,6 +167,17 @@ type process struct {
 	exited <-chan protocol.Exited
 	host   *host           // nil: spawned
 	gone   <-chan struct{} // the host is gone; nil: spawned
+	kept   *daghost.Kept   // spawned
+	// of a spawned process: its keeper ended before it, and so it did; set before exited says so
+	keeperLost bool
+}
+
+// root is the process at the top of the task's own.
+func (p *process) root() int {
+	if p.kept != nil && p.kept.TaskPID() > 0 {
+		return p.kept.TaskPID()
+	}
+	return p.id.PID
 }
 
 // run runs the attempt from launch to result.
@@ -218,6 +228,10 @@ func (a *attempt) run() executor.Result {
 	if !res.Reported || end.killed != nil {
 		a.log.System("error", "%s", res.Reason)
 	}
+	if words := a.unfinished(&res, end); words != "" {
+		a.log.System("error", "%s", words)
+		res.Notices = append(res.Notices, words)
+	}
 	a.log.Close()
 	if lost := a.log.Lost(); lost > 0 {
 		res.Notices = append(res.Notices, fmt.Sprintf("%d lines of the log are lost: the disk did not take them before the worker ended", lost))
@@ -239,136 +253,6 @@ func firstOf(words ...string) string {
 		}
 	}
 	return ""
-}
-
-// start brings the process up, by fork where that is possible. Without a process the ending says why.
-func (a *attempt) start(ch *channels) (*process, ending) {
-	pool, s := a.w.pool, &a.startup
-	a.key = pool.Key(a.order.Interpreter, s.Bundle.Version, s.Bundle.Path, s.DagRelPath, s.Compat)
-	if a.order.Isolation == "spawn" {
-		return a.spawn(ch, "isolation: spawn is configured")
-	}
-	if reason := pool.Demoted(a.key); reason != "" {
-		return a.spawn(ch, reason)
-	}
-	ctx, cancel := context.WithCancelCause(a.w.ctx)
-	defer cancel(nil)
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() {
-		select {
-		case <-a.killed:
-			cancel(errors.New(a.killWords()))
-		case <-stop:
-		}
-	}()
-	h, err := a.acquire(ctx)
-	if err != nil {
-		return nil, ending{unhappy: err.Error(), infra: errors.Is(err, errStopping) || hostKilled(err)}
-	}
-	h.asking.tell(&a.mask)
-	if fault := h.serves(s.TI.DAGID); fault != nil {
-		pool.Release(h)
-		return nil, ending{unhappy: importFault(fault)}
-	}
-	if h.known.ForkUnsafe != "" {
-		pool.Release(h)
-		return a.spawn(ch, h.known.ForkUnsafe)
-	}
-	p, err := a.fork(h, ch)
-	if err != nil {
-		pool.Release(h)
-		return nil, ending{unhappy: err.Error(), infra: true}
-	}
-	return p, ending{}
-}
-
-// acquire returns a host. One that somebody kills before it is ready says nothing about the file: another is started.
-func (a *attempt) acquire(ctx context.Context) (*host, error) {
-	s := &a.startup
-	for try := 1; ; try++ {
-		h, err := a.w.pool.Acquire(ctx, a.key, protocol.Describe{
-			BundleName: s.Bundle.Name, BundlePath: s.Bundle.Path, File: s.DagRelPath, ShownPath: s.Bundle.Shown,
-			Compat: s.Compat, Defaults: s.Defaults, Preload: a.settings.PreloadModule,
-		})
-		if err == nil || !hostKilled(err) || try == 3 {
-			return h, err
-		}
-	}
-}
-
-func hostKilled(err error) bool {
-	var end *daghost.EndError
-	return errors.As(err, &end) && end.Killed
-}
-
-func importFault(e *protocol.ImportError) string {
-	text := "import error: " + e.Message
-	if e.Traceback != "" {
-		text += "\n" + strings.TrimRight(e.Traceback, "\n")
-	}
-	return text
-}
-
-// fork has the host make the task's process. An order to kill the attempt does not interrupt it: the host would fork all
-// the same, and the task would run without anybody knowing. It is the process that is killed then, once it is there. A
-// host that does not answer is killed for the same reason.
-func (a *attempt) fork(h *host, ch *channels) (*process, error) {
-	ctx, cancel := context.WithTimeout(a.w.ctx, forkLimit)
-	defer cancel()
-	exited := h.expectExit(a.order.ID)
-	pid, err := h.proc.Fork(ctx, a.order.ID, ch.childTask, ch.childOut, ch.childErr)
-	if err != nil {
-		h.forgetExit(a.order.ID)
-		if ctx.Err() != nil {
-			a.w.log.Error("a host does not fork; it is killed", "pid", h.proc.PID(), "err", err)
-			h.proc.Kill()
-		}
-		return nil, err
-	}
-	a.host = h
-	p := &process{exited: exited, host: h, gone: h.proc.Done()}
-	a.isStarted(p, pid, "fork", "")
-	return p, nil
-}
-
-func (a *attempt) spawn(ch *channels, reason string) (*process, ending) {
-	spec := a.w.pool.Spec(a.key)
-	for name, v := range a.startup.Env {
-		spec.Env = setEnv(spec.Env, name, v)
-	}
-	child, err := daghost.Spawn(a.w.launcher, spec, ch.childTask, ch.childOut, ch.childErr)
-	if err != nil {
-		return nil, ending{unhappy: err.Error()}
-	}
-	exited := make(chan protocol.Exited, 1)
-	a.w.tasks.Go(func() {
-		<-child.Done
-		a.w.clearOrphans()
-		exited <- daghost.ExitOf(a.order.ID, child)
-	})
-	p := &process{exited: exited}
-	a.isStarted(p, child.PID, "spawn", reason)
-	return p, ending{}
-}
-
-// isStarted records and reports that the process exists.
-func (a *attempt) isStarted(p *process, pid int, isolation, reason string) {
-	a.isolation, a.isolationReason = isolation, reason
-	a.w.reportStarted(a, executor.Started{
-		AttemptID: a.order.ID, At: time.Now(), PID: pid, Hostname: a.w.hostname,
-		Isolation: isolation, IsolationReason: reason,
-	})
-	id, err := daghost.Identify(pid)
-	if err != nil {
-		p.id = daghost.ProcessID{PID: pid} // it has ended already
-		return
-	}
-	p.id = id
-	if err := a.w.records.Write(a.order.ID, id); err != nil {
-		a.w.log.Warn("cannot record an attempt's process", "attempt", a.order.ID, "err", err)
-	}
-	a.w.oom.Note()
 }
 
 // supervise reads everything the process has to say, ends it when asked to, and returns how it ended.
@@ -461,9 +345,7 @@ func (a *attempt) wait(p *process, silent <-chan struct{}) ending {
 	if p.host != nil && a.startup.Kind == protocol.KindTask {
 		k.after(&k.hang, hangLimit)
 	}
-	if p.host != nil {
-		k.after(&k.watch, hostWatch)
-	}
+	k.after(&k.watch, hostWatch)
 	defer k.stop()
 	for {
 		select {
@@ -498,7 +380,7 @@ func (a *attempt) wait(p *process, silent <-chan struct{}) ending {
 			k.begin()
 		case <-k.soft.C():
 			if p.id.Alive() {
-				daghost.SignalBelow(p.id.PID, syscall.SIGTERM)
+				daghost.SignalBelow(p.root(), syscall.SIGTERM)
 			}
 		case <-k.hard.C():
 			k.force()
@@ -507,14 +389,14 @@ func (a *attempt) wait(p *process, silent <-chan struct{}) ending {
 		case <-k.hang.C():
 			k.checkHang()
 		case <-k.watch.C():
-			k.checkHost()
+			k.look()
 		}
 	}
 }
 
 // ended takes the end of the process as it was reported.
 func (a *attempt) ended(end *ending, p *process, k *killing, x protocol.Exited) {
-	end.exit, end.forced, end.leftover, end.hung = &x, k.forced, x.Orphans, k.hung
+	end.exit, end.forced, end.leftover, end.hung, end.keeperLost = &x, k.forced, x.Orphans, k.hung, p.keeperLost
 	if p.host != nil && end.hung == "" && !a.spoke.Load() && x.Status != 0 && a.killOrder() == nil {
 		end.hung = a.diedEarly(x)
 	}

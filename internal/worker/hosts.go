@@ -57,9 +57,10 @@ type pool struct {
 	settings   workerapi.Settings
 	generation int
 	hosts      map[hostKey]*host
-	all        map[*host]bool           // those replaced in hosts but still in use, too
-	demoted    *memory[codeKey, string] // why code is spawned
-	learning   *memory[codeKey, bool]   // a better host is coming up, or preloading does not work for this code
+	all        map[*host]bool              // those replaced in hosts but still in use, too
+	demoted    *memory[codeKey, string]    // why code is spawned
+	losses     *memory[codeKey, time.Time] // when a host of it was lost while its tasks ran, the last time
+	learning   *memory[codeKey, bool]      // a better host is coming up, or preloading does not work for this code
 	trimming   bool
 	closed     bool
 }
@@ -74,6 +75,7 @@ type host struct {
 	known  *protocol.Described
 	output string // what the import printed
 	err    error
+	over   chan struct{} // closed when the process is gone and the pool has drawn its conclusions
 
 	// Guarded by pool.mu.
 	users   int
@@ -92,7 +94,7 @@ func newPool(logger *slog.Logger, l *daghost.Launcher, dir string, base func() [
 		logger: logger, launcher: l, dir: dir, base: base, ctx: ctx, cancel: cancel,
 		starts: make(chan struct{}, max(2, runtime.NumCPU())),
 		hosts:  map[hostKey]*host{}, all: map[*host]bool{},
-		demoted: newMemory[codeKey, string](codeMemory), learning: newMemory[codeKey, bool](codeMemory),
+		demoted: newMemory[codeKey, string](codeMemory), losses: newMemory[codeKey, time.Time](codeMemory), learning: newMemory[codeKey, bool](codeMemory),
 	}
 }
 
@@ -132,27 +134,6 @@ func (p *pool) Key(interpreter, version, path, file, compat string) hostKey {
 		interpreter = p.settings.Python
 	}
 	return hostKey{interpreter, version, path, file, compat, p.generation}
-}
-
-// Demoted returns why code is run by spawn; empty when it is not.
-func (p *pool) Demoted(k hostKey) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	reason, _ := p.demoted.Get(k.code())
-	return reason
-}
-
-// Demote has code run by spawn from now on.
-func (p *pool) Demote(k hostKey, reason string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, known := p.demoted.Get(k.code()); !known {
-		p.demoted.Put(k.code(), reason)
-		p.logger.Warn("tasks of a file will be spawned, not forked", "file", k.file, "reason", reason)
-	}
-	if h := p.hosts[k]; h != nil {
-		p.retire(h)
-	}
 }
 
 // Spec says how processes for code are started.
@@ -207,7 +188,7 @@ func (p *pool) Acquire(ctx context.Context, k hostKey, d protocol.Describe) (*ho
 
 // add makes a host that is not ready yet, with the lock held.
 func (p *pool) add(k hostKey) *host {
-	h := &host{key: k, ready: make(chan struct{}), exits: map[string]chan protocol.Exited{}}
+	h := &host{key: k, ready: make(chan struct{}), over: make(chan struct{}), exits: map[string]chan protocol.Exited{}}
 	p.all[h] = true
 	return h
 }
@@ -250,11 +231,13 @@ func (p *pool) bringUp(ctx context.Context, h *host, d protocol.Describe, watch 
 	unwanted := h.retired && h.users == 0
 	p.mu.Unlock()
 	p.work.Go(func() { // a host that is gone is used no more
+		defer close(h.over)
 		<-proc.Done()
 		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.noteLoss(h)
 		p.retire(h)
 		delete(p.all, h)
-		p.mu.Unlock()
 	})
 	if unwanted {
 		proc.Kill()

@@ -102,6 +102,19 @@ func (k *killing) force() {
 	k.after(&k.hard, 10*time.Second)
 }
 
+// look looks after a running task: after its host or, of a spawned one, after its keeper, which cannot see its end while it
+// is stopped.
+func (k *killing) look() {
+	if k.p.host != nil {
+		k.checkHost()
+		return
+	}
+	if k.p.id.Stopped() && k.p.root() != k.p.id.PID {
+		_ = k.p.id.Signal(syscall.SIGCONT)
+	}
+	k.after(&k.watch, hostWatch)
+}
+
 // checkHost looks whether the process is gone without its host having said so. A host holds an end back for some seconds
 // while it ends what the task has left behind; one that is stopped or hangs would hold it back for ever, and is killed.
 func (k *killing) checkHost() {

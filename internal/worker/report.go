@@ -86,6 +86,8 @@ type ending struct {
 	hung       string     // the fork hung or died before the author's code, with the reason
 	unhappy    string     // there never was a process, with the reason
 	infra      bool       // … and it is not the author's fault
+	unstarted  bool       // … and it is certain that no process has begun or will begin the attempt
+	keeperLost bool       // the process was killed because its keeper had ended
 	leftover   int
 }
 
@@ -194,6 +196,8 @@ func (a *attempt) explain(e ending) (reason string, infra bool) {
 	}
 	ws := syscall.WaitStatus(e.exit.Status)
 	switch {
+	case e.keeperLost && !e.forced:
+		return a.parentKilled(e.exit.PID, ws), false
 	case ws.Signaled() && ws.Signal() == syscall.SIGKILL && !e.forced:
 		// Before its first word it had not begun the author's code: nothing of the task's own was lost.
 		return a.w.oom.Explain(e.exit.PID), !a.spoke.Load()
@@ -203,6 +207,45 @@ func (a *attempt) explain(e ending) (reason string, infra bool) {
 		return "the process ended with exit code 0 and without a result, as after os._exit(0)", false
 	}
 	return fmt.Sprintf("exit code %d", ws.ExitStatus()), false
+}
+
+// unfinished says that callbacks which the task had announced did not come to their end in its process, and how that ended;
+// empty when they did.
+func (a *attempt) unfinished(res *executor.Result, e ending) string {
+	r := &a.report
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.terminal == nil || r.confirmed || len(r.callbacks) == 0 {
+		return ""
+	}
+	how := "its process ended first"
+	switch {
+	case e.killed != nil:
+		how = e.killed.words(e.forced)
+	case e.host != "":
+		how = "its process was lost with its DAG host: " + e.host
+	case e.exit != nil && e.exit.Status >= 0:
+		ws := syscall.WaitStatus(e.exit.Status)
+		how = "its process ended with " + daghost.EndingOf(ws)
+		if ws.Signaled() {
+			how = "its process was " + daghost.EndingOf(ws)
+		}
+	}
+	words := strings.Join(r.callbacks, ", ") + " did not come to an end: " + how
+	if len(res.CallbacksOwed) > 0 {
+		words += "; it is run again in a process of its own"
+	}
+	return a.forPeople(words)
+}
+
+// parentKilled says how a task ended whose keeper did.
+func (a *attempt) parentKilled(pid int, ws syscall.WaitStatus) string {
+	how := daghost.EndingOf(ws)
+	if ws.Signaled() && ws.Signal() == syscall.SIGKILL {
+		how = a.w.oom.Explain(pid)
+	}
+	return fmt.Sprintf("the task's parent, process %d, which only watches over it, was gone, and the task was ended with it: %s; "+
+		"a task that kills its parent process (os.getppid()) does that", pid, how)
 }
 
 // owed names the callbacks that someone else has to run: announced and not confirmed, or, when the process died without

@@ -146,6 +146,28 @@ func TestCallbacksThatWereNotConfirmedAreOwed(t *testing.T) {
 	}
 }
 
+func TestACallbackThatDoesNotComeToItsEndIsNamedInTheTasksLogAndNotices(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.connect()
+	for how, words := range map[string]string{
+		`os._exit(3)`:             "its process ended with exit code 3",
+		`os.kill(os.getpid(), 9)`: "its process was killed by SIGKILL",
+	} {
+		r := f.do(`t.succeed(callbacks=["on_success_callback"]); ` + how)
+		want := "on_success_callback did not come to an end: " + words + "; it is run again in a process of its own"
+		if r.State != run.Success {
+			t.Errorf("%s: %+v", how, r)
+		}
+		if diff := cmp.Diff([]string{want}, r.Notices); diff != "" {
+			t.Errorf("notices (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]string{want}, texts(readLog(t, f.logPath(r.AttemptID)), streamSystem)); diff != "" {
+			t.Errorf("log (-want +got):\n%s", diff)
+		}
+	}
+}
+
 func TestACallbackProcessSucceedsWhenItConfirms(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -20,7 +20,7 @@ import time
 import traceback
 
 from ostro import comms as wire
-from ostro import footprint, kernel, mphelpers, outputs, preload, proctree
+from ostro import footprint, keeper, kernel, mphelpers, outputs, preload, proctree
 
 EXIT_LIMIT = 20.0
 """Seconds that threads and atexit hooks get after the task's function has returned."""
@@ -303,6 +303,9 @@ def main():
     os.set_inheritable(fd, False)
     if os.getppid() != parent:
         os._exit(wire.EXIT_GONE)
+    report = os.environ.pop("OSTRO_KEEPER_FD", "")
+    if report:
+        keeper.keep(fd, int(report))
     process = Process(wire.Comms())
     process.attach(fd)
     outputs.prepare()

@@ -38,6 +38,10 @@ type logFile struct {
 
 // openLog opens an attempt's log below root, nowhere else. A log that does not exist yet is nil.
 func openLog(root string, k run.Key, try int) (*logFile, error) {
+	return openLogAt(root, scheduler.LogPath(k, try))
+}
+
+func openLogAt(root, path string) (*logFile, error) {
 	dir, err := os.OpenRoot(root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -46,12 +50,12 @@ func openLog(root string, k run.Key, try int) (*logFile, error) {
 		return nil, fmt.Errorf("open the log folder: %w", err)
 	}
 	defer func() { _ = dir.Close() }()
-	f, err := dir.Open(filepath.FromSlash(scheduler.LogPath(k, try)))
+	f, err := dir.Open(filepath.FromSlash(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open the log of %s: %w", k.TaskID, err)
+		return nil, fmt.Errorf("open the log %s: %w", path, err)
 	}
 	return &logFile{f: f}, nil
 }
@@ -155,7 +159,8 @@ func ended(at run.Attempt) bool { return at.EndedAt != nil }
 
 // token says where the next answer goes on.
 type logToken struct {
-	Pos int64 `json:"pos"`
+	Part int   `json:"part,omitempty"` // of the log, see openPart
+	Pos  int64 `json:"pos"`
 }
 
 func (t logToken) String() string {
@@ -169,7 +174,7 @@ func parseToken(s string) (logToken, error) {
 	if err == nil {
 		err = json.Unmarshal(b, &t)
 	}
-	if err != nil || t.Pos < 0 {
+	if err != nil || t.Pos < 0 || t.Part < 0 || t.Part > len(scheduler.TaskCallbacks) {
 		return t, badRequest("Bad Signature. Please use only the tokens provided by the API.")
 	}
 	return t, nil
@@ -205,63 +210,116 @@ func (a *API) sources(l logOf) []wire.LogLine {
 	return []wire.LogLine{{Event: "::group::Log message source details", Sources: []string{path}}, {Event: "::endgroup::"}}
 }
 
+// openPart opens a part of an attempt's log: 0 is what its own process said; those after it are what its callbacks said
+// that were run in a process of their own, after the attempt. A part that does not exist is nil.
+func (a *API) openPart(l logOf, part int) (*logFile, error) {
+	if part == 0 {
+		return openLog(a.LogRoot, l.key, l.try)
+	}
+	return openLogAt(a.LogRoot, scheduler.CallbackLogPath(l.key, l.try, scheduler.TaskCallbacks[part-1]))
+}
+
+// heading is the line above a callback's output.
+func heading(part int) wire.LogLine {
+	return wire.LogLine{Event: scheduler.TaskCallbacks[part-1] + ", run in a process of its own:"}
+}
+
 // pageLog writes the page line by line, so that a log of any size takes little memory.
 func (a *API) pageLog(r *request, l logOf, from logToken, full bool) error {
 	over := ended(l.attempt) // asked before reading: what is written later is behind the token
-	file, err := openLog(a.LogRoot, l.key, l.try)
-	if err != nil {
+	page := logPage{a: a, of: l, over: over, full: full, at: from}
+	if err := page.open(); err != nil {
 		return err
 	}
-	var size int64
-	if file != nil {
-		defer file.close()
-		if err := file.seek(from.Pos); err != nil {
-			return fmt.Errorf("read the log of %s: %w", l.key.TaskID, err)
-		}
-		size = file.size()
-	}
+	defer page.close()
 	r.w.Header().Set("Content-Type", "application/json")
-	w := bufio.NewWriter(r.w)
-	sep := ""
-	put := func(line wire.LogLine) {
-		if b, err := encode(line); err == nil {
-			_, _ = w.WriteString(sep)
-			_, _ = w.Write(b)
-			sep = ","
-		}
-	}
-	_, _ = w.WriteString(`{"content":[`)
+	page.w = bufio.NewWriter(r.w)
+	_, _ = page.w.WriteString(`{"content":[`)
 	if !r.has("token") {
 		for _, s := range a.sources(l) {
-			put(s)
+			page.put(s)
 		}
 	}
-	more := !over
-	for file != nil {
-		line, err := file.next(over)
+	more := page.fill()
+	for !more && over && page.at.Part < len(scheduler.TaskCallbacks) {
+		page.at = logToken{Part: page.at.Part + 1}
+		if err := page.open(); err != nil {
+			breakOff()
+		}
+		if page.file != nil {
+			page.put(heading(page.at.Part))
+		}
+		more = page.fill()
+	}
+	token := "null"
+	if more || !over {
+		token = strconv.Quote(page.at.String())
+	}
+	_, _ = page.w.WriteString(`],"continuation_token":` + token + `}`)
+	_ = page.w.Flush() // the client may be gone
+	return nil
+}
+
+// A logPage is one answer with a piece of a log.
+type logPage struct {
+	a          *API
+	of         logOf
+	over, full bool
+	at         logToken
+	file       *logFile // of the part it is at; nil: there is none
+	start      int64    // of this answer in it
+	size       int64    // of the file when it was opened
+	sep        string
+	w          *bufio.Writer
+}
+
+// open opens the part the page is at.
+func (p *logPage) open() (err error) {
+	p.close()
+	if p.file, err = p.a.openPart(p.of, p.at.Part); err != nil || p.file == nil {
+		return err
+	}
+	if err := p.file.seek(p.at.Pos); err != nil {
+		return fmt.Errorf("read the log of %s: %w", p.of.key.TaskID, err)
+	}
+	p.start, p.size = p.at.Pos, p.file.size()
+	return nil
+}
+
+func (p *logPage) close() {
+	if p.file != nil {
+		p.file.close()
+		p.file = nil
+	}
+}
+
+func (p *logPage) put(line wire.LogLine) {
+	if b, err := encode(line); err == nil {
+		_, _ = p.w.WriteString(p.sep)
+		_, _ = p.w.Write(b)
+		p.sep = ","
+	}
+}
+
+// fill writes what there is of the part; true when the page is full before its end.
+func (p *logPage) fill() (more bool) {
+	if p.file == nil {
+		return false
+	}
+	for {
+		line, err := p.file.next(p.over)
 		if errors.Is(err, io.EOF) {
-			break
+			return false
 		}
 		if err != nil {
 			breakOff() // a fault of the disk: half a log is no answer
 		}
-		put(line)
-		if file.pos-from.Pos > logChunk && (!full || file.pos >= size) {
-			more = more || !full || size < file.size() // a task that goes on writing is not waited for
-			break
+		p.put(line)
+		p.at.Pos = p.file.pos
+		if p.file.pos-p.start > logChunk && (!p.full || p.file.pos >= p.size) {
+			return !p.full || p.size < p.file.size() // a task that goes on writing is not waited for
 		}
 	}
-	token := "null"
-	if more {
-		at := from
-		if file != nil {
-			at.Pos = file.pos
-		}
-		token = strconv.Quote(at.String())
-	}
-	_, _ = w.WriteString(`],"continuation_token":` + token + `}`)
-	_ = w.Flush() // the client may be gone
-	return nil
 }
 
 // breakOff ends an answer so that the client sees that it is not whole.
@@ -297,7 +355,7 @@ func (a *API) followLog(r *request, l logOf, from logToken) error {
 		}
 		over := ended(at)
 		if file == nil {
-			if file, err = openLog(a.LogRoot, l.key, l.try); err != nil {
+			if file, err = a.openPart(l, from.Part); err != nil {
 				breakOff()
 			}
 			if file != nil {
@@ -305,6 +363,9 @@ func (a *API) followLog(r *request, l logOf, from logToken) error {
 			}
 		}
 		if file != nil && copyLines(out, file, over) != nil {
+			breakOff()
+		}
+		if over && a.copyCallbacks(out, l, from.Part+1) != nil {
 			breakOff()
 		}
 		if out.rc.Flush() != nil || over {
@@ -318,6 +379,28 @@ func (a *API) followLog(r *request, l logOf, from logToken) error {
 			breakOff()
 		}
 	}
+}
+
+// copyCallbacks writes what the callbacks have said so far that were run in processes of their own.
+func (a *API) copyCallbacks(out *lines, l logOf, part int) error {
+	for ; part <= len(scheduler.TaskCallbacks); part++ {
+		file, err := a.openPart(l, part)
+		if err != nil {
+			return err
+		}
+		if file == nil {
+			continue
+		}
+		err = out.add(heading(part))
+		if err == nil {
+			err = copyLines(out, file, true)
+		}
+		file.close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func copyLines(out *lines, file *logFile, over bool) error {

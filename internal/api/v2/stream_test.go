@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +39,27 @@ func TestLogsComeAsStructuredLines(t *testing.T) {
 	}
 	b.want("GET", tis+"/get/logs/2?token=x", "", 400, `{"detail":"Bad Signature…`)
 	b.want("GET", tis+"/get/logs/1", "", 200, sourcesBegin+"…") // a log that is gone has no lines
+}
+
+func TestWhatACallbackSaidInAProcessOfItsOwnComesAfterTheTasksLog(t *testing.T) {
+	b := newBench(t)
+	line := func(text string) string {
+		return `{"t":"2024-01-31T02:00:01Z","s":"stdout","l":"info","m":"` + text + `"}` + "\n"
+	}
+	file := b.writeLog(2, line("of the task"))
+	if err := os.WriteFile(strings.TrimSuffix(file, "log")+"on_failure_callback.log", []byte(line("of the callback")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, how := range [][]string{nil, {"Accept", "application/x-ndjson"}} {
+		code, body := b.do("GET", tis+"/get/logs/2", "", how...)
+		var at []int
+		for _, text := range []string{"of the task", "on_failure_callback, run in a process of its own:", "of the callback"} {
+			at = append(at, strings.Index(body, text))
+		}
+		if code != 200 || at[0] < 0 || !slices.IsSorted(at) {
+			t.Errorf("%v: %d %s", how, code, body)
+		}
+	}
 }
 
 func TestALogLargerThanAPageContinuesWithItsToken(t *testing.T) {
