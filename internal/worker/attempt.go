@@ -208,6 +208,7 @@ func (a *attempt) run() executor.Result {
 	a.log.broken = func(err error) {
 		a.kill(killOrder{reason: "cannot write the log: " + err.Error(), infra: true})
 	}
+	a.log.refused = func(err error) { a.w.refusals.note(a.log.path, err) }
 	a.log.hides = a.mask.MayBegin
 	a.log.order.listen(ch)
 	defer a.log.Close()

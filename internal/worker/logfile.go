@@ -46,6 +46,8 @@ type logFile struct {
 	ctx    context.Context           // its end gives up waiting for a disk
 	put    func([]byte) (int, error) // writes to the file; tests fill the disk here
 	broken func(error)               // called once when the file cannot be made and room on the disk would not help
+	// refused is called when the disk does not take what waits, and with nil when it has, or when nothing waits any more.
+	refused func(error)
 
 	path string
 
@@ -67,7 +69,7 @@ type logFile struct {
 
 // newLog returns a log that makes its file when it is opened or, at the latest, with the first line.
 func newLog(ctx context.Context, path string, mask func(string) string, limit int64, logger *slog.Logger) *logFile {
-	l := &logFile{mask: mask, limit: limit, logger: logger, ctx: ctx, path: path, broken: func(error) {},
+	l := &logFile{mask: mask, limit: limit, logger: logger, ctx: ctx, path: path, broken: func(error) {}, refused: func(error) {},
 		hides: func([]byte) int { return 0 }}
 	l.idle = sync.NewCond(&l.mu)
 	l.put = l.write
@@ -237,15 +239,19 @@ func (l *logFile) flush() {
 		l.idle.Wait()
 	}
 	l.busy = true
+	told := false
 	defer func() {
 		l.busy = false
+		if told {
+			l.refused(nil)
+		}
 		l.idle.Broadcast()
 		if l.order.early != nil {
 			l.arm()
 		}
 	}()
 	wait := 50 * time.Millisecond
-	for told := false; len(l.buf) > 0; {
+	for len(l.buf) > 0 {
 		n, err := l.put(l.buf)
 		l.written += int64(n)
 		l.buf = l.buf[:copy(l.buf, l.buf[n:])]
@@ -259,6 +265,7 @@ func (l *logFile) flush() {
 		if !told {
 			told = true
 			l.logger.Error("cannot write a task's log; waiting", "path", l.path, "err", err)
+			l.refused(err)
 		}
 		if !l.pause(wait) {
 			l.lost += bytes.Count(l.buf, []byte{'\n'})

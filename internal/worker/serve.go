@@ -173,6 +173,7 @@ func (w *Worker) attach(peer *workerapi.Peer, in workerapi.Inbound, m workerapi.
 	}
 	in.Reply(workerapi.Attached{
 		Type: "Attached", Instance: w.instance, PID: os.Getpid(), Version: w.o.Version, Known: known, Devices: w.gpus.known(),
+		Problem: w.refusals.problem(),
 	})
 	for _, s := range started {
 		_ = peer.Notify(workerapi.Started{Type: "Started", Started: s})

@@ -34,6 +34,8 @@ type spool struct {
 	dir    string
 	logger *slog.Logger
 	small  *journal
+	// refused is called with what the disk said when it did not take a result, and with nil when none waits for it any more.
+	refused func(error)
 
 	mu      sync.Mutex
 	results map[string]json.RawMessage // nil: only in the file
@@ -53,7 +55,7 @@ func openSpool(dir string, logger *slog.Logger) (*spool, error) {
 	}
 	s := &spool{
 		dir: dir, logger: logger, small: newJournal(filepath.Join(dir, "results.journal")),
-		results: map[string]json.RawMessage{}, unsaved: map[string]bool{},
+		results: map[string]json.RawMessage{}, unsaved: map[string]bool{}, refused: func(error) {},
 	}
 	if err := s.loadSmall(); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
@@ -212,6 +214,7 @@ func (s *spool) saved(id string, data json.RawMessage, err error) {
 	if err != nil {
 		s.logger.Error("cannot spool a result; it is kept in memory", "attempt", id, "err", err)
 		s.unsaved[id] = true
+		s.refused(err)
 	} else if len(data) > spoolMemory {
 		s.aged = append(s.aged, id)
 		s.results[id] = nil
@@ -276,8 +279,16 @@ func (s *spool) settle() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.cleared()
 	if len(s.unsaved) > 0 && s.syncing == nil && !s.closed {
 		s.syncing = time.AfterFunc(syncDelay, s.settle)
+	}
+}
+
+// cleared says that the disk has taken everything, if it has; mu is held.
+func (s *spool) cleared() {
+	if len(s.unsaved) == 0 {
+		s.refused(nil)
 	}
 }
 
@@ -331,6 +342,7 @@ func (s *spool) Remove(id string) {
 	s.mu.Lock()
 	delete(s.results, id)
 	delete(s.unsaved, id)
+	s.cleared()
 	s.mu.Unlock()
 	s.unlink(id)
 }

@@ -65,6 +65,7 @@ type Worker struct {
 	records  records
 	oom      *oomWatch
 	gpus     *gpuWatch
+	refusals *diskWatch
 
 	ctx    context.Context // ends with the worker
 	cancel context.CancelFunc
@@ -128,6 +129,7 @@ func newWorker(o Options) (*Worker, error) {
 		o: o, log: o.Logger, instance: id.String(), hostname: hostname,
 		records:       newRecords(filepath.Join(o.Home, "run")),
 		oom:           newOOMWatch(),
+		refusals:      newDiskWatch(),
 		stop:          make(chan struct{}),
 		serverChanged: make(chan struct{}),
 		attempts:      map[string]*attempt{},
@@ -149,6 +151,7 @@ func newWorker(o Options) (*Worker, error) {
 	if w.spool, err = openSpool(filepath.Join(o.Home, "spool"), w.log); err != nil {
 		return nil, err
 	}
+	w.spool.refused = func(err error) { w.refusals.note(w.spool.dir, err) }
 	return w, nil
 }
 
@@ -177,6 +180,7 @@ func (w *Worker) run(ctx context.Context) error {
 	var serving sync.WaitGroup
 	serving.Go(func() { w.accept(listener) })
 	serving.Go(w.gpus.run)
+	serving.Go(w.watchDisk)
 	if !w.o.Shared {
 		serving.Go(w.reap)
 	}

@@ -80,6 +80,8 @@ type (
 		Known    []executor.Known `json:"known"`
 		// Devices are the machine's GPUs; nil while they are not known, then Devices follows.
 		Devices *gpu.Inventory `json:"devices,omitempty"`
+		// Problem is what Trouble would say.
+		Problem string `json:"problem,omitempty"`
 	}
 	// Parsed answers Parse. When the host died or hung, Described holds one error that says so.
 	Parsed struct {
@@ -124,6 +126,12 @@ type (
 		Type      string  `json:"type"`
 		AttemptID string  `json:"attempt_id"`
 		Use       gpu.Use `json:"use"`
+	}
+	// Trouble says in words what keeps tasks waiting on the worker's side: what the disk does not take (notification, when it
+	// begins, changes and, with an empty Problem, when it is over).
+	Trouble struct {
+		Type    string `json:"type"`
+		Problem string `json:"problem"`
 	}
 	// Call forwards a task's request (request). The answer's body is the answer to the task.
 	Call struct {

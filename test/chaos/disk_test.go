@@ -199,3 +199,25 @@ func remount(t *testing.T, dir string, readOnly bool) {
 		t.Fatalf("remount %s: %v", dir, err)
 	}
 }
+
+func TestLogsThatFindNoRoomAreSaidByTheServerWhileTheDatabaseIsHealthy(t *testing.T) {
+	t.Parallel() // it mostly waits
+	home, logs := t.TempDir(), smallDisk(t, "1m")
+	if err := os.Symlink(logs, filepath.Join(home, "logs")); err != nil {
+		t.Fatal(err)
+	}
+	in := prepare(t, home, hostileConfiguration, map[string]string{"shouting.py": strings.ReplaceAll(shoutingDAG, "SECONDS", "3")})
+	in.startServer()
+	fill(t, logs)
+	in.trigger("shouting", "r")
+	in.eventually("the server says which log cannot be written", 30*time.Second, func() bool {
+		database, problem := in.health()
+		return database == "healthy" && strings.Contains(problem, "no space left") && strings.Contains(problem, filepath.Join(home, "logs"))
+	})
+	if said := in.said(); !strings.Contains(said, "the worker cannot write") {
+		t.Errorf("the server's log does not say it:\n%s", said)
+	}
+	makeRoom(t, logs)
+	in.eventually("the run ends", 60*time.Second, func() bool { return in.state("shouting", "r") == "success" })
+	in.eventually("the server says that it is over", 30*time.Second, func() bool { _, problem := in.health(); return problem == "" })
+}

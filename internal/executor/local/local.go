@@ -78,6 +78,7 @@ type Executor struct {
 	notYet   time.Time             // before which no other is started
 	silent   string                // what is the matter with a worker that does not answer
 	foreign  string                // what is the matter with one that speaks another protocol
+	trouble  string                // what keeps its tasks waiting, in its own words
 	finished func(executor.Result) // reports a result to the sink; nil before Run
 }
 
@@ -372,6 +373,7 @@ func (e *Executor) attach(ctx context.Context, peer *workerapi.Peer, sink execut
 	e.peer, e.instance, e.pid, e.outdated, e.spawnErr, e.early, e.foreign = peer, a.Instance, a.PID, other, nil, 0, ""
 	close(e.ready)
 	e.mu.Unlock()
+	e.troubled(a.Problem)
 	e.log.Info("connected to the worker", "instance", a.Instance, "pid", a.PID, "known", len(a.Known))
 	if other {
 		e.log.Info("the worker is of another version and keeps its tasks; it is replaced once it has none", "has", a.Version, "want", e.o.Version)
@@ -393,7 +395,7 @@ func (e *Executor) drop(peer *workerapi.Peer) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.peer == peer {
-		e.peer = nil
+		e.peer, e.trouble = nil, ""
 		e.ready = make(chan struct{})
 	}
 }
@@ -417,6 +419,13 @@ func (e *Executor) receive(ctx context.Context, in workerapi.Inbound, sink execu
 		q.add(func() { sink.Finished(m.Result) })
 	case "Devices", "Used":
 		e.receiveGPUs(in, sink, q)
+	case "Trouble":
+		var m workerapi.Trouble
+		if err := json.Unmarshal(in.Body, &m); err != nil {
+			e.log.Error("cannot read a report of the worker", "type", in.Type, "err", err)
+			return
+		}
+		q.add(func() { e.troubled(m.Problem) })
 	case "Call":
 		var m workerapi.Call
 		if err := json.Unmarshal(in.Body, &m); err != nil {

@@ -8,7 +8,8 @@ import (
 	"ostro.dev/ostro/internal/workerapi"
 )
 
-// Problem says in words why no attempt can be handed to the worker now; empty when all is well, or soon will be.
+// Problem says in words why attempts wait: none can be handed to the worker now, or the worker waits for its disk. It is
+// empty when all is well, or soon will be.
 func (e *Executor) Problem() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -20,7 +21,21 @@ func (e *Executor) Problem() string {
 	case e.peer == nil && e.spawnErr != nil:
 		return "no worker can be started: " + e.spawnErr.Error()
 	}
-	return ""
+	return e.trouble
+}
+
+// troubled takes in what the worker says keeps its tasks waiting; empty when nothing does.
+func (e *Executor) troubled(words string) {
+	e.mu.Lock()
+	was := e.trouble
+	e.trouble = words
+	e.mu.Unlock()
+	switch {
+	case words != "" && was == "":
+		e.log.Error(words)
+	case words == "" && was != "":
+		e.log.Info("the worker can write again")
+	}
 }
 
 // ask sends the worker a request and waits for the answer, however long it takes: a worker that is only stopped answers

@@ -87,6 +87,18 @@ func TestAConnectedWorkerThatFallsSilentIsAProblemToo(t *testing.T) {
 	eventually(t, "the problem is over", func() bool { return e.Problem() == "" })
 }
 
+func TestWhatTheWorkerSaysKeepsItsTasksWaitingIsAProblemUntilItSaysOtherwise(t *testing.T) {
+	w := newFakeWorker(t, "w1")
+	w.early = []any{workerapi.Trouble{Type: "Trouble", Problem: "no room"}}
+	e, r := start(t, Options{Dial: w.dial})
+	r.expect(t, "connected w1 0")
+	eventually(t, "the problem is said", func() bool { return e.Problem() == "no room" })
+	if err := w.peer().Notify(workerapi.Trouble{Type: "Trouble"}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the problem is over", func() bool { return e.Problem() == "" })
+}
+
 func TestAWorkerThatCannotBeStartedIsAProblemInWords(t *testing.T) {
 	e, _ := start(t, Options{
 		Dial:  func(context.Context) (net.Conn, error) { return nil, errors.New("nobody there") },
