@@ -30,6 +30,8 @@ import (
 type DagTest struct {
 	// File is the DAG file; DAGID chooses one of several DAGs in it, empty when there is one.
 	File, DAGID string
+	// Perhaps says that the file only mentions the DAG; ErrNotHere is the answer when it does not declare it.
+	Perhaps bool
 	// LogicalDate and Conf are passed on as they were written; empty: now and {}.
 	LogicalDate, Conf string
 	// Task runs that task alone; MapIndex chooses an instance of a mapped one, -1 the first.
@@ -38,6 +40,12 @@ type DagTest struct {
 	In       io.Reader
 	Out, Err io.Writer
 }
+
+// ErrNotHere says that a file which mentions a DAG does not declare it.
+var ErrNotHere = errors.New("the file does not declare the DAG")
+
+// notHere is how python/ostro/dagtest.py says so, as its exit code.
+const notHere = 4
 
 // testSettings is what python/ostro/dagtest.py reads from OSTRO_DAGTEST_SETTINGS.
 type testSettings struct {
@@ -88,6 +96,8 @@ func TestDAG(ctx context.Context, cfg config.Config, logger *slog.Logger, t DagT
 	switch err := cmd.Run(); {
 	case ctx.Err() != nil:
 		return 0, ctx.Err()
+	case errors.As(err, &ended) && ended.ExitCode() == notHere && t.Perhaps:
+		return 0, ErrNotHere
 	case errors.As(err, &ended) && ended.ExitCode() >= 0:
 		return ended.ExitCode(), nil
 	case ended != nil:
@@ -112,6 +122,9 @@ func (a *App) testArguments(t DagTest) []string {
 		if f[1] != "" {
 			args = append(args, f[0], f[1])
 		}
+	}
+	if t.Perhaps {
+		args = append(args, "--perhaps")
 	}
 	if t.Task != "" {
 		args = append(args, "--task", t.Task, "--map-index", strconv.Itoa(t.MapIndex))

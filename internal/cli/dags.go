@@ -382,7 +382,7 @@ func whilePaused(d wire.DAGDetails, overdue bool) string {
 }
 
 func (c *command) dagsNext() *cobra.Command {
-	return &cobra.Command{Use: "next-run DAG_ID", Short: "Show when a DAG runs next", Example: "  ostro dags next-run fraud_detection_training", Args: args(1, 1),
+	return &cobra.Command{Use: "next-run DAG_ID", Aliases: []string{"next-execution"}, Short: "Show when a DAG runs next", Example: "  ostro dags next-run fraud_detection_training", Args: args(1, 1),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			cl, err := c.connect()
 			if err != nil {

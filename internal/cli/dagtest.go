@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,17 +21,23 @@ import (
 func (c *command) dagsTest() *cobra.Command {
 	var t app.DagTest
 	var o config.LoadOptions
-	cmd := &cobra.Command{Use: "test FILE|DAG_ID", Short: "Run a whole DAG here and now, without a server",
+	cmd := &cobra.Command{Use: "test FILE|DAG_ID [DATE]", Short: "Run a whole DAG here and now, without a server",
 		Long: `Run a whole DAG in one process, without a server, and print what its tasks print. Nothing is recorded.
 
-The argument is a DAG file, or the id of a DAG in the DAG folder. Unless they are named, folder and Python are those of the
-home's server, if one runs. Pods run as the configuration says.`,
-		Example: "  ostro dags test dags/fraud_detection.py\n  ostro dags test fraud_detection_training --logical-date 2024-01-31", Args: args(1, 1),
+The first argument is a DAG file, or the id of a DAG in the DAG folder; DATE is the logical date, by default now. Unless
+they are named, folder and Python are those of the home's server, if one runs. Pods run as the configuration says.`,
+		Example: "  ostro dags test dags/fraud_detection.py\n  ostro dags test fraud_detection_training 2024-01-31", Args: args(1, 2),
 		RunE: func(cmd *cobra.Command, a []string) error {
+			if date := second(a); date != "" {
+				if t.LogicalDate != "" {
+					return usage("the logical date is given twice: %s, and --logical-date %s", date, t.LogicalDate)
+				}
+				t.LogicalDate = date
+			}
 			return c.testDAG(cmd.Context(), a[0], t, o)
 		}}
 	cmd.Flags().StringVar(&t.DAGID, "dag-id", "", "which DAG of the file, when it declares several")
-	cmd.Flags().StringVar(&t.LogicalDate, "logical-date", "", "logical date of the run (default now)")
+	cmd.Flags().StringVar(&t.LogicalDate, "logical-date", "", "logical date of the run, as DATE")
 	cmd.Flags().StringVarP(&t.Conf, "conf", "c", "", "configuration of the run, a JSON object")
 	cmd.Flags().StringVar(&o.DAGs, "dags", "", "folder of the DAG files (default HOME/dags)")
 	cmd.Flags().StringVar(&o.Python, "python", "", "Python that runs the DAG")
@@ -39,6 +46,9 @@ home's server, if one runs. Pods run as the configuration says.`,
 
 // testDAG runs the DAG of a file, or of an id in the DAG folder, or one task of it.
 func (c *command) testDAG(ctx context.Context, what string, t app.DagTest, o config.LoadOptions) error {
+	if err := checkRun(t); err != nil {
+		return err
+	}
 	cfg, err := c.loadConfig(o)
 	if err != nil {
 		return err
@@ -53,25 +63,52 @@ func (c *command) testDAG(ctx context.Context, what string, t app.DagTest, o con
 	}
 	follow("python", &cfg.Python, server.Python)
 	served := follow("dags", &cfg.DAGs, server.DAGs)
-	if t.Conf != "" {
-		if err := checkObject("--conf", t.Conf); err != nil {
+	t.In, t.Out, t.Err = plainInput(c.In), plain(c.Out), c.Err
+	if isFile(what) {
+		if _, err := os.Stat(what); err != nil {
+			return &problem{code: exitNotFound, err: fmt.Errorf("there is no file %s", what)}
+		}
+		t.File = what
+		return c.runTest(ctx, cfg, t)
+	}
+	t.DAGID = what
+	if served {
+		if t.File = c.askForFile(ctx, what); t.File != "" {
+			return c.runTest(ctx, cfg, t)
+		}
+	}
+	found, err := findDAG(cfg.DAGs, what)
+	if err != nil {
+		return err
+	}
+	if t.File = found.file; t.File != "" {
+		return c.runTest(ctx, cfg, t)
+	}
+	t.Perhaps = true
+	for _, t.File = range found.mentioned {
+		if err := c.runTest(ctx, cfg, t); !errors.Is(err, app.ErrNotHere) {
 			return err
 		}
 	}
-	if t.File = what; !isFile(what) {
-		if t.File = ""; served {
-			t.File = c.askForFile(ctx, what)
+	return &problem{code: exitNotFound, err: fmt.Errorf("there is no DAG %q%s", what, didYouMean(what, found.known)),
+		hint: "looked for in " + cfg.DAGs + "; name the file, or another folder with --dags"}
+}
+
+// checkRun refuses what no run can be given.
+func checkRun(t app.DagTest) error {
+	if t.LogicalDate != "" {
+		if _, err := parseDate(t.LogicalDate); err != nil {
+			return err
 		}
-		if t.File == "" {
-			if t.File, err = findDAG(cfg.DAGs, what); err != nil {
-				return err
-			}
-		}
-		t.DAGID = what
-	} else if _, err := os.Stat(t.File); err != nil {
-		return &problem{code: exitNotFound, err: fmt.Errorf("there is no file %s", t.File)}
 	}
-	t.In, t.Out, t.Err = plainInput(c.In), plain(c.Out), c.Err
+	if t.Conf != "" {
+		return checkObject("--conf", t.Conf)
+	}
+	return nil
+}
+
+// runTest runs the DAG of t.File.
+func (c *command) runTest(ctx context.Context, cfg config.Config, t app.DagTest) error {
 	code, err := app.TestDAG(ctx, cfg, c.logger("warn"), t)
 	var at *fs.PathError
 	if errors.As(err, &at) && at.Op == "fork/exec" {
@@ -96,11 +133,7 @@ stands before the task is not run, and it is not retried.
 The first argument is a DAG file, or the id of a DAG in the DAG folder; DATE is the logical date, by default now.`,
 		Example: "  ostro tasks test dags/fraud_detection.py prepare_data\n  ostro tasks test fraud_detection_training prepare_data 2024-01-31", Args: args(2, 3),
 		RunE: func(cmd *cobra.Command, a []string) error {
-			if t.Task, t.LogicalDate = a[1], third(a); t.LogicalDate != "" {
-				if _, err := parseDate(t.LogicalDate); err != nil {
-					return err
-				}
-			}
+			t.Task, t.LogicalDate = a[1], third(a)
 			return c.testDAG(cmd.Context(), a[0], t, o)
 		}}
 	cmd.Flags().StringVar(&t.DAGID, "dag-id", "", "which DAG of the file, when it declares several")
@@ -129,11 +162,19 @@ func (c *command) askForFile(ctx context.Context, id string) string {
 	return d.Fileloc
 }
 
-// findDAG looks for the file that declares a DAG: the one where the id stands as a string, or as the name of a function.
-func findDAG(dir, id string) (string, error) {
-	declared := regexp.MustCompile(`["']` + regexp.QuoteMeta(id) + `["']|def ` + regexp.QuoteMeta(id) + `\b`)
-	anyID := regexp.MustCompile(`(?:DAG\(\s*|dag_id\s*=\s*)["']([\w.-]+)["']|(?s:@dag\b.*?\ndef (\w+))`)
-	var hits, known []string
+// whereabouts is what the text of DAG files says about where a DAG is.
+type whereabouts struct {
+	file      string   // it declares the DAG
+	mentioned []string // otherwise: where the id stands as a string or the name of a function; only an import tells
+	known     []string // the ids that are declared
+}
+
+// findDAG looks for the file that declares a DAG.
+func findDAG(dir, id string) (whereabouts, error) {
+	mention := regexp.MustCompile(`["']` + regexp.QuoteMeta(id) + `["']|def ` + regexp.QuoteMeta(id) + `\b`)
+	anyID := regexp.MustCompile(`(?:\bDAG\(\s*|dag_id\s*=\s*)["']([\w.-]+)["']|(?s:@dag\b.*?\ndef (\w+))`)
+	var found whereabouts
+	var declared []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".py") {
 			return err
@@ -145,22 +186,26 @@ func findDAG(dir, id string) (string, error) {
 		if err != nil {
 			return err
 		}
+		var here []string
 		for _, m := range anyID.FindAllSubmatch(text, -1) {
-			known = append(known, string(m[1])+string(m[2]))
+			here = append(here, string(m[1])+string(m[2]))
 		}
-		if declared.Match(text) && strings.Contains(strings.ToLower(string(text)), "dag") {
-			hits = append(hits, path)
+		found.known = append(found.known, here...)
+		switch {
+		case slices.Contains(here, id):
+			declared = append(declared, path)
+		case mention.Match(text) && strings.Contains(strings.ToLower(string(text)), "dag"):
+			found.mentioned = append(found.mentioned, path)
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", usage("look for DAG %s: %w", id, err)
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return found, usage("look for DAG %s: %w", id, err)
+	case len(declared) == 1:
+		found.file = declared[0]
+	case len(declared) > 1:
+		return found, &problem{code: exitUsage, err: fmt.Errorf("several files declare a DAG %q: %s", id, strings.Join(declared, ", ")), hint: "name the file"}
 	}
-	switch len(hits) {
-	case 0:
-		return "", &problem{code: exitNotFound, err: fmt.Errorf("no file in %s declares a DAG %q%s", dir, id, didYouMean(id, known)), hint: "name the file, or the folder with --dags"}
-	case 1:
-		return hits[0], nil
-	}
-	return "", &problem{code: exitUsage, err: fmt.Errorf("several files mention a DAG %q: %s", id, strings.Join(hits, ", ")), hint: "name the file"}
+	return found, nil
 }

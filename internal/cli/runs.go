@@ -37,6 +37,9 @@ func latestRun(ctx context.Context, cl *client.Client, dagID, runID string) (wir
 		if err := unknownDAG(ctx, cl, dagID, err); client.StatusOf(err) != 404 {
 			return run, err
 		}
+		if run, ok := runOfDate(ctx, cl, dagID, runID); ok {
+			return run, nil
+		}
 		var ids []string
 		if page, err := cl.Runs(ctx, dagID, url.Values{"order_by": newest}); err == nil {
 			for _, r := range page.DagRuns {
@@ -53,6 +56,20 @@ func latestRun(ctx context.Context, cl *client.Client, dagID, runID string) (wir
 		return wire.DAGRun{}, &problem{code: exitNotFound, err: fmt.Errorf("DAG %s has no runs yet", dagID), hint: "start one with: ostro dags trigger " + dagID}
 	}
 	return page.DagRuns[0], nil
+}
+
+// runOfDate is the run of a logical date, which Airflow's commands take in the place of a run's id.
+func runOfDate(ctx context.Context, cl *client.Client, dagID, date string) (wire.DAGRun, bool) {
+	at, err := parseDate(date)
+	if err != nil {
+		return wire.DAGRun{}, false
+	}
+	exactly := at.UTC().Format(time.RFC3339Nano)
+	page, err := cl.Runs(ctx, dagID, url.Values{"logical_date_gte": {exactly}, "logical_date_lte": {exactly}, "order_by": newest, "limit": {"1"}})
+	if err != nil || len(page.DagRuns) == 0 {
+		return wire.DAGRun{}, false
+	}
+	return page.DagRuns[0], true
 }
 
 func second(a []string) string {

@@ -18,6 +18,7 @@ from .masking import MaskedStream, Masker, masked_output
 _DONE_WELL = ("success", "skipped")
 # The settings of `ostro dags test`: pods, variables, connections as JSON.
 SETTINGS = "OSTRO_DAGTEST_SETTINGS"
+_NOT_HERE = 4  # DagTest.Perhaps in internal/app/dagtest.go knows it
 
 
 class Instance:
@@ -392,6 +393,8 @@ def _arguments(argv):
     parser.add_argument("--dag-id", help="which DAG of the file; needed when it declares several")
     parser.add_argument("--logical-date", help="the run's logical date, by default now")
     parser.add_argument("--conf", help="the run's conf, a JSON object")
+    parser.add_argument("--perhaps", action="store_true", help="end with %d and no word where the file declares no such DAG"
+                        % _NOT_HERE)
     parser.add_argument("--task", help="run this task alone")
     parser.add_argument("--map-index", type=int, default=-1, help="which instance of a mapped task")
     parser.add_argument("--bundle", help="the folder of the DAG files, by default the file's own")
@@ -407,7 +410,7 @@ def _within(masker):
 
 
 def main(argv=None, masked=_within):
-    """Entry of ``python -m ostro.dagtest``; 0 success, 1 failure, 2 wrong arguments, 3 no such task.
+    """Entry of ``python -m ostro.dagtest``; 0 success, 1 failure, 2 wrong arguments, 3 no such task or DAG.
 
     ``masked`` makes what keeps secrets out of the output while it lasts. It gives where to write, None for sys.stdout, and a
     folder that the run may make and somebody removes, None where nobody does.
@@ -434,11 +437,13 @@ def _run_given(given, path, bundle, masker, out, settings):
     for error in result.errors:
         print(error.get("traceback") or error["message"], file=sys.stderr)
         print("import error in %s: %s" % (error["file"], error["message"]), file=sys.stderr)
+    if given.perhaps and given.dag_id not in result.dags:
+        return _NOT_HERE
     if result.errors and (not result.dags or not given.dag_id):
         return 1
     dag = _pick(result.dags, given)
     if dag is None:
-        return 2
+        return 3 if given.dag_id else 2
     try:
         conf = json.loads(given.conf) if given.conf else {}
         logical = dates.parse(given.logical_date) if given.logical_date else None

@@ -192,7 +192,9 @@ def test_the_command_tells_what_is_wrong(tmp_path):
     two = command("--file", str(tmp_path / "two.py"))
     assert two.returncode == 2 and "declares one, two; choose with --dag-id" in two.stderr
     unknown = command("--file", str(tmp_path / "two.py"), "--dag-id", "on")
-    assert unknown.returncode == 2 and "did you mean 'one'?" in unknown.stderr
+    assert unknown.returncode == 3 and "did you mean 'one'?" in unknown.stderr
+    perhaps = command("--file", str(tmp_path / "two.py"), "--dag-id", "on", "--perhaps")
+    assert (perhaps.returncode, perhaps.stdout, perhaps.stderr) == (4, "", "")
     fails = command("--file", str(tmp_path / "fails.py"))
     assert fails.returncode == 1 and "ValueError: broken" in fails.stdout and "ostro/runner.py" not in fails.stdout
     conf = command("--file", str(tmp_path / "fails.py"), "--conf", "[1]")

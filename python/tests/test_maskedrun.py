@@ -216,3 +216,9 @@ def test_many_secrets_are_found_whole_and_where_they_may_begin():
 def test_a_task_that_ends_the_whole_process_does_not_pass_for_one_that_succeeded(tmp_path):
     out = output(tmp_path, "os._exit(0)", code=1)
     assert b"the run has not come to its end" in out
+
+
+def test_a_task_that_crashes_the_process_ends_the_run_as_it_crashed_and_what_it_printed_is_there(tmp_path):
+    crash = "resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); print('so far'); ctypes.string_at(0)"
+    out = output(tmp_path, "import ctypes, resource; " + crash, code=-signal.SIGSEGV)
+    assert b"so far" in out and b"success" not in out
