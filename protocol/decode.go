@@ -94,7 +94,7 @@ func message(name string) any {
 		return m
 	}
 	switch name {
-	case "GetXCom", "GetXComCount", "GetXComSequenceItem", "GetXComSequenceSlice", "SetXCom", "DeleteXCom",
+	case "GetXCom", "GetXComCount", "GetXComSequenceItem", "GetXComSequenceSlice", "SetXCom", "SetXComFile", "DeleteXCom",
 		"GetVariable", "PutVariable", "DeleteVariable", "GetConnection",
 		"TriggerDagRun", "GetDagRunState", "GetDagRun", "GetPreviousDagRun", "GetPrevSuccessfulDagRun",
 		"GetTICount", "GetTaskStates", "GetTaskInstances", "GetDRCount", "GetDag",

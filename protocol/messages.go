@@ -337,11 +337,12 @@ type CallbacksDone struct {
 
 // Request is a question or an order for the control plane. Type says which; the fields that each type uses are:
 //
-//	GetXCom              dag_id run_id task_id map_index key include_prior_dates → XComResult
+//	GetXCom              dag_id run_id task_id map_index key include_prior_dates files → XComResult
 //	GetXComCount         dag_id run_id task_id key                     → {"type":"XComCountResponse","len":n}
 //	GetXComSequenceItem  dag_id run_id task_id key offset              → XComResult
 //	GetXComSequenceSlice dag_id run_id task_id key start stop step     → {"type":"XComSequenceSliceResult","root":[…]}
 //	SetXCom              dag_id run_id task_id map_index key value map_length → OKResponse
+//	SetXComFile          dag_id run_id task_id map_index key file map_length → OKResponse
 //	DeleteXCom           dag_id run_id task_id map_index key           → OKResponse
 //	GetVariable          key                                           → {"type":"VariableResult","key","value"}
 //	PutVariable          key value description                         → OKResponse
@@ -368,7 +369,9 @@ type CallbacksDone struct {
 //	TriggerFailed        wait_id error traceback                       → OKResponse
 //	TriggerBlocks        wait_id text alone                            → OKResponse
 //
-// GetXCom with a missing value answers XComResult with value null and "found": false.
+// GetXCom with a missing value answers XComResult with value null and "found": false. A task that can read the control plane's
+// files says so (files), and is told where a large value is. SetXComFile stores the JSON text in a file that the task has made
+// in its folder (StartupDetails.Scratch); it is as good as SetXCom, and a control plane that does not know it refuses it.
 type Request struct {
 	Type string `json:"type"`
 
@@ -384,6 +387,8 @@ type Request struct {
 	Step       *int   `json:"step,omitempty"`
 
 	Value       json.RawMessage `json:"value,omitempty"`
+	File        string          `json:"file,omitempty"`
+	Files       bool            `json:"files,omitempty"`
 	MapLength   *int            `json:"map_length,omitempty"`
 	Description *string         `json:"description,omitempty"`
 
@@ -461,6 +466,8 @@ type XComResult struct {
 	Key   string          `json:"key"`
 	Value json.RawMessage `json:"value"`
 	Found bool            `json:"found"`
+	// File holds the value in its place, as JSON; its SHA-256 is the name of its folder and its own, one behind the other.
+	File string `json:"file,omitempty"`
 }
 
 // ConnectionResult answers GetConnection.

@@ -290,7 +290,7 @@ func (a *App) Run(ctx context.Context) error {
 	case <-a.orders.asked:
 		return r.stop(a.order(stopOrder{}))
 	}
-	calls := taskapi.New(a.store, a.sched, a.log.With("part", "taskapi"))
+	calls := taskapi.New(a.store, a.sched, a.home.path("run", "scratch"), a.log.With("part", "taskapi"))
 	r.start("executor", &r.executor, func(ctx context.Context) error { return a.exec.Run(ctx, sink{a.sched, calls}) })
 	r.start("bundle", &r.bundle, a.bundle.Run)
 	r.start("http", &r.http, func(context.Context) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -30,7 +31,7 @@ func (b blobs) put(value []byte) (name string, err error) {
 	sum := sha256.Sum256(value)
 	name = hex.EncodeToString(sum[:])
 	path := b.path(name)
-	if now := time.Now(); os.Chtimes(path, now, now) == nil { // it is there; being young again keeps it from Clean
+	if b.keep(name) == nil { // it is there
 		return name, nil
 	}
 	dir := filepath.Dir(path)
@@ -57,6 +58,55 @@ func (b blobs) put(value []byte) (name string, err error) {
 		return "", err
 	}
 	return name, errors.Join(syncDir(dir), syncDir(b.dir))
+}
+
+// keep makes a blob young again, which keeps it from Clean.
+func (b blobs) keep(name string) error {
+	now := time.Now()
+	if err := os.Chtimes(b.path(name), now, now); err != nil {
+		return fmt.Errorf("keep a large XCom value: %w", err)
+	}
+	return nil
+}
+
+// take gives a file that somebody has written a name here, as put does for a value, without reading it into memory.
+func (b blobs) take(path string) (name string, size int64, err error) {
+	if info, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
+		return "", 0, fmt.Errorf("take a large XCom value: %w: %s is not a file", ErrInvalid, filepath.Base(path))
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return "", 0, fmt.Errorf("take a large XCom value: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	sum := sha256.New()
+	if size, err = io.Copy(sum, f); err != nil {
+		return "", 0, fmt.Errorf("take a large XCom value: %w", err)
+	}
+	name = hex.EncodeToString(sum.Sum(nil))
+	to := b.path(name)
+	if b.keep(name) == nil {
+		return name, size, nil
+	}
+	dir := filepath.Dir(to)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", 0, blobError(err)
+	}
+	if err := f.Sync(); err != nil {
+		return "", 0, blobError(err)
+	}
+	switch err := os.Link(path, to); {
+	case err == nil, errors.Is(err, fs.ErrExist):
+		return name, size, errors.Join(syncDir(dir), syncDir(b.dir))
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EROFS):
+		return "", 0, blobError(err)
+	}
+	value, err := os.ReadFile(path) // its file system is another one, or has no links
+	if err != nil {
+		return "", 0, fmt.Errorf("take a large XCom value: %w", err)
+	}
+	name, err = b.put(value)
+	return name, int64(len(value)), err
 }
 
 // get reads a value and checks that it is what was stored.

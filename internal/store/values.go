@@ -91,6 +91,8 @@ type XCom struct {
 	MapLength int
 	Size      int64
 	At        time.Time
+	// File holds the value where it is too large for a row; a reader finds its SHA-256 in the names of the folder and the file.
+	File string
 }
 
 // ImportError is a broken file or DAG.

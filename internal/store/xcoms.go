@@ -28,11 +28,27 @@ func (tx *Tx) PutXCom(k run.Key, key string, value json.RawMessage, mapLength in
 		}
 		inline, blob = nil, name
 	}
-	if err := tx.s.send(putXCom, nil, pk, k.TaskID, key, k.MapIndex, inline, blob, mapLength, len(value), micros(tx.Now)); err != nil {
+	return tx.putXCom(pk, k, key, inline, blob, mapLength, int64(len(value)))
+}
+
+// PutXComFile stores a value that StageXComFile has taken, under the name that it gave.
+func (tx *Tx) PutXComFile(k run.Key, key, name string, size int64, mapLength int) error {
+	pk, err := tx.s.runKey(k.DAGID, k.RunID)
+	if err == nil {
+		err = tx.db.blobs.keep(name)
+	}
+	if err != nil {
+		return fmt.Errorf("put XCom %q of %s: %w", key, keyText(k), err)
+	}
+	return tx.putXCom(pk, k, key, nil, name, mapLength, size)
+}
+
+func (tx *Tx) putXCom(pk int64, k run.Key, key string, inline, blob any, mapLength int, size int64) error {
+	if err := tx.s.send(putXCom, nil, pk, k.TaskID, key, k.MapIndex, inline, blob, mapLength, size, micros(tx.Now)); err != nil {
 		return fmt.Errorf("put XCom %q of %s: %w", key, keyText(k), err)
 	}
 	return tx.emit(pk, Event{Kind: "xcom.put", DAGID: k.DAGID, RunID: k.RunID, TaskID: k.TaskID, MapIndex: k.MapIndex,
-		Detail: detail{"key": key, "size": len(value)}.json()})
+		Detail: detail{"key": key, "size": size}.json()})
 }
 
 // StageXCom writes a large value to the blob folder ahead of the PutXCom that will refer to it, outside the writer; it
@@ -43,6 +59,12 @@ func (db *DB) StageXCom(value json.RawMessage) error {
 	}
 	_, err := db.blobs.put(value)
 	return err
+}
+
+// StageXComFile takes a value that is in a file into the blob folder, without reading it into memory, ahead of the PutXComFile
+// that will refer to it. The file may be removed afterwards, and must not be changed. It is JSON, as its writer knows.
+func (db *DB) StageXComFile(path string) (name string, size int64, err error) {
+	return db.blobs.take(path)
 }
 
 // BlobDir is the folder of large XCom values.
@@ -78,6 +100,21 @@ func (db *DB) XCom(ctx context.Context, k run.Key, key string) (XCom, error) {
 	}
 	if err != nil {
 		return XCom{}, fmt.Errorf("XCom %q of %s: %w", key, keyText(k), err)
+	}
+	return xs[0], nil
+}
+
+// XComInPlace is XCom, but a value that is in a file is left there: File is set and Value is not.
+func (db *DB) XComInPlace(ctx context.Context, k run.Key, key string) (XCom, error) {
+	xs, names, err := db.xcomRows(ctx, getXCom, k.DAGID, k.RunID, k.TaskID, key, k.MapIndex)
+	if err == nil && len(xs) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return XCom{}, fmt.Errorf("XCom %q of %s: %w", key, keyText(k), err)
+	}
+	if names[0] != "" {
+		xs[0].File = db.blobs.path(names[0])
 	}
 	return xs[0], nil
 }
@@ -123,24 +160,31 @@ func (db *DB) MappedXCom(ctx context.Context, dagID, runID, taskID, key string, 
 	return xs[0], nil
 }
 
-func (db *DB) xcoms(ctx context.Context, values bool, id statement, args ...any) ([]XCom, error) {
-	var xs []XCom
-	var names []string
-	err := db.each(ctx, id, args, func(row scanner) error {
+// xcomRows reads rows as they are, with the names of the blobs that hold the values that are not in them.
+func (db *DB) xcomRows(ctx context.Context, id statement, args ...any) (xs []XCom, names []string, err error) {
+	err = db.each(ctx, id, args, func(row scanner) error {
 		var x XCom
 		var blob string
 		if err := row.Scan(&x.Key.DAGID, &x.Key.RunID, &x.Key.TaskID, &x.Key.MapIndex, &x.Name, jsonIn{&x.Value}, &blob,
 			&x.MapLength, &x.Size, timeIn{&x.At}); err != nil {
 			return err
 		}
-		if !values {
-			x.Value = nil
-		}
 		xs, names = append(xs, x), append(names, blob)
 		return nil
 	})
-	if err != nil || !values {
-		return xs, err
+	return xs, names, err
+}
+
+func (db *DB) xcoms(ctx context.Context, values bool, id statement, args ...any) ([]XCom, error) {
+	xs, names, err := db.xcomRows(ctx, id, args...)
+	if err != nil {
+		return nil, err
+	}
+	if !values {
+		for i := range xs {
+			xs[i].Value = nil
+		}
+		return xs, nil
 	}
 	for i, name := range names {
 		if name == "" {

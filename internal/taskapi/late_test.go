@@ -32,7 +32,7 @@ func TestWhatATaskAskedBeforeItsEndIsNotDoneAfterIt(t *testing.T) {
 	db := &away{DB: w.db, meanwhile: func() {
 		w.update(func(tx *store.Tx) error { return tx.EndAttempt(run.Attempt{ID: attempt, State: run.Failed}) })
 	}}
-	w.api = taskapi.New(db, w.sched, slog.New(slog.DiscardHandler))
+	w.api = taskapi.New(db, w.sched, w.scratch, slog.New(slog.DiscardHandler))
 	if got := w.ask(`{"type":"SetXCom","key":"late","value":1}`); got != "PERMISSION_DENIED" {
 		t.Errorf("a push that had to wait until after the end: %s", got)
 	}

@@ -25,8 +25,10 @@ import (
 type Store interface {
 	Update(ctx context.Context, actor string, now time.Time, f func(*store.Tx) error) error
 	StageXCom(value json.RawMessage) error
+	StageXComFile(path string) (name string, size int64, err error)
 	AttemptByToken(ctx context.Context, hash []byte) (run.Attempt, error)
 	XCom(ctx context.Context, k run.Key, key string) (store.XCom, error)
+	XComInPlace(ctx context.Context, k run.Key, key string) (store.XCom, error)
 	XComsOfTask(ctx context.Context, dagID, runID, taskID, key string) ([]store.XCom, error)
 	CountMappedXComs(ctx context.Context, dagID, runID, taskID, key string) (int, error)
 	MappedXCom(ctx context.Context, dagID, runID, taskID, key string, offset int) (store.XCom, error)
@@ -54,14 +56,16 @@ type Scheduler interface {
 
 // A Service answers requests. Create it with New.
 type Service struct {
-	store Store
-	sched Scheduler
-	log   *slog.Logger
+	store   Store
+	sched   Scheduler
+	scratch string
+	log     *slog.Logger
 }
 
-// New returns a service.
-func New(st Store, sched Scheduler, logger *slog.Logger) *Service {
-	return &Service{store: st, sched: sched, log: logger}
+// New returns a service. Below scratch, attempts that run on this machine have a folder each for files of theirs, named after
+// them; empty: none does.
+func New(st Store, sched Scheduler, scratch string, logger *slog.Logger) *Service {
+	return &Service{store: st, sched: sched, scratch: scratch, log: logger}
 }
 
 // call is one request on its way.
@@ -75,7 +79,7 @@ type call struct {
 // handlers by the type of the request.
 var handlers = map[string]func(*call) (any, error){
 	"GetXCom": (*call).getXCom, "GetXComCount": (*call).getXComCount, "GetXComSequenceItem": (*call).getXComItem,
-	"GetXComSequenceSlice": (*call).getXComSlice, "SetXCom": (*call).setXCom, "DeleteXCom": (*call).deleteXCom,
+	"GetXComSequenceSlice": (*call).getXComSlice, "SetXCom": (*call).setXCom, "SetXComFile": (*call).setXComFile, "DeleteXCom": (*call).deleteXCom,
 	"GetVariable": (*call).getVariable, "PutVariable": (*call).putVariable, "DeleteVariable": (*call).deleteVariable,
 	"GetConnection": (*call).getConnection,
 	"TriggerDagRun": (*call).triggerDagRun, "GetDagRunState": (*call).getDagRunState, "GetDagRun": (*call).getDagRun,

@@ -66,6 +66,8 @@ type world struct {
 	db    *store.DB
 	sched *fakeScheduler
 	api   *taskapi.Service
+
+	scratch string
 }
 
 const (
@@ -81,8 +83,8 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	w := &world{t: t, db: db, sched: &fakeScheduler{db: db, pushed: map[string]int{}, keys: map[string]bool{}}}
-	w.api = taskapi.New(db, w.sched, slog.New(slog.DiscardHandler))
+	w := &world{t: t, db: db, scratch: t.TempDir(), sched: &fakeScheduler{db: db, pushed: map[string]int{}, keys: map[string]bool{}}}
+	w.api = taskapi.New(db, w.sched, w.scratch, slog.New(slog.DiscardHandler))
 	d := &dag.DAG{ID: "d", File: "d.py", Schedule: dag.Schedule{Kind: dag.ScheduleNone}, Tasks: []dag.Task{{ID: "t"}, {ID: "m"}}}
 	now := time.Date(2024, 1, 3, 0, 0, 0, 0, time.UTC)
 	w.update(func(tx *store.Tx) error {
@@ -295,7 +297,7 @@ func (n narrow) TaskInstances(ctx context.Context, f store.TIFilter) ([]run.Task
 
 func TestWhatIsCountedIsNotRead(t *testing.T) {
 	w := newWorld(t)
-	w.api = taskapi.New(narrow{w.db, t}, w.sched, slog.New(slog.DiscardHandler))
+	w.api = taskapi.New(narrow{w.db, t}, w.sched, w.scratch, slog.New(slog.DiscardHandler))
 	for request, want := range map[string]string{
 		`{"type":"GetTICount","dag_id":"d"}`:                                                              `{"type":"TICount","count":8}`,
 		`{"type":"GetDRCount","dag_id":"d"}`:                                                              `{"type":"DRCount","count":2}`,

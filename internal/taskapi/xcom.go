@@ -3,6 +3,7 @@ package taskapi
 import (
 	"encoding/json"
 	"errors"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -17,9 +18,15 @@ func xcomResult(key string, value json.RawMessage) protocol.XComResult {
 
 func (c *call) getXCom() (any, error) {
 	k := c.key()
-	x, err := c.store.XCom(c.ctx, k, c.req.Key)
+	read := c.store.XCom
+	if c.req.Files {
+		read = c.store.XComInPlace
+	}
+	x, err := read(c.ctx, k, c.req.Key)
 	if err == nil {
-		return xcomResult(c.req.Key, x.Value), nil
+		r := xcomResult(c.req.Key, x.Value)
+		r.File = x.File
+		return r, nil
 	}
 	if !errors.Is(err, store.ErrNotFound) {
 		return nil, err
@@ -161,6 +168,35 @@ func (c *call) setXCom() (any, error) {
 		return nil, err
 	}
 	err := c.update(func(tx *store.Tx) error { return tx.PutXCom(k, c.req.Key, c.req.Value, length) })
+	if err != nil {
+		return nil, err
+	}
+	if k == c.attempt.Key {
+		c.sched.Pushed(c.attempt.ID, c.req.Key, length)
+	}
+	return ok, nil
+}
+
+// setXComFile stores a value that the attempt has written to a file in its folder, as JSON.
+func (c *call) setXComFile() (any, error) {
+	k, name := c.key(), c.req.File
+	switch {
+	case c.req.Key == "":
+		return nil, fault(protocol.CodeInvalid, "an XCom needs a key")
+	case c.scratch == "" || !filepath.IsLocal(c.attempt.ID):
+		return nil, fault(protocol.CodeNotSupported, "this attempt has no folder that the control plane can read")
+	case name == "" || name != filepath.Base(name) || !filepath.IsLocal(name):
+		return nil, fault(protocol.CodeInvalid, "%q is not the name of a file in the folder of the attempt", name)
+	}
+	length := -1
+	if c.req.MapLength != nil {
+		length = *c.req.MapLength
+	}
+	blob, size, err := c.store.StageXComFile(filepath.Join(c.scratch, c.attempt.ID, name))
+	if err != nil {
+		return nil, err
+	}
+	err = c.update(func(tx *store.Tx) error { return tx.PutXComFile(k, c.req.Key, blob, size, length) })
 	if err != nil {
 		return nil, err
 	}

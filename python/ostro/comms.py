@@ -66,13 +66,18 @@ def encode(body=None, id=0, error=None, limit=MAX_FRAME):
         frame["body"] = body
     if error is not None:
         frame["error"] = error
-    try:
-        data = _dump(frame).encode("utf-8")
-    except UnicodeEncodeError:  # a lone surrogate, as in a file name that is not UTF-8
-        data = _dump_ascii(frame).encode("ascii")
+    data = text_of(frame)
     if len(data) > limit:
         raise FrameTooLarge(body, len(data), limit)
     return _HEADER.pack(len(data)) + data
+
+
+def text_of(value):
+    """Return a value as JSON, in bytes. Raises ValueError for what JSON cannot hold."""
+    try:
+        return _dump(value).encode("utf-8")
+    except UnicodeEncodeError:  # a lone surrogate, as in a file name that is not UTF-8
+        return _dump_ascii(value).encode("ascii")
 
 
 class Decoder:
@@ -117,6 +122,8 @@ class Comms:
     channel in the child. ``on_gone`` is called when the worker is gone; it must not return. By default the process ends
     at once: its result can no longer be delivered, and a replacement may be about to start.
     """
+
+    by_file = True  # large values need not go through it
 
     def __init__(self, channel=None, on_gone=None):
         self._channel = self._fd = None

@@ -253,6 +253,7 @@ class _Attempt:
             if self.task.outlets:
                 fields["outlet_events"] = encode(self.context["outlet_events"].dump(self.task.outlets),
                                                  "the extra of an asset event")
+            fields["xcoms"] = [one for one in fields["xcoms"] if not self.ti.store_large(one)]
         except BaseException as fault:
             return self._ending_of(fault)
         return "SucceedTask", fields, "on_success_callback"

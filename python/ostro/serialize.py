@@ -214,8 +214,8 @@ def task_resources(resources, executor_config):
     return resources
 
 
-def fields(task):
-    """Return every templated argument as it was written."""
+def fields(task, trim=lambda value: value):
+    """Return every templated argument as it was written; of large data, what ``trim`` leaves."""
     if task.is_mapped:
         source = task.partial_kwargs
     else:
@@ -224,7 +224,7 @@ def fields(task):
     for name in task.operator_class.template_fields:
         value = source.get(name)
         if value is not None and value != [] and value != () and value != {}:
-            out[name] = shown(value)
+            out[name] = shown(trim(value))
     extra = getattr(task.operator_class, "shown_fields", ())
     for name in extra:
         value = source.get(name)

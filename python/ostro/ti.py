@@ -2,7 +2,7 @@
 
 import datetime
 
-from . import dates, live, serialize
+from . import dates, largexcom, live, serialize
 from .params import NOTSET
 from .xcom import decode, encode, map_length, push
 from .xcomarg import ALL, RETURN_KEY, LazyXComSequence
@@ -174,6 +174,11 @@ class TaskInstance(Named):
         push({"type": "SetXCom", "dag_id": self.dag_id, "run_id": self.run_id, "task_id": self.task_id,
               "map_index": self.map_index, "key": key, "value": encode(value, what), "map_length": map_length(value)}, what)
 
+    def store_large(self, xcom):
+        """Store an XCom of a terminal message ahead of it, if it is large; return whether it is stored."""
+        return largexcom.store(dict(xcom, type="SetXCom", dag_id=self.dag_id, run_id=self.run_id, task_id=self.task_id,
+                                    map_index=self.map_index))
+
     def add_xcom(self, key, value):
         """Store a value together with this attempt's end, without a request of its own."""
         self._pending[key] = value
@@ -241,7 +246,7 @@ class TaskInstance(Named):
                "key": key, "map_index": -1 if map_index is None else map_index}
         if prior:
             ask["include_prior_dates"] = True
-        answer = live.request(ask)
+        answer = largexcom.fetch(ask)
         if not answer.get("found"):
             return None, False
         return decode(answer.get("value")), True
@@ -260,7 +265,7 @@ class TaskInstance(Named):
 
     def send_rendered_fields(self, task):
         """Show the rendered arguments of a task."""
-        shown = serialize.fields(task)
+        shown = serialize.fields(task, lambda value: _trimmed(value, [_MOST_ELEMENTS]))
         if shown:
             live.send({"type": "SetRenderedFields", "rendered_fields": _cut(shown)})
 
@@ -285,6 +290,28 @@ def _cut(shown, limit=4096):
     if isinstance(shown, list):
         return [_cut(value, limit) for value in shown]
     return shown
+
+
+# How many elements of an argument are shown, at all depths together.
+_MOST_ELEMENTS = 1000
+
+
+def _trimmed(value, left):
+    """Return the beginning of large data, without a look at the rest; ``left`` is how many elements there is room for."""
+    kind = type(value)
+    if kind not in (list, tuple, set, frozenset, dict):
+        return value
+    out, keyed = [], kind is dict
+    for item in value.items() if keyed else value:
+        left[0] -= 1
+        if left[0] < 0:
+            rest = "%d more" % (len(value) - len(out))
+            out.append(("…", rest) if keyed else "… (%s)" % rest)
+            break
+        out.append((item[0], _trimmed(item[1], left)) if keyed else _trimmed(item, left))
+    if keyed:
+        return dict(out)
+    return out if kind is list or left[0] < 0 and kind is not tuple else kind(out)
 
 
 class _Many(list):

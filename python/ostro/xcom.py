@@ -263,9 +263,11 @@ def too_large(what, size):
 
 def push(message, what):
     """Send a SetXCom request and say in words when its value is too large."""
-    from . import live
+    from . import largexcom, live
     from .comms import FrameTooLarge
 
+    if largexcom.store(message):
+        return
     try:
         live.request(message)
     except FrameTooLarge as fault:
@@ -275,10 +277,12 @@ def push(message, what):
 def decode(data):
     """Return the value that ``encode`` wrote."""
     if isinstance(data, list):
-        return [decode(item) for item in data]
+        return data if _PLAIN_OR_FLOAT.issuperset(map(type, data)) else [decode(item) for item in data]
     if not isinstance(data, dict):
         return data
     if NAME not in data:
+        if _PLAIN_OR_FLOAT.issuperset(map(type, data.values())):
+            return data
         return {key: decode(item) for key, item in data.items()}
     return _decode_class(data[NAME], data.get(VERSION, 1), data.get(DATA))
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -212,14 +214,32 @@ func testXComs(f *fixture) {
 		}
 	}
 
-	x, err := f.db.XCom(f.ctx, k, "big")
+	given := filepath.Join(f.t.TempDir(), "value.json")
+	f.must(os.WriteFile(given, large, 0o600))
+	for range 2 { // it is there already, and is the same
+		name, size, err := f.db.StageXComFile(given)
+		f.must(err)
+		f.same("size of a file", int64(len(large)), size)
+		f.update(func(tx *store.Tx) error { return tx.PutXComFile(mapped, "file", name, size, 3) })
+	}
+	f.must(os.Remove(given))
+	x, err := f.db.XCom(f.ctx, mapped, "file")
+	f.must(err)
+	f.same("value of a file", store.XCom{Key: mapped, Name: "file", Value: large, MapLength: 3, Size: int64(len(large)), At: x.At}, x)
+	x, err = f.db.XComInPlace(f.ctx, mapped, "file")
+	f.must(err)
+	inPlace, err := os.ReadFile(x.File)
+	f.must(err)
+	f.same("value in place", true, x.Value == nil && bytes.Equal(large, inPlace))
+	f.update(func(tx *store.Tx) error { return tx.DeleteXComs(mapped, "file") })
+	x, err = f.db.XCom(f.ctx, k, "big")
 	f.must(err)
 	f.same("large value", true, bytes.Equal(large, x.Value))
 	f.same("size", int64(len(large)), x.Size)
 	x, err = f.db.XCom(f.ctx, k, "return_value")
 	f.must(err)
 	f.same("replaced value", store.XCom{Key: k, Name: "return_value", Value: json.RawMessage(`[1,2]`), MapLength: 2, Size: 5,
-		At: f.now.Add(-2 * time.Second)}, x)
+		At: f.now.Add(-5 * time.Second)}, x)
 	_, err = f.db.XCom(f.ctx, k, "gone")
 	f.isErr(store.ErrNotFound, err)
 	xs, err := f.db.XComs(f.ctx, k, false)
