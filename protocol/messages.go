@@ -356,7 +356,8 @@ type CallbacksDone struct {
 //	                     "data_interval_start","data_interval_end","start_date","end_date"}
 //	GetTICount           dag_id task_ids run_ids logical_dates states  → {"type":"TICount","count":n}
 //	GetTaskStates        dag_id task_ids run_ids logical_dates         → {"type":"TaskStatesResult","task_states":{run:{task:state}}}
-//	GetTaskInstances     dag_id run_id task_ids states offset limit    → {"type":"TaskInstancesResult","task_instances":[…],"total":n}
+//	GetTaskInstances     dag_id run_id task_ids states place limit     → {"type":"TaskInstancesResult","task_instances":[…],"next":place}
+//	                     with offset for place (older runtimes)        → {"type":"TaskInstancesResult","task_instances":[…],"total":n}
 //	GetDRCount           dag_id run_ids logical_dates states           → {"type":"DRCount","count":n}
 //	GetDag               dag_id                                        → {"type":"DagResult","dag_id","is_paused",…}
 //	GetAssetByName       name                                          → {"type":"AssetResult","name","uri","group","extra"}
@@ -412,6 +413,7 @@ type Request struct {
 	Before    *time.Time `json:"before,omitempty"`
 	Ascending *bool      `json:"ascending,omitempty"` // absent: true
 	Limit     int        `json:"limit,omitempty"`
+	Place     *int64     `json:"place,omitempty"` // after which to go on; 0: from the beginning, and as "next": there is no more
 
 	// Of triggers. GetTaskStates takes task_group_id, too.
 	TaskGroupID   string          `json:"task_group_id,omitempty"`

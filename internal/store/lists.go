@@ -145,6 +145,27 @@ func (db *DB) TaskInstances(ctx context.Context, f TIFilter) ([]run.TaskInstance
 	return ts, total, nil
 }
 
+// TaskInstancesAfter lists at most limit task instances in order of declaration, those after a place: zero, or what the last
+// call returned as the next one. The next place is zero when there are no more. An instance that matches all the while is listed
+// once, whatever comes and goes between two calls; limit, order and pools of the filter do not count.
+func (db *DB) TaskInstancesAfter(ctx context.Context, f TIFilter, after int64, limit int) (ts []run.TaskInstance, next int64, err error) {
+	w := taskWhere(f)
+	w.add("t.ti_pk > ?", after)
+	err = db.query(ctx, `SELECT t.ti_pk, `+taskColumns+fromTasks+w.text()+` ORDER BY t.ti_pk`+page(limit, 0), w.args, func(row scanner) error {
+		var t run.TaskInstance
+		err := row.Scan(append([]any{&next}, taskDest(&t)...)...)
+		ts = append(ts, t)
+		return err
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("list task instances: %w", err)
+	}
+	if len(ts) < limit {
+		next = 0
+	}
+	return ts, next, nil
+}
+
 // TaskStates gives the state of every task instance that matches, a row at a time; limit, order and pools of the filter
 // do not count. It stops at visit's first error and returns it.
 func (db *DB) TaskStates(ctx context.Context, f TIFilter, visit func(run.Key, run.TaskState) error) error {

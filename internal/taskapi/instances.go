@@ -3,6 +3,8 @@ package taskapi
 import (
 	"time"
 
+	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/store"
 	"ostro.dev/ostro/protocol"
 )
 
@@ -37,10 +39,34 @@ func (c *call) getTaskInstances() (any, error) {
 	if c.req.Limit > 0 {
 		f.Limit = min(c.req.Limit, mostInstances)
 	}
+	if c.req.Place != nil {
+		return c.instancesAfter(f, *c.req.Place)
+	}
 	found, total, err := c.store.TaskInstances(c.ctx, f)
 	if err != nil {
 		return nil, err
 	}
+	return struct {
+		Type      string         `json:"type"`
+		Instances []taskInstance `json:"task_instances"`
+		Total     int            `json:"total"`
+	}{"TaskInstancesResult", wireInstances(found), total}, nil
+}
+
+// instancesAfter lists the instances after a place: the states that are asked for change while a task reads page after page.
+func (c *call) instancesAfter(f store.TIFilter, place int64) (any, error) {
+	found, next, err := c.store.TaskInstancesAfter(c.ctx, f, place, f.Limit)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		Type      string         `json:"type"`
+		Instances []taskInstance `json:"task_instances"`
+		Next      int64          `json:"next"`
+	}{"TaskInstancesResult", wireInstances(found), next}, nil
+}
+
+func wireInstances(found []run.TaskInstance) []taskInstance {
 	out := make([]taskInstance, 0, len(found))
 	for _, ti := range found {
 		one := taskInstance{TaskID: ti.TaskID, MapIndex: ti.MapIndex, TryNumber: ti.TryNumber, MaxTries: ti.MaxTries,
@@ -50,9 +76,5 @@ func (c *call) getTaskInstances() (any, error) {
 		}
 		out = append(out, one)
 	}
-	return struct {
-		Type      string         `json:"type"`
-		Instances []taskInstance `json:"task_instances"`
-		Total     int            `json:"total"`
-	}{"TaskInstancesResult", out, total}, nil
+	return out
 }

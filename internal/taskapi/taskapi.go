@@ -39,6 +39,7 @@ type Store interface {
 	Runs(ctx context.Context, f store.RunFilter) ([]run.DAGRun, int, error)
 	DAGVersion(ctx context.Context, dagID string, number int) (*dag.DAG, store.DAGVersionInfo, error)
 	TaskInstances(ctx context.Context, f store.TIFilter) ([]run.TaskInstance, int, error)
+	TaskInstancesAfter(ctx context.Context, f store.TIFilter, after int64, limit int) ([]run.TaskInstance, int64, error)
 	TaskStates(ctx context.Context, f store.TIFilter, visit func(run.Key, run.TaskState) error) error
 	Assets(ctx context.Context, f store.AssetFilter) ([]store.Asset, int, error)
 	AssetEvents(ctx context.Context, f store.AssetEventFilter) ([]store.AssetEvent, int, error)

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ostro.dev/ostro/internal/core/dag"
+	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/scheduler"
 	"ostro.dev/ostro/internal/store"
@@ -191,6 +192,7 @@ func TestRequests(t *testing.T) {
 		{"states of mapped tasks", `{"type":"GetTaskStates","dag_id":"d","run_ids":["r1"],"task_ids":["m"]}`, `{"type":"TaskStatesResult","task_states":{"r1":{"m_0":"success","m_1":"success","m_2":"success"}}}`},
 		{"states", `{"type":"GetTaskStates","dag_id":"d","run_ids":["r1"],"task_ids":["t"]}`, `{"type":"TaskStatesResult","task_states":{"r1":{"t":"success"}}}`},
 		{"instances of a run", `{"type":"GetTaskInstances","dag_id":"d","run_id":"r1","offset":2,"limit":1}`, `{"type":"TaskInstancesResult","task_instances":[{"task_id":"m","map_index":1,"state":"success","try_number":1,"max_tries":0}],"total":4}`},
+		{"instances, the first", `{"type":"GetTaskInstances","dag_id":"d","run_id":"r1","place":0,"limit":3,"states":["failed"]}`, `{"type":"TaskInstancesResult","task_instances":[],"next":0}`},
 		{"instances of one's own run", `{"type":"GetTaskInstances","dag_id":"d","task_ids":["t"]}`, `{"type":"TaskInstancesResult","task_instances":[{"task_id":"t","map_index":-1,"state":"success","try_number":1,"max_tries":0}],"total":1}`},
 		{"instances in a state", `{"type":"GetTaskInstances","dag_id":"d","run_id":"r1","states":["null","failed"]}`, `{"type":"TaskInstancesResult","task_instances":[],"total":0}`},
 		{"instances of any DAG", `{"type":"GetTaskInstances","dag_id":"~","run_id":"~"}`, protocol.CodeInvalid},
@@ -328,5 +330,44 @@ func TestAFileThatIsImportedReadsVariablesAndConnectionsAndNothingElse(t *testin
 		if errors.As(err, &refused) != (c.code != "") || (refused != nil && refused.Code != c.code) || string(answer) != c.answer {
 			t.Errorf("%s: %s, %v", c.request, answer, err)
 		}
+	}
+}
+
+func TestPagesOfInstancesMissNothingWhileStatesChange(t *testing.T) {
+	w := newWorld(t)
+	page := func(place int64) (names []string, next int64) {
+		var answer struct {
+			Instances []struct {
+				TaskID   string `json:"task_id"`
+				MapIndex int    `json:"map_index"`
+			} `json:"task_instances"`
+			Next int64 `json:"next"`
+		}
+		got := w.ask(fmt.Sprintf(`{"type":"GetTaskInstances","dag_id":"d","run_id":"r1","states":["success"],"limit":2,"place":%d}`, place))
+		if err := json.Unmarshal([]byte(got), &answer); err != nil {
+			t.Fatalf("%s: %v", got, err)
+		}
+		for _, one := range answer.Instances {
+			names = append(names, fmt.Sprint(one.TaskID, one.MapIndex))
+		}
+		return names, answer.Next
+	}
+	first, next := page(0)
+	if diff := cmp.Diff([]string{"t-1", "m0"}, first); diff != "" {
+		t.Fatalf("first page (-want +got):\n%s", diff)
+	}
+	tis, _, err := w.db.TaskInstances(t.Context(), store.TIFilter{DAGID: "d", RunID: "r1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := tis[0]
+	after.State = run.Failed
+	w.update(func(tx *store.Tx) error { return tx.ChangeTasks([]plan.TaskChange{{Before: tis[0], After: after}}) })
+	second, next := page(next)
+	if diff := cmp.Diff([]string{"m1", "m2"}, second); diff != "" {
+		t.Errorf("second page (-want +got):\n%s", diff)
+	}
+	if last, end := page(next); len(last) != 0 || end != 0 {
+		t.Errorf("after the last one come %v and %d", last, end)
 	}
 }

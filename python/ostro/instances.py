@@ -20,12 +20,18 @@ def of_run(run, states=None, task_ids=None):
             return []
     if task_ids is not None:
         ask["task_ids"] = list(task_ids)
-    found = []
+    found, where = [], {"place": 0}
     while True:
-        answer = live.request(dict(ask, offset=len(found)))
+        answer = live.request(dict(ask, **where))
         page = answer.get("task_instances") or []
         found += [InstanceOfRun(one, run) for one in page]
-        if not page or len(found) >= answer.get("total", 0):
+        if "next" in answer:  # a place, so that nothing is told twice or left out while states change between two answers
+            where = {"place": answer["next"]}
+            more = bool(answer["next"])
+        else:  # a control plane that does not know of places
+            where = {"offset": len(found)}
+            more = bool(page) and len(found) < answer.get("total", 0)
+        if not more:
             return found
 
 
