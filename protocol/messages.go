@@ -103,7 +103,7 @@ const (
 
 // TaskRef names the task instance and the attempt.
 type TaskRef struct {
-	ID             string `json:"id"`
+	ID             string `json:"id"` // of the try: another one after a retry, the same after a deferral
 	AttemptID      string `json:"attempt_id"`
 	DAGID          string `json:"dag_id"`
 	RunID          string `json:"run_id"`

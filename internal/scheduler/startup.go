@@ -73,7 +73,7 @@ func (s *Scheduler) order(lr *liveRun, ti run.TaskInstance, a *openAttempt) *exe
 
 func (s *Scheduler) taskRef(lr *liveRun, ti run.TaskInstance, a *openAttempt) protocol.TaskRef {
 	ref := protocol.TaskRef{
-		ID: ti.ID, AttemptID: a.row.ID, DAGID: lr.key.DAGID, RunID: lr.key.RunID, TaskID: ti.TaskID, MapIndex: ti.MapIndex,
+		ID: ti.TryID(), AttemptID: a.row.ID, DAGID: lr.key.DAGID, RunID: lr.key.RunID, TaskID: ti.TaskID, MapIndex: ti.MapIndex,
 		TryNumber: ti.TryNumber, Pool: plan.DefaultPool, PoolSlots: 1, PriorityWeight: 1,
 	}
 	x := lr.run.Index()

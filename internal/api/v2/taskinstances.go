@@ -115,7 +115,7 @@ func (v *view) wireTI(ti run.TaskInstance) (wire.TaskInstance, error) {
 		return wire.TaskInstance{}, err
 	}
 	out := wire.TaskInstance{
-		ID: ti.ID, TaskID: ti.TaskID, DAGID: ti.DAGID, DagRunID: ti.RunID, MapIndex: ti.MapIndex, LogicalDate: wire.AtPtr(r.LogicalDate),
+		ID: ti.TryID(), TaskID: ti.TaskID, DAGID: ti.DAGID, DagRunID: ti.RunID, MapIndex: ti.MapIndex, LogicalDate: wire.AtPtr(r.LogicalDate),
 		RunAfter: wire.At(r.RunAfter), StartDate: wire.AtPtr(ti.StartDate), EndDate: wire.AtPtr(ti.EndDate), Duration: seconds(ti.StartDate, ti.EndDate),
 		State: opt(string(ti.State)), TryNumber: ti.TryNumber, MaxTries: ti.MaxTries, TaskDisplayName: d.display, DagDisplayName: d.ver.display(ti.DAGID),
 		Hostname: opt(ti.Hostname), Pool: d.pool, PoolSlots: d.slots, Queue: &d.queue, PriorityWeight: &d.priority,
