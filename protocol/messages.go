@@ -31,6 +31,9 @@ import (
 // Version is the protocol version both sides must share; it grows with every incompatible change.
 const Version = 1
 
+// ExitClosed is the status a task process ends with when the task's code has closed its channel.
+const ExitClosed = 176
+
 // MaxFrame is the largest frame either side accepts, in bytes.
 const MaxFrame = 64 << 20
 

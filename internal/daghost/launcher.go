@@ -98,8 +98,22 @@ func (l *Launcher) Start(c Command) (*Child, error) {
 }
 
 // ClearOrphans kills the trees of children this Launcher did not start, which this process adopted as a subreaper, and
-// reaps those that have ended. It must run only in a process that has no other children of its own.
+// reaps those that have ended. Resource trackers get their moment, as in KillTree, after all others. It must run only in a
+// process that has no other children of its own.
 func (l *Launcher) ClearOrphans() (killed int) {
+	killed, trackers := l.clearOrphans()
+	if len(trackers) == 0 {
+		return killed
+	}
+	killed += awaitTrackers(trackers)
+	for _, t := range trackers {
+		l.reapOrphan(t.PID)
+	}
+	return killed
+}
+
+// clearOrphans does so, but for trackers, which it returns.
+func (l *Launcher) clearOrphans() (killed int, trackers []ProcessID) {
 	self := os.Getpid()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -107,10 +121,25 @@ func (l *Launcher) ClearOrphans() (killed int) {
 		if s.ppid != self || l.own[s.pid] {
 			continue
 		}
-		if s.state != 'Z' {
-			killed += KillTree(s.pid)
+		switch {
+		case s.state == 'Z':
+		case isTracker(s.pid):
+			trackers = append(trackers, ProcessID{PID: s.pid, StartTicks: s.start, BootID: bootID()})
+		default:
+			n, below := killTree(s.pid, true)
+			killed += n
+			trackers = append(trackers, below...)
 		}
 		_, _ = syscall.Wait4(s.pid, nil, syscall.WNOHANG, nil)
 	}
-	return killed
+	return killed, trackers
+}
+
+// reapOrphan reaps a process if it is a child of this one that has ended and that this Launcher did not start.
+func (l *Launcher) reapOrphan(pid int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.own[pid] {
+		_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
+	}
 }

@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -147,7 +145,10 @@ func processes() []stat {
 func Descendants(pid int) []int { return descendants(pid) }
 
 // descendants returns the living processes below root, root not included.
-func descendants(root int) []int {
+func descendants(root int) []int { return descendantsBut(root, nil) }
+
+// descendantsBut returns them without those that are skipped and what is below these.
+func descendantsBut(root int, skip func(pid int) bool) []int {
 	children := map[int][]stat{}
 	for _, s := range processes() {
 		children[s.ppid] = append(children[s.ppid], s)
@@ -158,6 +159,9 @@ func descendants(root int) []int {
 		next := queue[0]
 		queue = queue[1:]
 		for _, c := range children[next] {
+			if skip != nil && skip(c.pid) {
+				continue
+			}
 			queue = append(queue, c.pid) // below a zombie there may be living ones, for an instant
 			if c.state != 'Z' && c.state != 'X' {
 				found = append(found, c.pid)
@@ -165,45 +169,6 @@ func descendants(root int) []int {
 		}
 	}
 	return found
-}
-
-// KillTree kills a process and everything below it. The root is stopped first and killed last, so that what it adopts
-// (a task process is a subreaper) stays visible; every process is stopped before the first is killed, so that none can
-// fork its way out. It returns how many were killed.
-func KillTree(root int) int {
-	if root <= 1 {
-		return 0
-	}
-	_ = syscall.Kill(root, syscall.SIGSTOP)
-	killed := 0
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
-		stopped := map[int]bool{}
-		for {
-			fresh := 0
-			for _, pid := range descendants(root) {
-				if !stopped[pid] {
-					_ = syscall.Kill(pid, syscall.SIGSTOP)
-					stopped[pid] = true
-					fresh++
-				}
-			}
-			if fresh == 0 {
-				break
-			}
-		}
-		if len(stopped) == 0 {
-			break
-		}
-		for pid := range stopped {
-			if syscall.Kill(pid, syscall.SIGKILL) == nil {
-				killed++
-			}
-		}
-	}
-	if syscall.Kill(root, syscall.SIGKILL) == nil {
-		killed++
-	}
-	return killed
 }
 
 // SignalBelow sends a signal to everything below root, not to root itself.
@@ -221,35 +186,6 @@ const (
 	EnvHome     = "OSTRO_WORKER_HOME"
 	EnvInstance = "OSTRO_WORKER_INSTANCE"
 )
-
-// KillMarked kills every process whose environment carries home's marker and an instance other than the given one, and
-// every process in one of the sessions, until none is left. It returns how many processes it found; an error names what
-// would not die.
-func KillMarked(home, instance string, sessions []int) (int, error) {
-	self, found := os.Getpid(), map[int]bool{}
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		var alive []int
-		for _, s := range processes() {
-			if s.pid == self || s.pid == 1 || s.state == 'Z' || s.state == 'X' {
-				continue
-			}
-			if slices.Contains(sessions, s.session) || marked(s.pid, home, instance) {
-				alive = append(alive, s.pid)
-			}
-		}
-		if len(alive) == 0 {
-			return len(found), nil
-		}
-		if time.Now().After(deadline) {
-			return len(found), fmt.Errorf("kill processes of the former worker: %v are still there", alive)
-		}
-		for _, pid := range alive {
-			found[pid] = true
-			KillTree(pid)
-		}
-		time.Sleep(time.Millisecond) // the kernel needs a moment to take them away
-	}
-}
 
 // marked reports whether a process belongs to another worker instance of home.
 func marked(pid int, home, instance string) bool {

@@ -203,6 +203,8 @@ func (a *attempt) explain(e ending) (reason string, infra bool) {
 		return a.w.oom.Explain(e.exit.PID), !a.spoke.Load()
 	case ws.Signaled():
 		return "killed by " + daghost.SignalName(ws.Signal()), false
+	case ws.ExitStatus() == protocol.ExitClosed:
+		return "the task closed file descriptors that are not its own, the channel to Ostro among them, so nobody knows how it ended", false
 	case ws.ExitStatus() == 0:
 		return "the process ended with exit code 0 and without a result, as after os._exit(0)", false
 	}

@@ -10,6 +10,7 @@ bytecodes of the main thread: a frame is never left half sent or half read by an
 ``Comms.interrupt``).
 """
 
+import fcntl
 import json
 import os
 import select
@@ -29,6 +30,12 @@ PROTOCOL = 1
 
 EXIT_GONE = 75
 """The status a task process ends with when its worker is gone."""
+
+EXIT_CLOSED = 176
+"""The status of one whose code has closed the channel; package protocol has the same number."""
+
+_FAR = 512
+"""Where channels are, out of reach of code that closes the first hundreds of descriptors to become a daemon."""
 
 _SMALL_READ, _LARGE_READ = 1 << 14, 1 << 20  # a small buffer first: a fresh fork pays for every page it touches
 _HEADER = struct.Struct(">I")
@@ -80,6 +87,16 @@ def text_of(value):
         return _dump_ascii(value).encode("ascii")
 
 
+def out_of_reach(fd):
+    """Move a descriptor to where code that closes "all" descriptors seldom comes; return its new number."""
+    try:
+        far = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FAR)
+    except OSError:  # so many are not allowed here
+        return fd
+    os.close(fd)
+    return far
+
+
 class Decoder:
     """Cuts a byte stream, in pieces of any size, into frames."""
 
@@ -120,13 +137,14 @@ class Comms:
 
     ``channel`` is a connected stream socket or its descriptor; a host makes the object before it forks and attaches the
     channel in the child. ``on_gone`` is called when the worker is gone; it must not return. By default the process ends
-    at once: its result can no longer be delivered, and a replacement may be about to start.
+    at once: its result can no longer be delivered, and a replacement may be about to start. It also ends when the task's
+    code has closed the channel: the number may be that of one of its own files by now, which must not be written to.
     """
 
     by_file = True  # large values need not go through it
 
     def __init__(self, channel=None, on_gone=None):
-        self._channel = self._fd = None
+        self._channel = self._fd = self._identity = None
         self._owner = 0
         self._on_gone = on_gone or (lambda: os._exit(EXIT_GONE))
         self._decoder = Decoder()
@@ -150,6 +168,7 @@ class Comms:
         self._channel = channel  # keeps a socket object, and so its descriptor, alive
         self._fd = channel if isinstance(channel, int) else channel.fileno()
         os.set_blocking(self._fd, True)
+        self._identity = _identity(self._fd)
         self._owner = os.getpid()
         self._main = threading.get_ident()
 
@@ -199,10 +218,14 @@ class Comms:
         self._enter()
         try:
             with self._send_lock:
+                if _identity(self._fd) != self._identity:
+                    _end_without_channel()
                 sent = os.write(self._fd, data)
                 while sent < len(data):
                     sent += os.write(self._fd, memoryview(data)[sent:])
         except OSError:
+            if _identity(self._fd) != self._identity:
+                _end_without_channel()
             self._on_gone()
             raise
         finally:
@@ -262,6 +285,8 @@ class Comms:
         poll.poll()
         self._enter()
         try:
+            if _identity(self._fd) != self._identity:
+                _end_without_channel()
             try:
                 data = os.read(self._fd, _LARGE_READ if self._decoder.pending() else _SMALL_READ)
             except OSError:
@@ -330,6 +355,30 @@ class Comms:
             "%s can be used by the task's own process only; process %d is a child of it"
             % (body.get("type", "this request"), os.getpid()),
         )
+
+
+def _identity(fd):
+    """Return what tells an open file from another one that has got its number; None when there is none."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _end_without_channel():
+    """End a task that has closed its channel: what it has done cannot be told to anybody."""
+    text = "ostro: the task has closed file descriptors that are not its own, the channel to Ostro among them; it ends here"
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            pass
+    try:
+        os.write(2, text.encode() + b"\n")
+    except OSError:
+        pass
+    os._exit(EXIT_CLOSED)
 
 
 def receive_with_fds(sock, size=1 << 16):

@@ -1,6 +1,9 @@
 """What a host keeps of a task process it has forked, and whose a process is that a dead task has left behind."""
 
-from ostro import proctree
+import signal
+import time
+
+from ostro import mphelpers, proctree
 
 
 class ForkedTask:
@@ -11,6 +14,55 @@ class ForkedTask:
         self.end = None  # the Exited message
         self.strays = set()
         self.held_until = 0.0
+        self._trackers = set()  # strays that are let live until then
+        self._trackers_until = 0.0
+
+    def ended(self, pid, status, usage):
+        """Note how the process ended."""
+        self._trackers_until = time.monotonic() + mphelpers.TRACKER_PATIENCE
+        self.end = {
+            "type": "Exited",
+            "attempt_id": self.attempt_id,
+            "pid": pid,
+            "status": status,
+            "utime": usage.ru_utime,
+            "stime": usage.ru_stime,
+            "maxrss": usage.ru_maxrss * 1024,
+        }
+
+    def end_stray(self, pid):
+        """Kill a process it has left behind with all below it; a resource tracker has work to do now, and a moment for it."""
+        self.strays.add(pid)
+        if time.monotonic() < self._trackers_until and mphelpers.is_tracker(pid):
+            self._trackers.add(pid)
+            self._kill(proctree.descendants(pid))
+        else:
+            self._kill([pid] + proctree.descendants(pid))
+
+    def end_trackers(self):
+        """Kill the trackers whose time is up."""
+        if self._trackers and time.monotonic() >= self._trackers_until:
+            late, self._trackers = self._trackers, set()
+            for pid in late:
+                self._kill([pid] + proctree.descendants(pid))
+
+    def forget_stray(self, pid):
+        """Note that one is gone."""
+        self.strays.discard(pid)
+        self._trackers.discard(pid)
+
+    def next_moment(self):
+        """When something is to be done about what it has left."""
+        return self._trackers_until if self._trackers else self.held_until
+
+    def _kill(self, tree):
+        """Kill and count. Trackers below become children of the host, and then it is their turn."""
+        if time.monotonic() < self._trackers_until:
+            tree = [pid for pid in tree if not mphelpers.is_tracker(pid)]
+        alive = sum(map(proctree.is_alive, tree))
+        if alive:
+            self.end["orphans"] = self.end.get("orphans", 0) + alive
+        proctree.send(tree, signal.SIGKILL)
 
 
 def owner_of(pid, facts, suspects):

@@ -32,9 +32,10 @@ class SubprocessHook(BaseHook):
         import tempfile
 
         from .operators.process import run_streaming
+        from .scratch import place
 
         self.log.info("Running command: %s", command)
-        with tempfile.TemporaryDirectory(prefix="airflowtmp") as scratch:
+        with tempfile.TemporaryDirectory(prefix="airflowtmp", dir=place()) as scratch:
             run_streaming(command, self, cwd=cwd or scratch, env=dict(os.environ) if env is None else env,
                           encoding=output_encoding)
             code, last = self._child.wait()

@@ -11,7 +11,6 @@ died) the host ends every task with everything below it. While it imports, and c
 from ostro import workingset  # isort: skip; first, see there
 
 import faulthandler
-import fcntl
 import functools
 import gc
 import os
@@ -26,7 +25,7 @@ import traceback
 import weakref
 
 from ostro import comms as wire
-from ostro import footprint, forkedtask, forksafe, forkstate, kernel, outputs, preload, proctree, task
+from ostro import footprint, forkedtask, forksafe, forkstate, kernel, mphelpers, outputs, preload, proctree, task
 
 _PARENT_DIED = signal.SIGRTMIN
 _OURS = tuple(map(int, (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, _PARENT_DIED)))
@@ -69,7 +68,7 @@ class Host:
         self._own = set()  # children that are not tasks and stay
         self._closing = None  # when Shutdown turns into KILL
         self._parent_died = self._asked_to_end = False
-        self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wake = tuple(map(wire.out_of_reach, os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)))
         self._handlers = {}
         self._gc_enabled = None
         self._forking = 0  # the process that forks
@@ -99,6 +98,8 @@ class Host:
                 elif not self._read():
                     return self.abandon()
             self._reap()
+            for one in self._held:
+                one.end_trackers()
             if self._parent_died and os.getppid() != self._parent:
                 return self.abandon()
             if self._asked_to_end and self._closing is None:
@@ -108,7 +109,7 @@ class Host:
             self._keep_spares()
 
     def _timeout(self):
-        moments = [one.held_until for one in self._held]
+        moments = [one.next_moment() for one in self._held]
         if self._closing is not None:
             moments.append(self._closing)
         now = time.monotonic()
@@ -410,7 +411,7 @@ class Host:
             for number, fd in enumerate(fds[1:], 1):  # stdout, stderr
                 os.dup2(fd, number)
                 os.close(fd)
-            process.attach(fds[0])
+            process.attach(wire.out_of_reach(fds[0]))
             kernel.pthread_sigmask(_SETMASK, ())
         except BaseException:
             traceback.print_exc()
@@ -445,20 +446,12 @@ class Host:
                 continue
             one = self._tasks.pop(pid, None)
             if one is not None:
-                one.end = {
-                    "type": "Exited",
-                    "attempt_id": one.attempt_id,
-                    "pid": pid,
-                    "status": status,
-                    "utime": usage.ru_utime,
-                    "stime": usage.ru_stime,
-                    "maxrss": usage.ru_maxrss * 1024,
-                }
+                one.ended(pid, status, usage)
                 ended.append(one)
             elif pid in self._strays:
                 owner = self._strays.pop(pid)
                 if owner is not None:
-                    owner.strays.discard(pid)
+                    owner.forget_stray(pid)
                 suspects.append(owner)
         if have_children and (ended or suspects or self._strays):
             self._end_strays(ended + [one for one in suspects if one is not None])
@@ -468,7 +461,7 @@ class Host:
             self._report(self._held + ended)
 
     def _end_strays(self, suspects):
-        """Kill every child that is neither a task nor our own, with its tree: its task is dead, so it is an orphan."""
+        """End every child that is neither a task nor our own, with its tree: its task is dead, so it is an orphan."""
         keep = self._own | forksafe.helper_processes()
         keep.update(pid for pid, _ in self._spares)
         for pid in proctree.children(self._pid):
@@ -476,13 +469,11 @@ class Host:
                 continue
             facts = proctree.stat(pid)
             owner = forkedtask.owner_of(pid, facts, suspects)
-            tree = [pid] + proctree.descendants(pid)
             self._strays[pid] = owner
             if owner is not None:
-                owner.strays.add(pid)
-                if facts is not None and facts[0] != "Z":
-                    owner.end["orphans"] = owner.end.get("orphans", 0) + len(tree)
-            proctree.send(tree, signal.SIGKILL)
+                owner.end_stray(pid)
+            else:
+                proctree.send([pid] + proctree.descendants(pid), signal.SIGKILL)
 
     def _report(self, candidates):
         now = time.monotonic()
@@ -507,7 +498,7 @@ class Host:
     def _close(self):
         """Go on with the shutdown; return True when every task has ended and been reported."""
         if self._tasks and time.monotonic() >= self._closing:
-            self._kill_everything()
+            self._kill_everything(True)  # their trackers are ended after them
             self._closing = time.monotonic() + 0.1
         elif time.monotonic() >= self._closing:
             self._closing += 0.1
@@ -515,15 +506,22 @@ class Host:
 
     def abandon(self):
         """Stop without a worker: end every task and everything below it, without grace."""
-        deadline = time.monotonic() + _STRAY_PATIENCE
-        while time.monotonic() < deadline:
-            self._kill_everything()
+        mphelpers.close_pipes()
+        now = time.monotonic()
+        spare_until, deadline = now + mphelpers.TRACKER_PATIENCE, now + _STRAY_PATIENCE
+        while now < deadline:
+            self._kill_everything(now < spare_until)
             if not proctree.reap():
                 break
             time.sleep(0.005)
+            now = time.monotonic()
 
-    def _kill_everything(self):
-        proctree.send(proctree.descendants(self._pid), signal.SIGKILL)
+    def _kill_everything(self, spare_trackers):
+        """Kill all below this process, but trackers for a moment if so wished."""
+        pids = proctree.descendants(self._pid)
+        if spare_trackers:
+            pids = [pid for pid in pids if not mphelpers.is_tracker(pid)]
+        proctree.send(pids, signal.SIGKILL)
 
     # ---- signals ----
 
@@ -564,8 +562,8 @@ class Host:
 def main():
     """Run a host on the channel that OSTRO_HOST_FD names."""
     given = int(os.environ.pop("OSTRO_HOST_FD"))
-    fd = fcntl.fcntl(given, fcntl.F_DUPFD_CLOEXEC, 100)  # out of the way of files that close "all" descriptors
-    os.close(given)
+    os.set_inheritable(given, False)
+    fd = wire.out_of_reach(given)
     task.null_stdin()
     task.default_interrupt()
     outputs.prepare()

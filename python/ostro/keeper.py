@@ -11,7 +11,7 @@ import gc
 import os
 import signal
 
-from ostro import kernel, proctree
+from ostro import kernel, mphelpers, proctree
 from ostro.comms import EXIT_GONE
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -43,7 +43,7 @@ def keep(channel, report):
         gc.disable()
         kernel.set_title("ostro keeper of process %d" % pid)
         status, usage = _watch(pid)
-        left = _end_strays()
+        left = mphelpers.end_all(0)  # the kernel has handed what the task has left behind to this process
         facts = (status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss, left)
         os.write(report, b"exited %d %f %f %d %d\n" % facts)
     finally:
@@ -62,8 +62,3 @@ def _watch(pid):
             ended, status, usage = os.wait4(-1, os.WNOHANG)
             if ended == pid:
                 return status, usage
-
-
-def _end_strays():
-    """End what the task has left behind, which the kernel has handed to this process; return how many that were."""
-    return proctree.end_all(0)

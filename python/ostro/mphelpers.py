@@ -2,7 +2,8 @@
 
 A tracker removes the shared memory and semaphores its program has not removed, once nobody holds its pipe open any more; a
 fork server ends in the same way. Both are deaf to SIGTERM or of no use when they are killed, so at the end of a task they
-are left to do their work, after everything else that may hold their pipes is gone.
+are left to do their work, after everything else that may hold their pipes is gone. Where a task is ended by force only
+trackers are spared, and for a moment: everybody can make a process look like one.
 """
 
 import os
@@ -14,6 +15,9 @@ from ostro import proctree
 PATIENCE = 5.0
 """Seconds that helpers get to end once their pipes are closed; one that has only just been started has to come up first."""
 
+TRACKER_PATIENCE = 2.0
+"""Seconds that trackers get for their work when everything else of a task has been killed."""
+
 _OURS = (  # module, its holder of the helper, the attributes with the process id and with our end of the pipe
     ("multiprocessing.forkserver", "_forkserver", "_forkserver_pid", "_forkserver_alive_fd"),
     ("multiprocessing.resource_tracker", "_resource_tracker", "_pid", "_fd"),
@@ -21,6 +25,7 @@ _OURS = (  # module, its holder of the helper, the attributes with the process i
     ("loky.backend.resource_tracker", "_resource_tracker", "_pid", "_fd"),
 )
 _COMMANDS = tuple(b"from %s import main;" % name.encode() for name, *_ in _OURS)
+_TRACKERS = _COMMANDS[1:]
 
 
 def end_all(grace):
@@ -33,9 +38,15 @@ def end_all(grace):
     found = set(_started_here())
     count = proctree.end_all(grace, spared=lambda pid: pid in found or _is_helper(pid, found))
     if found:
-        _close_pipes()
+        close_pipes()
         _wait_for(found)
     return count + proctree.end_all(grace)
+
+
+def is_tracker(pid):
+    """Whether a process looks like a resource tracker, which removes what its program has left in shared memory."""
+    facts = _runs_helper(pid, _TRACKERS) and proctree.stat(pid)
+    return bool(facts) and not _runs_helper(facts[1], _TRACKERS)
 
 
 def _started_here():
@@ -54,17 +65,17 @@ def _is_helper(pid, found):
     return True
 
 
-def _runs_helper(pid):
+def _runs_helper(pid, commands=_COMMANDS):
     """Whether the program of a process is that of a helper."""
     try:
         with open("/proc/%d/cmdline" % pid, "rb") as file:
             words = file.read().split(b"\0")
     except OSError:
         return False
-    return any(word.startswith(_COMMANDS) for word in words)
+    return any(word.startswith(commands) for word in words)
 
 
-def _close_pipes():
+def close_pipes():
     """Close our ends of the pipes, so that a helper nobody else needs ends."""
     for holder, pid, pipe in _holders():
         fd = getattr(holder, pipe, None)

@@ -307,7 +307,7 @@ def main():
     if report:
         keeper.keep(fd, int(report))
     process = Process(wire.Comms())
-    process.attach(fd)
+    process.attach(wire.out_of_reach(fd))
     outputs.prepare()
     process.guard(lambda: _spawned(process))
 

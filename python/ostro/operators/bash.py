@@ -40,11 +40,13 @@ class BashOperator(BaseOperator):
         import shutil
         import tempfile
 
+        from ..scratch import place
+
         if self.cwd is not None and not os.path.isdir(self.cwd):
             raise AirflowException("cannot find the cwd: %s" % self.cwd if not os.path.exists(self.cwd)
                                    else "the cwd %s must be a directory" % self.cwd)
         bash = shutil.which("bash") or "sh"
-        with tempfile.TemporaryDirectory(prefix="airflowtmp") as scratch:
+        with tempfile.TemporaryDirectory(prefix="airflowtmp", dir=place()) as scratch:
             self.log.info("Running command: %s", [bash, "-c", self.bash_command])
             run_streaming([bash, "-c", self.bash_command], self, cwd=self.cwd or scratch,
                           env=self._environment(context), encoding=self.output_encoding)

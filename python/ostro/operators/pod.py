@@ -336,10 +336,9 @@ def _scratch(startup):
     """Make the folder for an XCom. The worker removes the one it is in, also when this process is killed."""
     import tempfile
 
-    attempt = startup.get("scratch")
-    if attempt:
-        os.makedirs(attempt, mode=0o700, exist_ok=True)
-    return tempfile.mkdtemp(prefix="ostro-xcom-", dir=attempt)
+    from ..scratch import place
+
+    return tempfile.mkdtemp(prefix="ostro-xcom-", dir=place(startup))
 
 
 def _traces(path):

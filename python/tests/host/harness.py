@@ -186,9 +186,9 @@ def startup(task_id, bundle, file, attempt="a-1", **more):
 class Task:
     """A task process being talked to."""
 
-    def __init__(self, channel, out, err, pid, attempt, host=None, process=None, answer=None):
+    def __init__(self, channel, out, err, pid, attempt, host=None, process=None, answer=None, report=None):
         self.channel, self.out, self.err, self.pid, self.attempt = channel, out, err, pid, attempt
-        self._host, self._process, self._answer = host, process, answer
+        self._host, self._process, self._answer, self._report = host, process, answer, report
 
     def finish(self):
         """Answer the task until its channel closes, and return its TaskEnd."""
@@ -201,8 +201,10 @@ class Task:
         if self._host is not None:
             end.exited = self._host.channel.note("Exited", attempt_id=self.attempt)
         elif self._process is not None:
-            code = self._process.wait(DEADLINE)
-            end.exited = {"status": -code if code < 0 else code << 8}
+            assert self._process.wait(DEADLINE) == 0
+            *_, (word, status, _, _, _, orphans) = [line.split() for line in self._report.done().splitlines()]
+            assert word == "exited"
+            end.exited = {"status": int(status), "orphans": int(orphans)}
         end.out, end.err = self.out.done(), self.err.done()
         self.channel.sock.close()
         return end
@@ -299,17 +301,19 @@ def spawn(bundle, text, task_id, file="dag.py", env=None, answer=None, argv=None
     with open(os.path.join(str(bundle), file), "w") as out:
         out.write(text)
     ours, theirs = socket.socketpair()
-    out, err = Output(), Output()
+    out, err, report = Output(), Output(), Output()
+    fds = (theirs.fileno(), report.write_fd)
     process = subprocess.Popen(
         [sys.executable] + (argv or [os.path.join(HERE, "fakes.py"), "task"]),
-        env=environment(OSTRO_TASK_FD=str(theirs.fileno()), **(env or {})),
-        pass_fds=(theirs.fileno(),),
+        env=environment(OSTRO_TASK_FD=str(fds[0]), OSTRO_KEEPER_FD=str(fds[1]), **(env or {})),
+        pass_fds=fds,
         stdout=out.write_fd,
         stderr=err.write_fd,
     )
     theirs.close()
     os.close(out.write_fd)
     os.close(err.write_fd)
-    task = Task(Channel(ours), out, err, process.pid, "a-1", process=process, answer=answer)
+    os.close(report.write_fd)
+    task = Task(Channel(ours), out, err, process.pid, "a-1", process=process, answer=answer, report=report)
     task.channel.send(details or startup(task_id, str(bundle), file, **more))
     return task

@@ -465,6 +465,72 @@ def test_a_daemon_of_a_task_that_was_killed_dies_too_and_is_counted(tmp_path):
     assert not alive(int(end.notes[0]["text"]))
 
 
+# ---- descriptors that are not the task's ----
+
+CLOSES = """
+    import os
+    def some(comms):
+        os.closerange(3, 256)
+        comms.send({"type": "AddNotice", "text": "still heard"})
+        return "done"
+    def every(comms):
+        print("said before")
+        os.closerange(3, 4096)
+        mine = [os.open(os.devnull, os.O_RDWR) for _ in range(600)]
+        comms.send({"type": "AddNotice", "text": "lost"})
+    def takes_its_place(comms):
+        there = comms.fileno()
+        file = os.open("mine", os.O_RDWR | os.O_CREAT)
+        os.dup2(file, there)
+        comms.request({"type": "GetVariable", "key": "k"})
+    def in_a_child(comms):
+        pid = os.fork()
+        if pid == 0:
+            os.closerange(3, 256)
+            print("said by the child")
+            os._exit(0)
+        other = os.fork()
+        if other == 0:
+            os.closerange(3, 4096)
+            return "of no interest: it is not the task"
+        return [os.waitpid(one, 0)[1] for one in (pid, other)]
+"""
+
+
+@pytest.fixture(params=["fork", "spawn"])
+def closes(request, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if request.param == "fork":
+        return lambda task: run(tmp_path, CLOSES, task)[0]
+    return lambda task: spawn(tmp_path, textwrap.dedent(CLOSES), task).finish()
+
+
+def test_a_task_that_closes_the_first_hundreds_of_descriptors_is_heard_all_the_same(closes):
+    end = closes("some")
+    assert end.value == "done" and end.returncode == 0 and end.notes[0]["text"] == "still heard"
+
+
+def test_a_task_that_closes_its_channel_ends_with_a_word_about_it(closes):
+    end = closes("every")
+    assert end.returncode == 176 and end.terminal is None and end.notes == [] and end.out == "said before\n"
+    assert "closed file descriptors that are not its own, the channel to Ostro among them" in end.err
+
+
+def test_nothing_is_written_to_a_file_that_has_taken_the_channels_place(closes, tmp_path):
+    end = closes("takes_its_place")
+    assert end.returncode == 176 and (tmp_path / "mine").read_bytes() == b""
+
+
+def test_a_child_of_a_task_may_close_all_descriptors(closes):
+    end = closes("in_a_child")
+    assert end.value == [0, 1 << 8] and end.out == "said by the child\n" and end.returncode == 0
+
+
+def test_a_file_that_closes_descriptors_at_its_import_does_not_cut_its_host_off(tmp_path):
+    (end,) = run(tmp_path, "import os\nos.closerange(3, 256)\ndef t(comms): return 1", "t")
+    assert end.value == 1
+
+
 # ---- the end of a task ----
 
 ENDS = """
@@ -580,7 +646,7 @@ def test_a_spawned_task_runs_like_a_forked_one(tmp_path):
         import os
         seen = os.environ.get("OSTRO_ATTEMPT_ID")
         def s(comms):
-            return [seen, os.getsid(0) == os.getpid(), sys.stdin.read(), os.environ.get("OMP_NUM_THREADS")]
+            return [seen, os.getpgid(0) == os.getpid(), sys.stdin.read(), os.environ.get("OMP_NUM_THREADS")]
     """)
     end = spawn(tmp_path, text, "s").finish()
     assert end.value == ["a-1", True, "", None] and end.returncode == 0 and end.out == "hook of the file\n"

@@ -42,6 +42,24 @@ FILE = """
         return [made.pid, tracker()]
     def runs(comms):
         subprocess.run([sys.executable, "-c", SCRIPT], check=True)
+    def killed(comms):
+        comms.send({"type": "AddNotice", "text": "%%d" %% forgets(comms)})
+        os.kill(os.getpid(), signal.SIGKILL)
+    def dropped(comms):
+        comms.send({"type": "AddNotice", "text": "%%d" %% forgets(comms)})
+        made = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
+        made.start()
+        os._exit(3)
+    def ran_and_killed(comms):
+        ready, them = os.pipe()
+        subprocess.Popen([sys.executable, "-c", SCRIPT + "; import os, time; os.write(%%d, b'x'); time.sleep(1000)" %% them], pass_fds=[them])
+        os.read(ready, 1)
+        os._exit(3)
+    def pretends(comms):
+        line = "from multiprocessing.resource_tracker import main; import os, time; time.sleep(1000)"
+        made = subprocess.Popen([sys.executable, "-c", line], start_new_session=True)
+        comms.send({"type": "AddNotice", "text": "%%d" %% made.pid})
+        os._exit(3)
     def stops(comms):
         os.kill(forgets(comms), signal.SIGSTOP)
         return tracker()
@@ -115,3 +133,33 @@ def test_a_tracker_that_does_not_end_is_killed_and_told_of(tmp_path, file):
 def test_a_worker_of_a_fork_server_is_ended_like_any_process_that_is_left_behind(file, ends):
     (end,) = ends(file[0], "serves_on")
     assert end.logs == ["killed 1 process the task left behind"] and not any(map(alive, end.value))
+
+
+def test_shared_memory_of_a_task_that_is_killed_or_drops_out_is_removed(ends, file):
+    text, segment = file
+    for end in ends(text, "killed", "dropped"):
+        assert end.returncode in (-9, 3) and not alive(int(end.notes[0]["text"]))
+        assert not os.path.exists(segment)
+
+
+def test_shared_memory_of_a_program_of_a_task_that_drops_out_is_removed(ends, file):
+    text, segment = file
+    for end in ends(text, "ran_and_killed", "ran_and_killed"):
+        assert end.returncode == 3 and not os.path.exists(segment)
+
+
+def test_a_process_that_looks_like_a_tracker_outlives_its_task_for_a_moment_only(ends, file):
+    (end,) = ends(file[0], "pretends")
+    assert end.returncode == 3 and not alive(int(end.notes[0]["text"]))
+
+
+def test_shared_memory_of_tasks_is_removed_when_the_worker_is_gone(tmp_path, file):
+    text, segment = file
+    text += "\ndef waits(comms):\n    comms.send({'type': 'AddNotice', 'text': str(forgets(comms))})\n    time.sleep(1000)\n"
+    with Host(tmp_path, text) as host:
+        host.describe()
+        host.fork("waits").channel.note("AddNotice")
+        assert os.path.exists(segment)
+        host.channel.sock.close()
+        host.process.wait(20)
+        assert not os.path.exists(segment)
