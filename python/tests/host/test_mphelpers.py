@@ -52,7 +52,8 @@ FILE = """
         os._exit(3)
     def ran_and_killed(comms):
         ready, them = os.pipe()
-        subprocess.Popen([sys.executable, "-c", SCRIPT + "; import os, time; os.write(%%d, b'x'); time.sleep(1000)" %% them], pass_fds=[them])
+        script = SCRIPT + "; import os, time; os.write(%%d, b'x'); time.sleep(1000)" %% them
+        subprocess.Popen([sys.executable, "-c", script], pass_fds=[them])
         os.read(ready, 1)
         os._exit(3)
     def pretends(comms):
