@@ -160,13 +160,16 @@ func oneLine(s string) string {
 	}, s)
 }
 
-// firstLine is the first line of a text that may have several, with a mark when it has.
+// cellColumns is how much of a text a table shows: two lines of a terminal.
+const cellColumns = 160
+
+// firstLine is what a table shows of a text: its first line, with a mark when that is not all.
 func firstLine(s string) string {
 	first, rest, _ := strings.Cut(strings.TrimSpace(s), "\n")
 	if strings.TrimSpace(rest) != "" {
 		first += " …"
 	}
-	return oneLine(first)
+	return clip(oneLine(first), cellColumns)
 }
 
 func str(p *string) string {

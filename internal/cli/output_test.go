@@ -68,6 +68,27 @@ TRY  STATE   STARTED (UTC)  DURATION  REASON
 	}
 }
 
+func TestATableShowsTheBeginningOfALongReasonAndTheStateAllThatIsKept(t *testing.T) {
+	var out bytes.Buffer
+	c := &command{Streams: Streams{Out: &out}, output: "table"}
+	failed := "failed"
+	ti := wire.TaskInstance{TaskID: "t", MapIndex: -1, State: &failed, TryNumber: 1}
+	ti.Ostro.Reason = "ValueError: " + strings.Repeat("x", 3000) + "… (6 000 000 characters in all; the log has them)"
+	c.instanceState(ti, []wire.Try{{TryNumber: 1, State: &failed, Ostro: ti.Ostro}})
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if got := len(lines); got != 8 {
+		t.Fatalf("%d lines:\n%s", got, out.String())
+	}
+	if want := "  " + ti.Ostro.Reason; lines[4] != want {
+		t.Errorf("the reason is shown as %.60q", lines[4])
+	}
+	for _, at := range []int{1, 7} {
+		if n := columnsOf(lines[at]); n > 220 || !strings.HasSuffix(lines[at], "x…") {
+			t.Errorf("a row of %d columns: %.60q", n, lines[at])
+		}
+	}
+}
+
 func TestTheNextRunOfAPausedDAGSaysWhatComesOfIt(t *testing.T) {
 	now := time.Date(2024, 1, 2, 0, 0, 0, 0, time.UTC)
 	for _, c := range []struct {

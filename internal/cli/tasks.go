@@ -419,7 +419,7 @@ func (c *command) clear(ctx context.Context, cl *client.Client, dagID, runID str
 // instanceState prints an instance, all its notices, and its attempts with how each of them ended.
 func (c *command) instanceState(ti wire.TaskInstance, tries []wire.Try) {
 	c.instanceTable([]wire.TaskInstance{ti})
-	if reason := strings.TrimSpace(ti.Ostro.Reason); strings.Contains(reason, "\n") { // the table has its first line
+	if reason := strings.TrimSpace(ti.Ostro.Reason); firstLine(reason) != oneLine(reason) { // the table has its beginning
 		fmt.Fprintln(c.Out, "\nreason:")
 		for line := range strings.Lines(reason) {
 			fmt.Fprintln(c.Out, "  "+oneLine(strings.TrimRight(line, "\n")))

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"ostro.dev/ostro/internal/core/excerpt"
 	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/executor"
@@ -107,6 +108,7 @@ func (s *Scheduler) foldFinished(b *batch, r executor.Result) error {
 		return nil
 	}
 	st.takePending(r.AttemptID)
+	r.Reason = excerpt.OfLogged(r.Reason, excerpt.Reason) // the worker has seen to it, unless it is of an older build
 	if (r.State == run.Deferred || r.State == run.AwaitingInput) && (a.aside() || r.Defer == nil) {
 		r = cannotWait(r, "the process deferred itself, and not by a trigger of a task")
 	}

@@ -3,7 +3,9 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 
+	"ostro.dev/ostro/internal/core/excerpt"
 	"ostro.dev/ostro/protocol"
 )
 
@@ -69,6 +71,10 @@ func (tx *Tx) SetImportErrors(bundle, file string, errs []protocol.ImportError) 
 	})
 	if err != nil {
 		return fail(err)
+	}
+	errs = slices.Clone(errs)
+	for i, e := range errs {
+		errs[i].Message, errs[i].Traceback = excerpt.Of(e.Message, excerpt.Reason), excerpt.Of(e.Traceback, excerpt.Traceback)
 	}
 	if sameErrors(stored, errs) {
 		return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ostro.dev/ostro/internal/core/dag"
+	"ostro.dev/ostro/internal/core/excerpt"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/scheduler"
 	"ostro.dev/ostro/internal/store"
@@ -46,7 +47,8 @@ func (c *call) triggerFired() (any, error) {
 }
 
 func (c *call) triggerFailed() (any, error) {
-	return c.reported(scheduler.TriggerReport{Error: cmp.Or(c.req.Error, "the trigger failed"), Traceback: c.req.Traceback})
+	return c.reported(scheduler.TriggerReport{Error: excerpt.OfLogged(cmp.Or(c.req.Error, "the trigger failed"), excerpt.Reason),
+		Traceback: excerpt.OfLogged(c.req.Traceback, excerpt.Traceback)})
 }
 
 func (c *call) triggerBlocks() (any, error) {

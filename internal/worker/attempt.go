@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"ostro.dev/ostro/internal/core/excerpt"
 	"ostro.dev/ostro/internal/daghost"
 	"ostro.dev/ostro/internal/executor"
 	"ostro.dev/ostro/internal/secret"
@@ -94,6 +95,11 @@ func newAttempt(w *Worker, o executor.Attempt, s workerapi.Settings) *attempt {
 
 // forPeople is how text of the task is shown and kept.
 func (a *attempt) forPeople(text string) string { return a.places(a.mask.Mask(text)) }
+
+// excerpt is how text that the log has is kept beside the attempt.
+func (a *attempt) excerpt(text string, limit int) string {
+	return excerpt.OfLogged(a.places(maskedExcerpt(&a.mask, text)), limit)
+}
 
 // kill asks the attempt to end. The first order's reason counts.
 func (a *attempt) kill(k killOrder) {

@@ -107,9 +107,9 @@ func (a *asking) names() (variables, connections []string) {
 func (a *asking) clean(d *protocol.Described) {
 	for i := range d.Errors {
 		e := &d.Errors[i]
-		e.Message, e.Traceback = a.masker.Mask(e.Message), a.masker.Mask(e.Traceback)
+		e.Message, e.Traceback = maskedExcerpt(&a.masker, e.Message), maskedExcerpt(&a.masker, e.Traceback)
 	}
 	for i := range d.Warnings {
-		d.Warnings[i] = a.masker.Mask(d.Warnings[i])
+		d.Warnings[i] = maskedExcerpt(&a.masker, d.Warnings[i])
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"ostro.dev/ostro/internal/core/excerpt"
 	"ostro.dev/ostro/internal/daghost"
 	"ostro.dev/ostro/internal/workerapi"
 	"ostro.dev/ostro/protocol"
@@ -87,6 +88,7 @@ func (p *pool) Evaluate(ctx context.Context, r workerapi.Evaluate) workerapi.Eva
 		return out
 	}
 	out.Answer = *answer
+	out.Answer.Error, out.Answer.Traceback = excerpt.Of(answer.Error, excerpt.Reason), excerpt.Of(answer.Traceback, excerpt.Traceback)
 	return out
 }
 
@@ -123,7 +125,7 @@ func watchImport(proc *daghost.Host, limit time.Duration, memory int64, cancel c
 }
 
 func parseFailed(r workerapi.Parse, err error, output string) workerapi.Parsed {
-	fault := protocol.ImportError{File: r.Describe.File, Message: err.Error()}
+	fault := protocol.ImportError{File: r.Describe.File, Message: excerpt.Of(err.Error(), excerpt.Reason)}
 	var end *importEnd
 	if errors.As(err, &end) {
 		fault.Traceback, fault.Line = withoutRuntime(r.Describe.File, output), lineOf(r.Describe.File, output)

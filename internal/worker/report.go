@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"ostro.dev/ostro/internal/core/excerpt"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/daghost"
 	"ostro.dev/ostro/internal/executor"
@@ -22,6 +23,7 @@ type report struct {
 	rendered  json.RawMessage
 	mapIndex  string
 	notices   []string
+	unkept    int // notices beyond those
 	skip      []json.RawMessage
 	callbacks []string // announced
 	confirmed bool     // CallbacksDone came
@@ -39,9 +41,7 @@ func (r *report) take(m any) bool {
 	case *protocol.SetRenderedMapIndex:
 		r.mapIndex = m.Text
 	case *protocol.AddNotice:
-		if !slices.Contains(r.notices, m.Text) {
-			r.notices = append(r.notices, m.Text)
-		}
+		r.notice(m.Text)
 	case *protocol.SkipDownstreamTasks:
 		r.skip = append(r.skip, m.Tasks...)
 	case *protocol.CallbacksDone:
@@ -58,6 +58,21 @@ func (r *report) take(m any) bool {
 		return false
 	}
 	return true
+}
+
+// maxNotices is how many notices of a task are kept.
+const maxNotices = 20
+
+// notice keeps what the task wants people to know, each text once. A task that says ever new things has its log for them.
+func (r *report) notice(text string) {
+	text = excerpt.Of(text, excerpt.Notice)
+	switch {
+	case slices.Contains(r.notices, text):
+	case len(r.notices) == maxNotices:
+		r.unkept++
+	default:
+		r.notices = append(r.notices, text)
+	}
 }
 
 // end keeps the first terminal message.
@@ -105,7 +120,10 @@ func (a *attempt) judge(e ending) executor.Result {
 		res.StartedAt, res.PID = &a.started.At, a.started.PID
 	}
 	for _, n := range r.notices {
-		res.Notices = append(res.Notices, a.forPeople(n))
+		res.Notices = append(res.Notices, a.excerpt(n, excerpt.Notice))
+	}
+	if r.unkept > 0 {
+		res.Notices = append(res.Notices, fmt.Sprintf("the task had %d more to say than the %d that are kept", r.unkept, maxNotices))
 	}
 	if x := e.exit; x != nil {
 		res.CPUSeconds, res.MaxRSS = x.UTime+x.STime, x.MaxRSS
@@ -129,7 +147,7 @@ func (a *attempt) judge(e ending) executor.Result {
 	} else {
 		res.CallbacksOwed = a.owed(&res)
 	}
-	res.Reason = a.forPeople(res.Reason)
+	res.Reason = a.excerpt(res.Reason, excerpt.Reason)
 	return res
 }
 

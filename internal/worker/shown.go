@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 
+	"ostro.dev/ostro/internal/core/excerpt"
+	"ostro.dev/ostro/internal/secret"
 	"ostro.dev/ostro/protocol"
 )
 
@@ -30,14 +32,23 @@ func placesIn(root, shown string) func(string) string {
 	}
 }
 
-// showPlaces has people see in what an import says where the bundle's files are, and not its snapshot's.
+// maskedExcerpt masks a text that the runtime may have cut already, perhaps in the middle of a secret.
+func maskedExcerpt(m *secret.Masker, text string) string {
+	kept, words := excerpt.Seam(text)
+	if words != "" {
+		kept = kept[:len(kept)-m.MayBegin([]byte(kept))]
+	}
+	return m.Mask(kept) + words
+}
+
+// showPlaces has people see in what an import says where the bundle's files are, and not its snapshot's. It bounds the texts.
 func showPlaces(d *protocol.Described, show func(string) string) {
 	for i := range d.Errors {
 		e := &d.Errors[i]
-		e.Message, e.Traceback = show(e.Message), show(e.Traceback)
+		e.Message, e.Traceback = excerpt.Of(show(e.Message), excerpt.Reason), excerpt.Of(show(e.Traceback), excerpt.Traceback)
 	}
 	for i := range d.Warnings {
-		d.Warnings[i] = show(d.Warnings[i])
+		d.Warnings[i] = excerpt.Of(show(d.Warnings[i]), excerpt.Reason)
 	}
 	d.ForkUnsafe = show(d.ForkUnsafe)
 }

@@ -11,6 +11,7 @@ import time
 import traceback
 
 from . import dates
+from .trace import TRACEBACK_CHARACTERS, excerpt
 
 LIMIT = 10  # seconds for one question
 
@@ -66,7 +67,7 @@ def _told(text, trace=""):
 
 
 def _failed(fault):
-    return _told("%s: %s" % (type(fault).__name__, fault), traceback.format_exc())
+    return _told(excerpt("%s: %s" % (type(fault).__name__, fault)), excerpt(traceback.format_exc(), TRACEBACK_CHARACTERS))
 
 
 def answer(dag, question):

@@ -117,13 +117,15 @@ class _Refused(Exception):
 
 
 def _error(place, message, line=0, traceback="", dag_id=""):
-    out = {"file": place.file, "message": message}
+    from .trace import TRACEBACK_CHARACTERS, excerpt
+
+    out = {"file": place.file, "message": excerpt(message)}
     if dag_id:
         out["dag_id"] = dag_id
     if line:
         out["line"] = line
     if traceback:
-        out["traceback"] = traceback
+        out["traceback"] = excerpt(traceback, TRACEBACK_CHARACTERS)
     return out
 
 
@@ -184,7 +186,7 @@ def _syntax_error(fault, place):
 
 def _import_error(fault, place, touched):
     """Turn whatever the import raised into an error with the author's line."""
-    from .trace import format_exception, last_line, one_line
+    from .trace import TRACEBACK_CHARACTERS, excerpt, format_exception, last_line, one_line
 
     tb = fault.__traceback__
     while tb is not None:
@@ -198,7 +200,7 @@ def _import_error(fault, place, touched):
             touched.add(inside)
         out = _syntax_error(fault, place)
         out["line"] = _line_in(fault, place) or out.get("line", 0)
-        out["traceback"] = place.show(format_exception(fault))
+        out["traceback"] = excerpt(place.show(format_exception(fault)), TRACEBACK_CHARACTERS)
         return out
     line = _line_in(fault, place)
     if isinstance(fault, SystemExit):

@@ -24,7 +24,7 @@ from .exceptions import (
     TaskDeferred,
 )
 from .ti import TaskInstance
-from .trace import message, one_line
+from .trace import logged, message, one_line
 from .xcom import decode, encode, map_length, too_large
 from .xcomarg import RETURN_KEY
 
@@ -298,7 +298,7 @@ class _Attempt:
             return self._ending_of_result(None)
         if isinstance(fault, AirflowSkipException):
             tasklog.tell(_log(), "Task is skipped: %s", fault)
-            return "TaskState", {"state": "skipped", "reason": str(fault)}, "on_skipped_callback"
+            return "TaskState", {"state": "skipped", "reason": logged(str(fault))}, "on_skipped_callback"
         if isinstance(fault, AirflowRescheduleException):
             return "RescheduleTask", {"reschedule_date": dates.wire(fault.reschedule_date)}, None
         if isinstance(fault, TaskDeferred):

@@ -51,30 +51,48 @@ def _trim(report, seen):
     _trim(report.__context__, seen)
 
 
-# What of an exception's message is kept beside the state of its task; the log has it whole.
+# What is kept of the message and the traceback of an exception; internal/core/excerpt bounds what it is told once more,
+# after secrets are masked, and knows the words.
 MESSAGE_LINES = 20
 MESSAGE_CHARACTERS = 4000
+TRACEBACK_CHARACTERS = 60000
+_LOGGED, _ENDING = "; the log has them", " characters in all"
+_WORDS = 64  # which the words take at most
+
+
+def excerpt(text, limit=MESSAGE_CHARACTERS, lines=None, where=""):
+    """Return the text, or of one that is longer its beginning and how long it is. What was cut once is not cut again."""
+    kept = text if lines is None else "\n".join(text.split("\n", lines)[:lines])
+    if len(kept) == len(text) <= limit or len(text) <= limit + _WORDS and _ENDING in text[-_WORDS:]:
+        return text
+    kept = kept[:limit].rstrip()
+    length = "{:,}".format(len(text)).replace(",", " ")
+    return "%s%s… (%s%s%s)" % (kept, "\n" if "\n" in kept else "", length, _ENDING, where)
+
+
+def logged(text):
+    """Return what ``excerpt`` does for a text that is whole in the task's log."""
+    return excerpt(text, where=_LOGGED)
 
 
 def one_line(fault):
     """Return "ValueError: Model quality too low" for an exception."""
-    return message(fault).split("\n", 1)[0]
+    return excerpt(_whole(fault).split("\n", 1)[0])
 
 
 def message(fault):
     """Return what ``one_line`` does, and the further lines of the exception's message: they often say what to do."""
+    return excerpt(_whole(fault), lines=MESSAGE_LINES, where=_LOGGED)
+
+
+def _whole(fault):
     name = type(fault).__name__
     try:
         text = str(fault)
     except Exception:
         text = "<its message cannot be written>"
     lines = text.strip().splitlines()
-    if not lines:
-        return name
-    first, rest = "%s: %s" % (name, lines[0]), "\n".join(lines[1:MESSAGE_LINES])
-    if len(lines) > MESSAGE_LINES or len(rest) > MESSAGE_CHARACTERS:
-        rest = rest[:MESSAGE_CHARACTERS].rstrip() + "\n… (the log has all of it)"
-    return "%s\n%s" % (first, rest) if rest.strip() else first
+    return "%s: %s" % (name, "\n".join(lines)) if lines else name
 
 
 def last_line(fault, inside=None):

@@ -27,7 +27,7 @@ import traceback
 
 from . import kernel, live, tasklog
 from .comms import RemoteError
-from .trace import format_exception, one_line
+from .trace import TRACEBACK_CHARACTERS, excerpt, format_exception, one_line
 from .triggering import BaseTaskEndEvent, TriggerEvent
 from .xcom import decode, encode, map_length
 
@@ -167,7 +167,7 @@ class Triggerer:
             if not hasattr(task, "ostro_killed"):
                 log.error("Trigger %s was cancelled from within", _name(order),
                           exc_info=(type(fault), fault, fault.__traceback__))
-                report = {"type": "TriggerFailed", "traceback": format_exception(fault), "error":
+                report = {"type": "TriggerFailed", "traceback": excerpt(format_exception(fault), TRACEBACK_CHARACTERS), "error":
                           "trigger %s was cancelled from within: something that it awaits was cancelled (asyncio.CancelledError)"
                           % order["classpath"]}
             elif trigger is not None and task.ostro_killed:
@@ -175,7 +175,7 @@ class Triggerer:
         except BaseException as fault:  # of the author's; SystemExit of one trigger must not end the others
             log.error("Trigger %s failed", _name(order), exc_info=(type(fault), fault, fault.__traceback__))
             report = {"type": "TriggerFailed", "error": "trigger %s failed: %s" % (order["classpath"], one_line(fault)),
-                      "traceback": format_exception(fault)}
+                      "traceback": excerpt(format_exception(fault), TRACEBACK_CHARACTERS)}
         if report is not None:  # the task goes on while the trigger cleans up, as in Airflow
             self._report(wait_id, report)
         if trigger is not None:
@@ -358,7 +358,7 @@ def fire(deferral):
         return "__fail__", {"error": "Trigger timeout"}
     except (Exception, asyncio.CancelledError) as fault:
         return "__fail__", {"error": "trigger %s failed: %s" % (deferral["classpath"], one_line(fault)),
-                            "traceback": format_exception(fault)}
+                            "traceback": excerpt(format_exception(fault), TRACEBACK_CHARACTERS)}
     if event is None:
         return "__fail__", {"error": "trigger %s ended without an event" % deferral["classpath"]}
     if isinstance(event, BaseTaskEndEvent):

@@ -3,8 +3,11 @@ package storetest
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"time"
+	"unicode/utf8"
 
+	"ostro.dev/ostro/internal/core/excerpt"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/store"
 	"ostro.dev/ostro/protocol"
@@ -132,11 +135,17 @@ func testBundles(f *fixture) {
 	info, err := f.db.DAG(f.ctx, "broken")
 	f.must(err)
 	f.same("the DAG shows that its file is broken", true, info.HasErrors)
+	long := []protocol.ImportError{{File: "broken.py", Message: strings.Repeat("m", 1_000_000), Traceback: strings.Repeat("t", 1_000_000)}}
+	f.update(func(tx *store.Tx) error { return tx.SetImportErrors("main", "broken.py", long) })
+	errs, err = f.db.ImportErrors(f.ctx)
+	f.must(err)
+	f.same("how much of long texts is kept", []int{excerpt.Reason, excerpt.Traceback},
+		[]int{utf8.RuneCountInString(errs[0].Message), utf8.RuneCountInString(errs[0].Traceback)})
 	f.update(func(tx *store.Tx) error { return tx.SetImportErrors("main", "broken.py", nil) })
 	errs, err = f.db.ImportErrors(f.ctx)
 	f.must(err)
 	f.same("import errors after the repair", 0, len(errs))
-	f.same("events", []string{"bundle.version", "dag.published", "import_error.set", "import_error.cleared"}, f.eventsSince(since))
+	f.same("events", []string{"bundle.version", "dag.published", "import_error.set", "import_error.set", "import_error.cleared"}, f.eventsSince(since))
 }
 
 func testAdmin(f *fixture) {
