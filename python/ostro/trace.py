@@ -66,7 +66,7 @@ def excerpt(text, limit=MESSAGE_CHARACTERS, lines=None, where=""):
     if len(kept) == len(text) <= limit or len(text) <= limit + _WORDS and _ENDING in text[-_WORDS:]:
         return text
     kept = kept[:limit].rstrip()
-    length = "{:,}".format(len(text)).replace(",", " ")
+    length = f"{len(text):,}".replace(",", " ")
     return "%s%s… (%s%s%s)" % (kept, "\n" if "\n" in kept else "", length, _ENDING, where)
 
 
