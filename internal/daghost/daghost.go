@@ -454,6 +454,9 @@ func (h *Host) explain(err error) error {
 // Ending says how the host ended; it must be gone.
 func (h *Host) Ending() string { return Ending(h.child.State) }
 
+// Left reports that the host, which must be gone, ended by itself and in order.
+func (h *Host) Left() bool { return h.child.State != nil && h.child.State.Success() }
+
 // Ending says in words how a process ended.
 func Ending(s *os.ProcessState) string {
 	if s == nil {

@@ -33,6 +33,7 @@ def guilty(signum):
 
 with DAG("real", start_date=datetime(2024, 1, 1), schedule=None) as dag:
     PythonOperator(task_id="guilty", python_callable=guilty, op_args=[signal.SIGKILL])
+    PythonOperator(task_id="asks", python_callable=lambda: os.kill(os.getppid(), signal.SIGTERM))
     PythonOperator(task_id="stops", python_callable=lambda: os.kill(os.getppid(), signal.SIGSTOP))
     PythonOperator(task_id="group", python_callable=lambda: (signal.signal(signal.SIGTERM, signal.SIG_IGN), os.killpg(0, signal.SIGTERM)) and None)
     for n in range(3):
@@ -93,6 +94,23 @@ func TestATaskThatKeepsKillingItsHostFailsAloneInTheEnd(t *testing.T) {
 	f.waitForLine(innocent[0].AttemptID, "this task runs in a process of its own: two DAG hosts")
 	if log, err := os.ReadFile(filepath.Join(f.home, "logs", "worker.log")); err != nil || !strings.Contains(string(log), "tasks of a file will be spawned, not forked") {
 		t.Errorf("the worker's log does not name the file (%v)", err)
+	}
+}
+
+func TestATaskThatAsksItsHostToEndHarmsNobody(t *testing.T) {
+	t.Parallel()
+	f, of := killers(t)
+	s := f.connect()
+	innocent := f.launch(f.attempt("", of("innocent0", 1)))
+	f.waitForLine(innocent, "up")
+	for range 3 {
+		if r := f.do("", of("asks", 1)); r.State != run.Success || r.Isolation != "fork" {
+			t.Errorf("one that asks: %+v", r)
+		}
+	}
+	touch(t, f, "end1")
+	if r := s.result(t, innocent); r.State != run.Success {
+		t.Errorf("another that ran: %+v", r)
 	}
 }
 

@@ -4,7 +4,8 @@ The worker starts a host with its control channel in OSTRO_HOST_FD, asks it to D
 with three descriptors. The host has one thread and never runs user code after the import; so a fork is a copy of a
 program at rest. All it does between forks is wait: for a frame, or for a child to end.
 
-Dying is part of the contract. When the worker is gone (end of file on the channel, or the kernel's word that the parent
+Dying is part of the contract. A host that is sent a SIGTERM, by one of its tasks perhaps, forks no more and ends when the
+last of them has. When the worker is gone (end of file on the channel, or the kernel's word that the parent
 died) the host ends every task with everything below it. While it imports, and cannot listen, the kernel kills it.
 """
 
@@ -35,7 +36,6 @@ _SPARE_IDLE = float(os.environ.get("OSTRO_SPARE_IDLE") or 10)  # seconds after t
 _SPARE_DELAY = 0.05  # seconds a task runs before one is made beside it; making it would delay the end of a shorter one
 _SPARES = 2  # forks kept waiting: in a chain of short tasks one gets ready while the other one's task runs
 _REHEARSALS = 10  # the interpreter specialises a function after some calls
-_TERM_GRACE = 5.0  # seconds for tasks when somebody sends the host a SIGTERM
 
 
 class Host:
@@ -103,7 +103,9 @@ class Host:
             if self._parent_died and os.getppid() != self._parent:
                 return self.abandon()
             if self._asked_to_end and self._closing is None:
-                self._shut_down(_TERM_GRACE)
+                self._drop_spares()
+                if not self._tasks and not self._held:
+                    return None
             if self._closing is not None and self._close():
                 return None
             self._keep_spares()
@@ -290,8 +292,9 @@ class Host:
         try:
             if len(fds) != 3:
                 raise wire.RemoteError("INVALID_REQUEST", "Fork needs three file descriptors, got %d" % len(fds))
-            if self._described is None or self._closing is not None:
-                state = "is shutting down" if self._closing is not None else "has not imported a file"
+            leaving = self._closing is not None or self._asked_to_end
+            if self._described is None or leaving:
+                state = "is shutting down" if leaving else "has not imported a file"
                 raise wire.RemoteError("INVALID_REQUEST", "cannot fork: this host %s" % state)
             pid = self._hand_to_fork(fds)
         finally:

@@ -126,13 +126,21 @@ def stubborn(comms):
         assert host.process.wait(10) == 0
 
 
-def test_a_terminated_host_shuts_down_in_order(tmp_path):
-    with Host(tmp_path, SIMPLE) as host:
+def test_a_terminated_host_takes_no_more_tasks_and_ends_with_the_last_it_has(tmp_path):
+    text = SIMPLE + """
+def waits(comms):
+    comms.send({"type": "AddNotice", "text": "up"})
+    return comms.request({"type": "GetVariable", "key": "k"})
+"""
+    with Host(tmp_path, text) as host:
         host.describe()
-        task = host.fork("pid_and_children")
+        task = host.fork("waits")
         task.channel.note("AddNotice")
         os.kill(host.process.pid, signal.SIGTERM)
-        assert "AirflowTaskTerminated" in task.finish().terminal["reason"]
+        refused = host.channel.request({"type": "Fork", "attempt_id": "more"}, (0, 1, 2))
+        assert "is shutting down" in refused["error"]["message"]
+        assert host.process.poll() is None
+        assert task.finish().value["ok"] is True
         assert host.process.wait(10) == 0
 
 
