@@ -140,10 +140,7 @@ def main():
         subjects = [systems.Ostro(root / "ostro", args.ostro, args.python)]
         if args.airflow:
             subjects.append(systems.Airflow(root / "airflow", args.airflow, args.postgres))
-        python = platform.python_version()
-        say(f"machine: {os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, Python {python}")
-        say(f"date:    {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC, commit {commit()}")
-        say(f"fdatasync of 4 KiB: p50 {fdatasync_ms(folder):.3f} ms")
+        head(say, folder)
         results, first, idle = {}, {}, {}
         try:
             for system in subjects:
@@ -172,6 +169,14 @@ def main():
     table(say, results, first, idle, [s.name for s in subjects])
     if args.out:
         pathlib.Path(args.out).write_text("\n".join(report) + "\n")
+
+
+def head(say, folder):
+    """Say on which machine, when and at which commit it was measured, and how fast its disk is."""
+    python = platform.python_version()
+    say(f"machine: {os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, Python {python}")
+    say(f"date:    {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC, commit {commit()}")
+    say(f"fdatasync of 4 KiB: p50 {fdatasync_ms(folder):.3f} ms")
 
 
 def table(say, results, first, idle, names):

@@ -9,7 +9,6 @@ import datetime
 import json
 import os
 import pathlib
-import platform
 import statistics
 import subprocess
 import tempfile
@@ -264,10 +263,8 @@ def main():
         if args.out:
             pathlib.Path(args.out).write_text("\n".join(report) + "\n")
 
-    say(f"machine: {os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}")
-    say(f"date:    {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC, commit {bench.commit()}")
     with tempfile.TemporaryDirectory() as folder:
-        say(f"fdatasync of 4 KiB: p50 {bench.fdatasync_ms(folder):.3f} ms")
+        bench.head(say, folder)
     say()
     for name in args.cases.split(","):
         label, measure = CASES[name]

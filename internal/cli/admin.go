@@ -318,7 +318,7 @@ func (c *command) variablesExport() *cobra.Command {
 				}
 				values[v.Key] = v.Value
 			}
-			return c.writeObject(values, "variable(s)", len(values), a)
+			return c.writeExport(first(a), fmt.Sprintf("%d variable(s)", len(values)), values)
 		}}
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "with secrets as they are stored; an event records that somebody did")
 	return cmd

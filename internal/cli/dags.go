@@ -331,7 +331,7 @@ func (c *command) confirm(sure bool, question string) (bool, error) {
 	if sure {
 		return true, nil
 	}
-	if _, _, ok := terminal(c.Out); !ok {
+	if _, _, ok := terminal(c.Out); !ok || c.output != "table" { // a program is not asked
 		return false, &problem{code: exitUsage, err: errors.New("nothing was deleted: there is nobody to ask"), hint: "do it with --yes"}
 	}
 	ok, err := c.agreed(question)

@@ -126,7 +126,7 @@ func (c *command) checked(ctx context.Context, db *store.DB) error {
 }
 
 func (c *command) dbClean() *cobra.Command {
-	keep, dry := "90d", false
+	keep, dry, sure := "90d", false, false
 	cmd := &cobra.Command{Use: "clean", Short: "Delete the history that is older than --keep",
 		Example: "  ostro db clean --keep 30d --dry-run\n  ostro db clean --keep 30d", Args: args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -135,6 +135,11 @@ func (c *command) dbClean() *cobra.Command {
 				return err
 			}
 			return c.withDB(cmd.Context(), func(db *store.DB) error {
+				if age == 0 && !dry {
+					if ok, err := c.confirm(sure, "Delete the whole history, all that has ended by now?"); err != nil || !ok {
+						return err
+					}
+				}
 				r, err := db.Clean(cmd.Context(), time.Now().Add(-age), dry)
 				if err != nil {
 					return dbProblem(err)
@@ -151,6 +156,7 @@ func (c *command) dbClean() *cobra.Command {
 		}}
 	cmd.Flags().StringVar(&keep, "keep", keep, "keep what is younger, such as 30d, 12h")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would be deleted")
+	cmd.Flags().BoolVarP(&sure, "yes", "y", false, "do not ask, which --keep 0 does")
 	return cmd
 }
 

@@ -48,11 +48,15 @@ func homeFault(err error) (hint string, ok bool) {
 		return "disk full, or locked by another process? ostro.problem in /api/v2/monitor/health says more; the server goes on by itself", true
 	case errors.Is(err, store.ErrCorrupt):
 		return "look at it with: ostro db check; restore a copy made by: ostro db backup", true
-	case errors.Is(err, store.ErrUnavailable), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOSPC),
-		errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EIO):
+	case errors.Is(err, store.ErrUnavailable), diskFault(err), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR):
 		return "nothing was lost; put that right and try again", true
 	}
 	return "", false
+}
+
+// diskFault tells whether the disk refuses, whoever asks and whatever is written.
+func diskFault(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO)
 }
 
 // failed is how a command says that what it watched ended badly; it has been shown already.

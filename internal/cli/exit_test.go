@@ -49,9 +49,11 @@ var changes = []string{
 func TestAChangeThatTheServersDatabaseRefusesEndsWithTheCodeOfTheHome(t *testing.T) {
 	flags := fakeServer(t, http.StatusServiceUnavailable, `{"detail":"The database cannot be written now: no space left. Nothing was lost, try again","ostro":{"reason":"database"}}`)
 	for _, line := range changes {
-		code, out, errs := run(append(strings.Fields(line), flags...)...)
-		if code != exitHome || !strings.Contains(errs, "no space left") || out != "" {
-			t.Errorf("ostro %s: exit code %d, %q, %q on standard output", line, code, errs, out)
+		for _, format := range formats {
+			code, out, errs := run(append(strings.Fields(line+" -o "+format), flags...)...)
+			if code != exitHome || !strings.Contains(errs, "no space left") || out != "" {
+				t.Errorf("ostro %s -o %s: exit code %d, %q, %q on standard output", line, format, code, errs, out)
+			}
 		}
 	}
 }

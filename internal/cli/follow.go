@@ -101,28 +101,18 @@ func (b *board) tell(tis []wire.TaskInstance) {
 // news is what has not been said of an instance.
 func (b *board) news(ti wire.TaskInstance) (out []event) {
 	name, state := wire.InstanceName(ti.TaskID, ti.MapIndex), stateOf(ti)
-	t := b.told[name]
-	if t == nil {
-		t = &told{try: ti.TryNumber}
-		b.told[name] = t
-		if ti.TryNumber > 1 {
-			t.try = 0
-		}
-	}
+	t := b.toldOf(name, ti.TryNumber)
 	if ti.TryNumber > t.try {
 		out = append(out, b.missed(ti, t)...)
 	}
+	ends := endOfTry[state]
+	if (state == "running" || ends && ran(ti.Hostname)) && t.begins(ti.StartDate) {
+		out = append(out, event{at: ti.StartDate.Std(), text: name + " running" + ofTry(ti.TryNumber)})
+	}
 	switch {
-	case state == "running", endOfTry[state]:
-		if !t.started && (state == "running" || ran(ti.Hostname)) && ti.StartDate != nil && (t.lastStart == nil || !ti.StartDate.Std().Equal(t.lastStart.Std())) {
-			t.started = true
-			t.lastStart = ti.StartDate
-			out = append(out, event{at: ti.StartDate.Std(), text: name + " running" + ofTry(ti.TryNumber)})
-		}
-		if endOfTry[state] && t.ended != state {
-			t.ended = state
-			out = append(out, b.end(name, ti))
-		}
+	case ends && t.ended != state:
+		t.ended = state
+		out = append(out, b.end(name, ti))
 	case pauseOfTry[state], state == "scheduled" && remark(ti) != "": // ready, and something holds it back
 		text := name + " " + state + ofTry(ti.TryNumber)
 		if why := remark(ti); why != "" {
@@ -134,6 +124,29 @@ func (b *board) news(ti wire.TaskInstance) (out []event) {
 		}
 	}
 	return out
+}
+
+// toldOf is what has been said of an instance. Of one that is met in a later try, the tries before it count as missed.
+func (b *board) toldOf(name string, try int) *told {
+	t := b.told[name]
+	if t == nil {
+		t = &told{try: try}
+		if try > 1 {
+			t.try = 0
+		}
+		b.told[name] = t
+	}
+	return t
+}
+
+// begins reports whether the start of the try is to be said now, and notes that it is. An instance that has just come to a new
+// try may still have the start of the one before.
+func (t *told) begins(start *wire.Time) bool {
+	if t.started || start == nil || t.lastStart != nil && start.Std().Equal(t.lastStart.Std()) {
+		return false
+	}
+	t.started, t.lastStart = true, start
+	return true
 }
 
 // missed is what has not been said of the tries before the instance's last one, and makes room for that one.

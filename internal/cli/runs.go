@@ -72,6 +72,13 @@ func runOfDate(ctx context.Context, cl *client.Client, dagID, date string) (wire
 	return page.DagRuns[0], true
 }
 
+func first(a []string) string {
+	if len(a) > 0 {
+		return a[0]
+	}
+	return ""
+}
+
 func second(a []string) string {
 	if len(a) > 1 {
 		return a[1]

@@ -62,21 +62,25 @@ func writePrivate(path string, data []byte) error {
 	return f.Close()
 }
 
-// writeObject writes an export as JSON to the file of the command line, or to standard output.
-func (c *command) writeObject(values any, many string, n int, a []string) error {
+// writeExport writes values as JSON to a file, or to standard output when file is "" or "-". what names them with their number,
+// for people.
+func (c *command) writeExport(file, what string, values any) error {
 	b, err := json.MarshalIndent(values, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write JSON: %w", err)
 	}
 	b = append(b, '\n')
-	if len(a) == 0 || a[0] == "-" {
+	if file == "" || file == "-" {
 		_, err = c.Out.Write(b)
 		return err
 	}
-	if err := writePrivate(a[0], b); err != nil {
-		return usage("write %s: %w", a[0], reason(err))
+	switch err := writePrivate(file, b); {
+	case diskFault(err):
+		return fmt.Errorf("write %s: %w", file, err)
+	case err != nil:
+		return usage("write %s: %w", file, reason(err))
 	}
-	fmt.Fprintf(c.Err, "Exported %d %s to %s\n", n, many, a[0])
+	fmt.Fprintf(c.Err, "Exported %s to %s\n", what, file)
 	return nil
 }
 
@@ -108,7 +112,7 @@ func (c *command) connectionsExport() *cobra.Command {
 				}
 				out[x.ID] = exported{x.Type, x.Description, x.Login, x.Password, x.Host, x.Port, x.Schema, x.Extra}
 			}
-			return c.writeObject(out, "connection(s)", len(out), a)
+			return c.writeExport(first(a), fmt.Sprintf("%d connection(s)", len(out)), out)
 		}}
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "with secrets as they are stored; an event records that somebody did")
 	return cmd
@@ -220,7 +224,7 @@ func (c *command) poolsExport() *cobra.Command {
 			for _, p := range all {
 				out[p.Name] = exportedPool{p.Slots, str(p.Description), p.IncludeDeferred}
 			}
-			return c.writeObject(out, "pool(s)", len(out), a)
+			return c.writeExport(first(a), fmt.Sprintf("%d pool(s)", len(out)), out)
 		}}
 }
 

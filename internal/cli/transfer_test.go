@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -47,5 +48,17 @@ func TestAPoolOfAFileNeedsItsSlots(t *testing.T) {
 		if _, err := poolOf(json.RawMessage(bad)); err == nil {
 			t.Errorf("%s was accepted", bad)
 		}
+	}
+}
+
+func TestAnExportThatFindsNoRoomEndsWithTheCodeOfTheHome(t *testing.T) {
+	var errs bytes.Buffer
+	c := &command{Streams: Streams{Out: &errs, Err: &errs}}
+	err := c.writeExport("/dev/full", "1 pool(s)", map[string]int{"p": 1})
+	if code, _ := codeOf(err); code != exitHome {
+		t.Errorf("exit code %d: %v", code, err)
+	}
+	if code, _ := codeOf(c.writeExport(t.TempDir(), "1 pool(s)", 1)); code != exitUsage {
+		t.Errorf("to a folder: exit code %d", code)
 	}
 }

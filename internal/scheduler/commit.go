@@ -119,12 +119,13 @@ func (s *Scheduler) answerBeside(ctx context.Context, done <-chan struct{}) {
 	}
 }
 
-// answerImpatient answers what only reads and, when it is to, refuses commands. Memory is ahead of the store then: it holds
-// what is being committed, and when that fails, it is rebuilt from the store. So what is asked here must be no record of
-// anything. It is advice about what comes next: why an instance waits, when a DAG runs next, which dates a backfill would
-// run, which DAG makes an asset, what a stop has yet to wait for. That may be taken back by the next answer in any case,
-// and a command that acts on it is folded anew. What has happened (states, attempts, XComs) is read from the store, never from memory, and to wait with the
-// advice would take it from people when they ask why nothing happens.
+// answerImpatient answers what only reads and, when it is to, refuses commands.
+//
+// Memory is ahead of the store then: it holds what is being committed, and when that fails, it is rebuilt from the store. So
+// what is answered from it must be advice about what comes next (why an instance waits, when a DAG runs next, which dates a
+// backfill would run), which the next answer may take back in any case; a command that acts on it is folded anew. What has
+// happened (states, attempts, XComs) is read from the store, never from memory. To hold the advice back as well would leave
+// people without an answer just when they ask why nothing happens.
 func (s *Scheduler) answerImpatient(ctx context.Context, refuse bool, why error) {
 	for _, m := range s.box.takeImpatient(refuse) {
 		if m.command() {

@@ -164,8 +164,10 @@ func shapes() (dags []*dag.DAG, want map[string]map[string]run.TaskState) {
 	}
 }
 
-func TestEveryRunEndsRightWhateverCrashesInBetween(t *testing.T) {
-	seeds := 24
+func TestEveryRunEndsRightWhateverCrashesInBetween(t *testing.T) { onSeeds(t, 24, simulate) }
+
+// onSeeds simulates with so many seeds on SQLite, and with a quarter of them on PostgreSQL.
+func onSeeds(t *testing.T, seeds int, simulate func(*testing.T, uint64, store.Options)) {
 	if testing.Short() {
 		seeds = 4
 	}

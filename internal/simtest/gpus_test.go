@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -17,7 +16,6 @@ import (
 	"ostro.dev/ostro/internal/executor/scripted"
 	"ostro.dev/ostro/internal/scheduler"
 	"ostro.dev/ostro/internal/store"
-	"ostro.dev/ostro/internal/store/storetest/pgserver"
 )
 
 // gpuMemory is that of each of the simulated machine's GPUs.
@@ -108,24 +106,7 @@ func shows(without int) gpu.Inventory {
 
 // TestNoTwoProcessesEverHaveTheSameGPUWhateverCrashes kills servers and workers, fails commits, marks and clears what runs,
 // and takes GPUs away, while tasks for whole GPUs and for parts of them come and go.
-func TestNoTwoProcessesEverHaveTheSameGPUWhateverCrashes(t *testing.T) {
-	seeds := 12
-	if testing.Short() {
-		seeds = 4
-	}
-	for seed := range uint64(seeds) {
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			t.Parallel()
-			simulateGPUs(t, seed, store.Options{Path: filepath.Join(t.TempDir(), "control.db")})
-		})
-	}
-	for seed := range uint64(seeds / 4) {
-		t.Run(fmt.Sprintf("PostgreSQL, seed %d", seed), func(t *testing.T) {
-			t.Parallel()
-			simulateGPUs(t, seed, store.Options{URL: pgserver.Database(t), BlobDir: t.TempDir()})
-		})
-	}
-}
+func TestNoTwoProcessesEverHaveTheSameGPUWhateverCrashes(t *testing.T) { onSeeds(t, 12, simulateGPUs) }
 
 func simulateGPUs(t *testing.T, seed uint64, o store.Options) {
 	m := &machine{t: t, rng: rand.New(rand.NewPCG(seed, 3)), alive: map[string]executor.Attempt{}}

@@ -6,7 +6,7 @@ import (
 	"ostro.dev/ostro/internal/core/dag"
 )
 
-// maxCompiled is how many DAG versions are kept compiled; then all are forgotten.
+// maxCompiled is how many DAG versions are kept compiled; then the one compiled first makes room.
 const maxCompiled = 256
 
 // compiled keeps the indexes of the DAG versions that answers were about: priority weights and the way from a name to a task
@@ -14,19 +14,27 @@ const maxCompiled = 256
 type compiled struct {
 	mu      sync.Mutex
 	indexes map[*dag.DAG]func() *dag.Index
+	order   []*dag.DAG // as they were compiled, the oldest first
 }
 
 // Index returns the index of a version as the store keeps it.
-func (c *compiled) Index(d *dag.DAG) *dag.Index {
+func (c *compiled) Index(d *dag.DAG) *dag.Index { return c.of(d)() }
+
+// of finds or begins the index of a version; it is made outside the lock.
+func (c *compiled) of(d *dag.DAG) func() *dag.Index {
 	c.mu.Lock()
-	index, known := c.indexes[d]
-	if !known {
-		if c.indexes == nil || len(c.indexes) >= maxCompiled {
-			c.indexes = map[*dag.DAG]func() *dag.Index{}
-		}
-		index = sync.OnceValue(func() *dag.Index { return dag.NewIndex(d) })
-		c.indexes[d] = index
+	defer c.mu.Unlock()
+	if index, known := c.indexes[d]; known {
+		return index
 	}
-	c.mu.Unlock()
-	return index()
+	if c.indexes == nil {
+		c.indexes = map[*dag.DAG]func() *dag.Index{}
+	}
+	if len(c.order) == maxCompiled {
+		delete(c.indexes, c.order[0])
+		c.order = append(c.order[:0], c.order[1:]...)
+	}
+	index := sync.OnceValue(func() *dag.Index { return dag.NewIndex(d) })
+	c.indexes[d], c.order = index, append(c.order, d)
+	return index
 }
