@@ -246,6 +246,9 @@ type LogRecord struct {
 	Begun []bool `json:"begun,omitempty"`
 	// Alone says that no other thread can have printed between the count and the sending of the record.
 	Alone bool `json:"alone,omitempty"`
+	// Behind says that the task waits for the answer: the record belongs behind all that its process, and any other, has written to
+	// stdout and stderr. It is sent as a request.
+	Behind bool `json:"behind,omitempty"`
 }
 
 // ImportedModules names the large modules the task imported that its host did not have, in the order of their import

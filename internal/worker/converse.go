@@ -121,7 +121,7 @@ func (a *attempt) logRecord(m *protocol.LogRecord) {
 	if m.Error != "" {
 		text = strings.TrimRight(text+"\n"+m.Error, "\n")
 	}
-	e := entry{at: at, stream: streamLog, level: m.Level, text: text, name: m.Logger, alone: m.Alone}
+	e := entry{at: at, stream: streamLog, level: m.Level, text: text, name: m.Logger, alone: m.Alone, behind: m.Behind}
 	if len(m.After) == len(e.after) {
 		e.counted = true
 		copy(e.after[:], m.After)

@@ -60,6 +60,9 @@ func answers(_, _ string, request json.RawMessage) (json.RawMessage, error) {
 		"settings": `{"password":"inner-of-settings"}`, "pem_secret": "line one of pem\nline two of pem"}[r.Key]; ok {
 		return json.Marshal(map[string]string{"type": "VariableResult", "key": r.Key, "value": value})
 	}
+	if r.Type == "SetXComFile" { // as a server that does not know of it
+		return nil, &protocol.Error{Code: protocol.CodeNotSupported, Message: "not known"}
+	}
 	return nil, &protocol.Error{Code: protocol.CodeVariableNotFound, Message: "there is no variable " + r.Key}
 }
 

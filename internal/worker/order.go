@@ -15,6 +15,8 @@ type entry struct {
 	after                     [2]int64 // … how much of stdout and stderr the task had printed
 	begun                     [2]bool  // … and whether it had begun a line there, or was just writing
 	alone                     bool     // … and nothing more until it was sent
+	behind                    bool     // … and the task waits: it belongs behind all that is there, whoever has written it
+	until                     [2]int64 // … that is, how much of stdout and stderr
 }
 
 // An order brings what a task prints and what it logs into the order in which the task did it. Both come over ways of
@@ -44,7 +46,9 @@ type entry struct {
 // Others may write to a task's pipes, too: its children, and libraries in C. Then the pipe has more than the task has
 // counted. How much more is found out (shift) from the first record that was sent after something that the task cannot
 // have printed by its count. Until then, and in a task of several threads, whose count may be late, a record may be stored
-// before the last of what was printed before it, but nothing before a record that had been sent when it was printed.
+// before the last of what was printed before it, but nothing before a record that had been sent when it was printed. The
+// record that matters most, with the traceback of a failure, is never early: after it the task waits until it is stored, so all
+// that is in the pipes by then stands before it (behind).
 type order struct {
 	log     *logFile
 	turn    *sync.Cond // on the log's lock: something that somebody waits for has changed
@@ -119,6 +123,9 @@ func (o *order) room(in *inlet, n int, sent int64) int {
 
 // admit stores a record where the task made it.
 func (o *order) admit(r *entry) {
+	if r.behind {
+		r.until = [2]int64{o.inlets[0].written(), o.inlets[1].written()}
+	}
 	o.settle(r)
 	if o.arrived(r) {
 		o.store(r)
@@ -162,6 +169,9 @@ func (o *order) arrived(r *entry) bool {
 // settle finds out by how much the task's count of a stream is wrong: it may have sent something elsewhere, and others may
 // write there, too.
 func (o *order) settle(r *entry) {
+	for i := range o.inlets { // somebody may have taken some of it out of the pipe
+		r.until[i] = min(r.until[i], o.inlets[i].written())
+	}
 	if !r.counted {
 		return
 	}
@@ -182,7 +192,7 @@ func (o *order) settle(r *entry) {
 // store stores a record. A line that was begun before it is broken off there.
 func (o *order) store(r *entry) {
 	for i := range o.inlets {
-		if in := &o.inlets[i]; r.begun[i] && in.place(r) == in.read {
+		if in := &o.inlets[i]; (r.begun[i] || r.behind) && in.place(r) == in.read {
 			in.breakOff(r.at)
 		}
 	}
@@ -191,8 +201,9 @@ func (o *order) store(r *entry) {
 
 // place is where in a stream a record belongs; 0 when that is not known.
 func (in *inlet) place(r *entry) int64 {
+	i := in.index()
 	if !r.counted {
-		return 0
+		return r.until[i]
 	}
-	return r.after[in.index()] + in.shift
+	return max(r.after[i]+in.shift, r.until[i])
 }

@@ -160,7 +160,7 @@ func (s *script) listen() {
 			if err := json.Unmarshal(line, &r); err != nil {
 				panic(err)
 			}
-			s.log.Add(entry{at: s.begun, stream: streamLog, level: "info", text: r.Text, counted: !r.Lost, after: r.After, begun: r.Begun, alone: !r.Busy})
+			s.log.Add(entry{at: s.begun, stream: streamLog, level: "info", text: r.Text, counted: !r.Lost, after: r.After, begun: r.Begun, alone: !r.Busy, behind: r.Behind})
 		}
 	}
 }
@@ -172,6 +172,8 @@ type said struct {
 	After [2]int64
 	Begun [2]bool
 	Busy  bool // other threads print, too
+
+	Behind bool // the task waits for it
 }
 
 func (s *script) printed(text string)    { s.out.print(text) }

@@ -142,6 +142,7 @@ class Comms:
     """
 
     by_file = True  # large values need not go through it
+    answers_records = True  # a LogRecord may be a request
 
     def __init__(self, channel=None, on_gone=None):
         self._channel = self._fd = self._identity = None

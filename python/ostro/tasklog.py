@@ -3,7 +3,7 @@
 import datetime
 import logging
 
-from .comms import FrameTooLarge
+from .comms import FrameTooLarge, RemoteError
 from .outputs import stamp
 
 _LEVELS = ((logging.CRITICAL, "critical"), (logging.ERROR, "error"), (logging.WARNING, "warning"),
@@ -24,6 +24,7 @@ class CommsHandler(logging.Handler):
         super().__init__()
         self.comms = comms  # None in a host, whose file logs to nobody once it is imported
         self._depth = 0
+        self.waits = False  # for the next record to be stored
 
     def emit(self, record):
         depth = self._depth
@@ -31,23 +32,33 @@ class CommsHandler(logging.Handler):
             return
         try:
             self._depth = depth + 1
+            waits, self.waits = self.waits, False
             body = message(record)
             stamp(body)
-            self._send(body)
+            self._send(body, waits)
         except Exception:
             self.handleError(record)
         finally:
             self._depth = depth
 
-    def _send(self, body):
+    def _send(self, body, waits):
         try:
-            self.comms.send(body)
+            self._deliver(body, waits)
         except FrameTooLarge:
             for name in ("event", "error"):
                 if len(body.get(name, "")) > _SHORTENED:
                     left_out = len(body[name]) - _SHORTENED
                     body[name] = "%s… (%d more characters, too many for one record)" % (body[name][:_SHORTENED], left_out)
-            self.comms.send(body)
+            self._deliver(body, waits)
+
+    def _deliver(self, body, waits):
+        if waits and getattr(self.comms, "answers_records", False):
+            try:
+                self.comms.request(dict(body, behind=True))
+                return
+            except RemoteError:  # in a process that the task has forked
+                pass
+        self.comms.send(body)
 
 
 def message(record):
@@ -69,7 +80,11 @@ _handler = CommsHandler(None)
 
 
 def report(text, fault, level=logging.ERROR):
-    """Log what the runtime has to say about the task, with an error's traceback, whatever the task has made of logging."""
+    """Log what the runtime has to say about the task, with an error's traceback, whatever the task has made of logging.
+
+    What the task, its children and its libraries have printed stands before it, so this waits until it is stored.
+    """
+    _handler.waits = True
     _say(logging.getLogger("airflow.task"), level, text, (), (type(fault), fault, fault.__traceback__))
 
 

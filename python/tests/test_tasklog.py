@@ -94,3 +94,20 @@ def test_what_on_kill_logs_while_a_record_is_made_is_not_lost(logging_as_it_was)
 
     events = [one["event"] for one in end(function, comms=Comms()).of("LogRecord")]
     assert events[:2] == ["on_kill was here", "first"] and 2 < len(events) < 10
+
+
+def test_a_traceback_is_waited_for_and_other_records_are_not(logging_as_it_was):
+    class Waiting(Comms):
+        answers_records = True
+
+        def _LogRecord(self, message):
+            return {"type": "OKResponse", "ok": True}
+
+    def function():
+        logging.getLogger("waits").info("before")
+        raise ValueError("x")
+
+    comms = end(function, comms=Waiting())
+    assert [one["event"] for one in comms.of("LogRecord")] == ["before"]
+    (record,) = [one for one in comms.asked if one["type"] == "LogRecord"]
+    assert record["event"] == "Task failed with exception" and record["behind"]

@@ -212,6 +212,10 @@ class Task:
     def _take(self, end, frame):
         body = frame["body"]
         if frame["id"]:
+            if body["type"] == "LogRecord":
+                end.logs.append(body["event"])
+                self.channel.reply(frame)
+                return
             self.channel.reply(frame, self._answer)
         elif body["type"] in ("SucceedTask", "TaskState", "RetryTask"):
             end.terminal = body
