@@ -17,7 +17,7 @@ import (
 )
 
 func TestAFrameReadsBackAsItWasWritten(t *testing.T) {
-	data, err := AppendFrame(nil, 7, Fork{Type: "Fork", AttemptID: "a1"}, nil)
+	data, err := AppendFrame(nil, 7, Fork{Type: "Fork", ForkID: "a1"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func TestAFrameReadsBackAsItWasWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(&Fork{Type: "Fork", AttemptID: "a1"}, m); diff != "" || f.ID != 7 {
+	if diff := cmp.Diff(&Fork{Type: "Fork", ForkID: "a1"}, m); diff != "" || f.ID != 7 {
 		t.Errorf("id %d, (-want +got):\n%s", f.ID, diff)
 	}
 }
@@ -136,7 +136,7 @@ func TestDescriptorsArriveWithTheirFrame(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := sender.WriteFiles(1, Fork{Type: "Fork", AttemptID: text}, nil, w); err != nil {
+		if err := sender.WriteFiles(1, Fork{Type: "Fork", ForkID: text}, nil, w); err != nil {
 			t.Fatal(err)
 		}
 		w.Close()

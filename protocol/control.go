@@ -20,10 +20,10 @@ type Hello struct {
 
 // Exited reports the end of a forked process (notification). Status is the raw wait status.
 type Exited struct {
-	Type      string `json:"type"` // "Exited"
-	AttemptID string `json:"attempt_id"`
-	PID       int    `json:"pid"`
-	Status    int    `json:"status"`
+	Type   string `json:"type"` // "Exited"
+	ForkID string `json:"fork_id"`
+	PID    int    `json:"pid"`
+	Status int    `json:"status"`
 	// UTime, STime are seconds; MaxRSS is bytes.
 	UTime  float64 `json:"utime"`
 	STime  float64 `json:"stime"`
@@ -88,8 +88,12 @@ type ImportError struct {
 
 // Fork asks for a task process (request → Forked), accompanied by three descriptors: task channel, stdout, stderr.
 type Fork struct {
-	Type      string `json:"type"` // "Fork"
-	AttemptID string `json:"attempt_id"`
+	Type string `json:"type"` // "Fork"
+	// ForkID is the caller's name for the process.
+	ForkID string `json:"fork_id"`
+	// Spare says that there is no task yet: the process may take its time to get ready. It exits when its channel is closed
+	// before StartupDetails have come.
+	Spare bool `json:"spare,omitempty"`
 }
 
 // Forked is the answer to Fork.

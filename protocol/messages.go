@@ -29,7 +29,7 @@ import (
 )
 
 // Version is the protocol version both sides must share; it grows with every incompatible change.
-const Version = 1
+const Version = 2
 
 // ExitClosed is the status a task process ends with when the task's code has closed its channel.
 const ExitClosed = 176

@@ -358,9 +358,11 @@ func (h *Host) Timetable(ctx context.Context, q protocol.Timetable) (*protocol.T
 	return protocol.DecodeAs[protocol.TimetableAnswer](body, "TimetableAnswer")
 }
 
-// Fork makes a task process with the given task channel, stdout and stderr, which the caller closes.
-func (h *Host) Fork(ctx context.Context, attemptID string, channel, stdout, stderr *os.File) (pid int, err error) {
-	body, err := h.call(ctx, protocol.Fork{Type: "Fork", AttemptID: attemptID}, channel, stdout, stderr)
+// Fork makes a task process with the given task channel, stdout and stderr, which the caller closes. forkID is what its
+// end is reported with; spare, that there is no task for it yet.
+func (h *Host) Fork(ctx context.Context, forkID string, spare bool, channel, stdout, stderr *os.File) (pid int, err error) {
+	request := protocol.Fork{Type: "Fork", ForkID: forkID, Spare: spare}
+	body, err := h.call(ctx, request, channel, stdout, stderr)
 	if err != nil {
 		return 0, fmt.Errorf("fork a task process: %w", err)
 	}

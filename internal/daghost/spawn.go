@@ -71,15 +71,15 @@ func (k *Kept) TaskPID() int { return int(k.task.Load()) }
 
 // Wait waits for the end and describes it as a host would. It is false when the keeper was gone before the task: what is
 // described then is the keeper's end.
-func (k *Kept) Wait(attemptID string) (protocol.Exited, bool) {
+func (k *Kept) Wait() (protocol.Exited, bool) {
 	<-k.Done
 	_ = k.report.SetReadDeadline(time.Now().Add(time.Second)) // somebody may have got hold of the other end
 	<-k.read
 	if k.end == nil {
-		return exitOf(attemptID, k.Child), k.TaskPID() == 0
+		return exitOf(k.Child), k.TaskPID() == 0
 	}
 	x := *k.end
-	x.Type, x.AttemptID, x.PID = "Exited", attemptID, k.TaskPID()
+	x.Type, x.PID = "Exited", k.TaskPID()
 	return x, true
 }
 
@@ -99,8 +99,8 @@ func Pipe() (r, w *os.File, err error) {
 }
 
 // exitOf describes a reaped child as a host would.
-func exitOf(attemptID string, c *Child) protocol.Exited {
-	e := protocol.Exited{Type: "Exited", AttemptID: attemptID, PID: c.PID, Status: -1}
+func exitOf(c *Child) protocol.Exited {
+	e := protocol.Exited{Type: "Exited", PID: c.PID, Status: -1}
 	if c.State == nil {
 		return e
 	}

@@ -2,10 +2,8 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -117,58 +115,9 @@ func (a *attempt) killOrder() *killOrder {
 	return a.killer
 }
 
-// channels are the ends of a task's pipes and task channel: ours, and theirs until the process has them.
-type channels struct {
-	task      *net.UnixConn
-	out, err  *pipe
-	childTask *os.File
-	childOut  *os.File
-	childErr  *os.File
-	ear       *ear
-	conn      *protocol.Conn
-}
-
-func openChannels() (*channels, error) {
-	var c channels
-	var err error
-	if c.task, c.childTask, err = protocol.SocketPair(); err != nil {
-		return nil, err
-	}
-	if c.out, c.childOut, err = openPipe(); err == nil {
-		c.err, c.childErr, err = openPipe()
-	}
-	if err == nil {
-		c.ear, err = newEar(c.task)
-	}
-	if err != nil {
-		c.closeTheirs()
-		c.closeOurs()
-		return nil, err
-	}
-	c.conn = protocol.NewConn(c.ear)
-	return &c, nil
-}
-
-func (c *channels) closeTheirs() {
-	for _, f := range []*os.File{c.childTask, c.childOut, c.childErr} {
-		if f != nil {
-			f.Close()
-		}
-	}
-}
-
-func (c *channels) closeOurs() {
-	c.task.Close()
-	for _, p := range []*pipe{c.out, c.err} {
-		if p != nil {
-			p.Close()
-		}
-	}
-}
-
 // A process is the process of an attempt, whatever started it.
 type process struct {
-	task   *net.UnixConn // our end of the task channel
+	ch     *channels
 	id     daghost.ProcessID
 	exited <-chan protocol.Exited
 	host   *host           // nil: spawned
@@ -192,45 +141,25 @@ func (a *attempt) run() executor.Result {
 	if !filepath.IsLocal(path) {
 		return a.judge(ending{unhappy: fmt.Sprintf("cannot write the log: the path %q leaves the log folder", a.order.LogPath)})
 	}
-	ch, err := openChannels()
-	if err != nil {
-		return a.judge(ending{unhappy: "cannot start the task: " + err.Error(), infra: true})
-	}
-	defer ch.closeOurs()
-	defer ch.closeTheirs()
-
-	// The startup message waits in the socket for the process to come; one too large for that is written as it is read.
-	// A process that never reads it has ended or will be seen to hang, so an error of the socket says nothing new.
-	var beside sync.WaitGroup // what is done while the process comes up
-	beside.Go(func() {
-		if err := ch.conn.Notify(a.startup); errors.Is(err, protocol.ErrFrameTooLarge) {
-			a.kill(killOrder{reason: "what the task is started with cannot be sent to it: " + err.Error()})
-		}
-	})
-	defer beside.Wait()
-	defer ch.task.Close()
-
 	a.log = newLog(a.w.disk, filepath.Join(a.settings.LogRoot, path), a.forPeople, a.w.o.LogLimit, a.w.log)
 	a.log.broken = func(err error) {
 		a.kill(killOrder{reason: "cannot write the log: " + err.Error(), infra: true})
 	}
 	a.log.refused = func(err error) { a.w.refusals.note(a.log.path, err) }
 	a.log.hides = a.mask.MayBegin
-	a.log.order.listen(ch)
 	defer a.log.Close()
-	beside.Go(a.log.Open)
-	p, bad := a.start(ch)
-	ch.closeTheirs()
+	p, bad := a.start()
 	if p == nil {
 		bad.killed = a.killOrder()
 		a.log.System("error", "%s", firstOf(a.killWords(), bad.unhappy, bad.hung))
 		return a.judge(bad)
 	}
-	p.task = ch.task
 	if p.host != nil {
 		defer a.w.pool.Release(p.host)
 	}
-	end := a.supervise(p, ch)
+	defer p.ch.closeOurs()
+	a.log.order.listen(p.ch)
+	end := a.supervise(p)
 	res := a.judge(end)
 	if !res.Reported || end.killed != nil {
 		a.log.System("error", "%s", res.Reason)
@@ -263,9 +192,12 @@ func firstOf(words ...string) string {
 }
 
 // supervise reads everything the process has to say, ends it when asked to, and returns how it ended.
-func (a *attempt) supervise(p *process, ch *channels) ending {
+func (a *attempt) supervise(p *process) ending {
 	ctx, cancel := context.WithCancel(a.w.ctx)
-	var streams, talk sync.WaitGroup
+	ch := p.ch
+	var streams, talk, opening sync.WaitGroup
+	opening.Go(a.log.Open)
+	defer opening.Wait()
 	streams.Go(func() { a.log.Copy(spy{ch.out, &a.spoke}, streamOut) })
 	streams.Go(func() { a.log.Copy(spy{ch.err, &a.spoke}, streamErr) })
 	talk.Go(func() { a.converse(ctx, ch.conn) })
@@ -273,6 +205,9 @@ func (a *attempt) supervise(p *process, ch *channels) ending {
 	drained := make(chan struct{})
 	go func() { streams.Wait(); talk.Wait(); close(drained) }()
 	end := a.wait(p, drained)
+	if p.host != nil {
+		p.host.spares.Fill()
+	}
 	cancel() // what the task asked for has nobody left to answer
 	select {
 	case <-drained:
@@ -363,8 +298,7 @@ func (a *attempt) wait(p *process, silent <-chan struct{}) ending {
 			silent = nil
 			if last := a.lastWord.Load(); last != nil && p.host != nil && a.killOrder() == nil {
 				a.ended(&end, p, &k, protocol.Exited{
-					AttemptID: a.order.ID, PID: p.id.PID, Status: last.Status,
-					UTime: last.UTime, STime: last.STime, MaxRSS: last.MaxRSS,
+					PID: p.id.PID, Status: last.Status, UTime: last.UTime, STime: last.STime, MaxRSS: last.MaxRSS,
 				})
 				return end
 			}

@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/executor"
-	"ostro.dev/ostro/protocol"
 )
 
 const killerFile = `
@@ -146,10 +146,20 @@ func TestAnAttemptWhoseHostIsLostBeforeItWasForkedIsStartedAgain(t *testing.T) {
 	f := newFixture(t)
 	s := f.connect()
 	running := f.launch(f.attempt(`t.log("warm"); time.sleep(1000)`))
-	host := parent(t, s.start(t, running).PID)
+	pid := s.start(t, running).PID
+	host := parent(t, pid)
+	var waiting []int
+	eventually(t, "two forks wait", func() bool {
+		waiting = slices.DeleteFunc(spareForks(host), func(one int) bool { return one == pid })
+		return len(waiting) == spareCount
+	})
 	if err := syscall.Kill(host, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	for _, one := range waiting {
+		kill(t, one)
+	}
+	eventually(t, "the forks are dead", func() bool { return !slices.ContainsFunc(waiting, alive) })
 	marker := filepath.Join(f.home, "marker")
 	var ids []string
 	for range 5 {
@@ -196,31 +206,5 @@ func TestForksThatKillTheirHostBeforeTheyBeginAreSpawnedWithoutAnAttemptLost(t *
 	}
 	if r := f.do(""); r.State != run.Success {
 		t.Errorf("in the end: %+v", r)
-	}
-}
-
-func TestAStartupMessageThatWasReadIsNoSignOfAnAttemptNotBegun(t *testing.T) {
-	ch, err := openChannels()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ch.closeOurs()
-	defer ch.closeTheirs()
-	if atFrame(ch.childTask) {
-		t.Error("nothing was sent yet")
-	}
-	if err := ch.conn.Notify(protocol.StartupDetails{Type: "StartupDetails"}); err != nil {
-		t.Fatal(err)
-	}
-	if !ch.awaitUntouched() {
-		t.Error("nobody has read it")
-	}
-	for _, n := range []int{10, 1 << 16} {
-		if _, err := ch.childTask.Read(make([]byte, n)); err != nil {
-			t.Fatal(err)
-		}
-		if atFrame(ch.childTask) {
-			t.Errorf("%d bytes were read", n)
-		}
 	}
 }

@@ -84,8 +84,11 @@ type host struct {
 	expiry  *time.Timer
 	retired bool
 
+	spares spares
+	logger *slog.Logger
+
 	mu    sync.Mutex
-	exits map[string]chan protocol.Exited
+	exits map[string]chan protocol.Exited // by fork id
 }
 
 func newPool(logger *slog.Logger, l *daghost.Launcher, dir string, base func() []string) *pool {
@@ -188,7 +191,8 @@ func (p *pool) Acquire(ctx context.Context, k hostKey, d protocol.Describe) (*ho
 
 // add makes a host that is not ready yet, with the lock held.
 func (p *pool) add(k hostKey) *host {
-	h := &host{key: k, ready: make(chan struct{}), over: make(chan struct{}), exits: map[string]chan protocol.Exited{}}
+	h := &host{key: k, ready: make(chan struct{}), over: make(chan struct{}), exits: map[string]chan protocol.Exited{}, logger: p.logger}
+	h.spares = spares{h: h, ctx: p.ctx, work: &p.work}
 	p.all[h] = true
 	return h
 }
@@ -325,6 +329,7 @@ func (p *pool) retire(h *host) {
 		return
 	}
 	h.retired = true
+	h.spares.Close()
 	if h.expiry != nil {
 		h.expiry.Stop()
 	}
@@ -446,8 +451,8 @@ func (p *pool) Close() {
 // exited hands the end of a task process to whoever waits for it.
 func (h *host) exited(e protocol.Exited) {
 	h.mu.Lock()
-	ch := h.exits[e.AttemptID]
-	delete(h.exits, e.AttemptID)
+	ch := h.exits[e.ForkID]
+	delete(h.exits, e.ForkID)
 	h.mu.Unlock()
 	if ch != nil {
 		ch <- e
@@ -455,18 +460,18 @@ func (h *host) exited(e protocol.Exited) {
 }
 
 // expectExit must be called before the fork.
-func (h *host) expectExit(attemptID string) <-chan protocol.Exited {
+func (h *host) expectExit(forkID string) <-chan protocol.Exited {
 	ch := make(chan protocol.Exited, 1)
 	h.mu.Lock()
-	h.exits[attemptID] = ch
+	h.exits[forkID] = ch
 	h.mu.Unlock()
 	return ch
 }
 
-// forgetExit is for an attempt that the host has not forked after all.
-func (h *host) forgetExit(attemptID string) {
+// forgetExit is for a process that the host has not forked after all.
+func (h *host) forgetExit(forkID string) {
 	h.mu.Lock()
-	delete(h.exits, attemptID)
+	delete(h.exits, forkID)
 	h.mu.Unlock()
 }
 

@@ -139,7 +139,7 @@ func (k *killing) checkHang() {
 	if k.a.spoke.Load() || k.killed == nil {
 		return
 	}
-	if unread, err := daghost.Unread(k.p.task); err != nil || unread == 0 {
+	if unread, err := daghost.Unread(k.p.ch.task); err != nil || unread == 0 {
 		return // it has read what to do: what it waits for now is its own affair
 	}
 	const again = 2 * time.Second

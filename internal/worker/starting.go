@@ -3,9 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
-	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"ostro.dev/ostro/internal/daghost"
@@ -20,12 +18,17 @@ const (
 	startPause = 100 * time.Millisecond
 )
 
-// start brings the process up, by fork where that is possible. Without a process the ending says why.
-func (a *attempt) start(ch *channels) (*process, ending) {
+// start brings the process up, by fork where that is possible, and tells it what to run. Without a process the ending says
+// why.
+func (a *attempt) start() (*process, ending) {
 	pool, s := a.w.pool, &a.startup
+	order, err := protocol.AppendFrame(nil, 0, s, nil)
+	if err != nil {
+		return nil, ending{unhappy: "what the task is started with cannot be sent to it: " + err.Error()}
+	}
 	a.key = pool.Key(a.order.Interpreter, s.Bundle.Version, s.Bundle.Path, s.DagRelPath, s.Compat)
 	if a.order.Isolation == "spawn" {
-		return a.spawn(ch, "isolation: spawn is configured")
+		return a.spawn(order, "isolation: spawn is configured")
 	}
 	ctx, cancel := context.WithCancelCause(a.w.ctx)
 	defer cancel(nil)
@@ -39,7 +42,7 @@ func (a *attempt) start(ch *channels) (*process, ending) {
 		}
 	}()
 	for try := 1; ; try++ {
-		p, bad := a.byHost(ctx, ch)
+		p, bad := a.byHost(ctx, order)
 		if !bad.unstarted || try == startTries {
 			return p, bad
 		}
@@ -51,10 +54,10 @@ func (a *attempt) start(ch *channels) (*process, ending) {
 }
 
 // byHost has a warm host fork the process, or spawns it where that is not possible.
-func (a *attempt) byHost(ctx context.Context, ch *channels) (*process, ending) {
+func (a *attempt) byHost(ctx context.Context, order []byte) (*process, ending) {
 	pool := a.w.pool
 	if reason := pool.Demoted(a.key); reason != "" {
-		return a.spawn(ch, reason)
+		return a.spawn(order, reason)
 	}
 	h, err := a.acquire(ctx)
 	if err != nil {
@@ -67,20 +70,20 @@ func (a *attempt) byHost(ctx context.Context, ch *channels) (*process, ending) {
 	}
 	if h.known.ForkUnsafe != "" {
 		pool.Release(h)
-		return a.spawn(ch, h.known.ForkUnsafe)
+		return a.spawn(order, h.known.ForkUnsafe)
 	}
-	p, err := a.fork(h, ch)
+	p, err := a.fork(h, order)
 	if err != nil {
-		bad := ending{unhappy: err.Error(), infra: true, unstarted: a.notForked(h, ch, err)}
+		bad := ending{unhappy: err.Error(), infra: true, unstarted: a.notForked(h, err)}
 		pool.Release(h)
 		return nil, bad
 	}
 	return p, ending{}
 }
 
-// notForked says whether it is certain that a host that was asked to fork has not begun the attempt, nor ever will. The
-// host must have refused, or be gone; and then nobody may hold the attempt's channel nor have read from it what to do.
-func (a *attempt) notForked(h *host, ch *channels, err error) bool {
+// notForked says whether it is certain that a host that was asked to fork has not begun the attempt, nor ever will. It is
+// when the host has refused, or is gone: a process that it had made by then has not been told what to run.
+func (a *attempt) notForked(h *host, err error) bool {
 	var refused *protocol.Error
 	if errors.As(err, &refused) {
 		a.w.pool.Retire(h)
@@ -89,39 +92,10 @@ func (a *attempt) notForked(h *host, ch *channels, err error) bool {
 	select {
 	case <-h.proc.Done():
 		<-h.over
+		return true
 	default:
 		return false
 	}
-	a.w.clearOrphans()
-	return ch.awaitUntouched()
-}
-
-// untouchedLimit is how long the forks of a dead host, which the kernel kills, may take to be gone.
-const untouchedLimit = 2 * time.Second
-
-// awaitUntouched returns true once this process alone has their ends of the channels and the startup message lies there
-// as it was written.
-func (c *channels) awaitUntouched() bool {
-	for deadline := time.Now().Add(untouchedLimit); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if len(daghost.HoldersOf(c.out.File)) == 0 && atFrame(c.childTask) {
-			return true
-		}
-	}
-	return false
-}
-
-// atFrame says whether what waits to be read begins with a frame: its length begins with a zero byte, which JSON never has.
-func atFrame(f *os.File) bool {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return false
-	}
-	var n int
-	var first [1]byte
-	_ = raw.Control(func(fd uintptr) {
-		n, _, err = syscall.Recvfrom(int(fd), first[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	})
-	return err == nil && n == 1 && first[0] == 0
 }
 
 // pause waits before another host is started, longer each time; false when ctx ends first.
@@ -163,66 +137,71 @@ func importFault(e *protocol.ImportError) string {
 	return text
 }
 
-// fork has the host make the task's process. An order to kill the attempt does not interrupt it: the host would fork all
-// the same, and the task would run without anybody knowing. It is the process that is killed then, once it is there. A
-// host that does not answer is killed for the same reason.
-func (a *attempt) fork(h *host, ch *channels) (*process, error) {
-	ctx, cancel := context.WithTimeout(a.w.ctx, forkLimit)
-	defer cancel()
-	exited := h.expectExit(a.order.ID)
-	pid, err := h.proc.Fork(ctx, a.order.ID, ch.childTask, ch.childOut, ch.childErr)
-	if err != nil {
-		h.forgetExit(a.order.ID)
-		if ctx.Err() != nil {
-			a.w.log.Error("a host does not fork; it is killed", "pid", h.proc.PID(), "err", err)
-			h.proc.Kill()
-		}
-		return nil, err
-	}
+// fork gives the order to a process that waits for one, or has the host make one. An order to kill the attempt does not
+// interrupt that. It is the process that is killed then, once it is there.
+func (a *attempt) fork(h *host, order []byte) (*process, error) {
 	a.host = h
-	p := &process{exited: exited, host: h, gone: h.over}
-	a.isStarted(p, pid, "fork", "")
+	p := h.spares.Give(order, a.w.tasks.Go)
+	if p == nil {
+		var err error
+		if p, err = h.fork(a.w.ctx, a.order.ID, false); err != nil {
+			return nil, err
+		}
+		_ = p.ch.order(order, a.w.tasks.Go)
+		h.spares.Started()
+	}
+	a.isStarted(p, "fork", "")
 	return p, nil
 }
 
-func (a *attempt) spawn(ch *channels, reason string) (*process, ending) {
+func (a *attempt) spawn(order []byte, reason string) (*process, ending) {
 	spec := a.w.pool.Spec(a.key)
 	for name, v := range a.startup.Env {
 		spec.Env = setEnv(spec.Env, name, v)
 	}
+	ch, err := openChannels()
+	if err != nil {
+		return nil, ending{unhappy: "cannot start the task: " + err.Error(), infra: true}
+	}
+	defer ch.closeTheirs()
 	child, err := daghost.Spawn(a.w.launcher, spec, ch.childTask, ch.childOut, ch.childErr)
 	if err != nil {
+		ch.closeOurs()
 		return nil, ending{unhappy: err.Error()}
 	}
 	exited := make(chan protocol.Exited, 1)
-	p := &process{exited: exited, kept: child}
+	p := &process{ch: ch, id: identify(child.PID), exited: exited, kept: child}
 	a.w.tasks.Go(func() {
-		x, whole := child.Wait(a.order.ID)
+		x, whole := child.Wait()
 		a.w.clearOrphans()
 		p.keeperLost = !whole
 		exited <- x
 	})
-	a.isStarted(p, child.PID, "spawn", reason)
+	_ = ch.order(order, a.w.tasks.Go)
+	a.isStarted(p, "spawn", reason)
 	return p, ending{}
 }
 
+// identify returns who a process is that has just been made; of one that has ended already, what is known.
+func identify(pid int) daghost.ProcessID {
+	id, err := daghost.Identify(pid)
+	if err != nil {
+		return daghost.ProcessID{PID: pid}
+	}
+	return id
+}
+
 // isStarted records and reports that the process exists.
-func (a *attempt) isStarted(p *process, pid int, isolation, reason string) {
+func (a *attempt) isStarted(p *process, isolation, reason string) {
 	a.isolation, a.isolationReason = isolation, reason
 	if isolation == "spawn" && reason == a.w.pool.Demoted(a.key) {
 		a.log.System("warning", "this task runs in a process of its own: %s", reason)
 	}
 	a.w.reportStarted(a, executor.Started{
-		AttemptID: a.order.ID, At: time.Now(), PID: pid, Hostname: a.w.hostname,
+		AttemptID: a.order.ID, At: time.Now(), PID: p.id.PID, Hostname: a.w.hostname,
 		Isolation: isolation, IsolationReason: reason,
 	})
-	id, err := daghost.Identify(pid)
-	if err != nil {
-		p.id = daghost.ProcessID{PID: pid} // it has ended already
-		return
-	}
-	p.id = id
-	if err := a.w.records.Write(a.order.ID, id); err != nil {
+	if err := a.w.records.Write(a.order.ID, p.id); err != nil {
 		a.w.log.Warn("cannot record an attempt's process", "attempt", a.order.ID, "err", err)
 	}
 	a.w.oom.Note()

@@ -25,7 +25,7 @@ MAX_FRAME = 64 << 20
 MAX_SEND = MAX_FRAME - (1 << 20)
 """The largest frame a task sends: on its way to the server it is wrapped into another."""
 
-PROTOCOL = 1
+PROTOCOL = 2
 """The protocol version; both sides must have the same."""
 
 EXIT_GONE = 75

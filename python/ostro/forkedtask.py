@@ -5,12 +5,15 @@ import time
 
 from ostro import mphelpers, proctree
 
+MARK = "OSTRO_FORK_ID"
+"""The environment variable that tells whose a process is that has left its task's session."""
+
 
 class ForkedTask:
     """A forked process, and after its end the processes it left that are not gone yet."""
 
-    def __init__(self, attempt_id):
-        self.attempt_id = attempt_id
+    def __init__(self, fork_id):
+        self.fork_id = fork_id
         self.end = None  # the Exited message
         self.strays = set()
         self.held_until = 0.0
@@ -22,7 +25,7 @@ class ForkedTask:
         self._trackers_until = time.monotonic() + mphelpers.TRACKER_PATIENCE
         self.end = {
             "type": "Exited",
-            "attempt_id": self.attempt_id,
+            "fork_id": self.fork_id,
             "pid": pid,
             "status": status,
             "utime": usage.ru_utime,
@@ -71,6 +74,6 @@ def owner_of(pid, facts, suspects):
         if facts is not None and facts[2] == one.end["pid"]:
             return one
     for one in suspects:
-        if proctree.environment_has(pid, "OSTRO_ATTEMPT_ID=" + one.attempt_id):
+        if proctree.environment_has(pid, "%s=%s" % (MARK, one.fork_id)):
             return one
     return suspects[0] if len(suspects) == 1 else None

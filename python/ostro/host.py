@@ -1,8 +1,8 @@
 """``python -m ostro.host``: imports one DAG file and forks a process from itself for every task of it.
 
 The worker starts a host with its control channel in OSTRO_HOST_FD, asks it to Describe the file and then sends Fork
-with three descriptors. The host has one thread and never runs user code after the import; so a fork is a copy of a
-program at rest. All it does between forks is wait: for a frame, or for a child to end.
+with three descriptors: through the first of them the new process talks to the worker itself. The host has one thread and never runs user code after the import; so a fork is a copy of
+a program at rest. All it does between forks is wait: for a frame, or for a child to end.
 
 Dying is part of the contract. A host that is sent a SIGTERM, by one of its tasks perhaps, forks no more and ends when the
 last of them has. When the worker is gone (end of file on the channel, or the kernel's word that the parent
@@ -19,7 +19,6 @@ import platform
 import select
 import signal
 import socket
-import struct
 import sys
 import time
 import traceback
@@ -32,9 +31,6 @@ _PARENT_DIED = signal.SIGRTMIN
 _OURS = tuple(map(int, (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, _PARENT_DIED)))
 _BLOCK, _UNBLOCK, _SETMASK = int(signal.SIG_BLOCK), int(signal.SIG_UNBLOCK), int(signal.SIG_SETMASK)
 _STRAY_PATIENCE = 5.0  # seconds an end is held back for processes that do not die of SIGKILL
-_SPARE_IDLE = float(os.environ.get("OSTRO_SPARE_IDLE") or 10)  # seconds after the last Fork during which forks are kept waiting
-_SPARE_DELAY = 0.05  # seconds a task runs before one is made beside it; making it would delay the end of a shorter one
-_SPARES = 2  # forks kept waiting: in a chain of short tasks one gets ready while the other one's task runs
 _REHEARSALS = 10  # the interpreter specialises a function after some calls
 
 
@@ -59,12 +55,9 @@ class Host:
         self._tasks = {}  # pid → ForkedTask
         self._held = []  # tasks that have ended and wait for their strays
         self._strays = {}  # pid → the ForkedTask it is attributed to, or None
-        self._spares = []  # (pid, line) of forks that wait for a task, the oldest first
-        self._spare_at = self._spare_until = 0.0  # when to make them, when to let them go
         self._memory = workingset.WorkingSet()
         self._footprint = None  # of this process, as forks find it
         self._reports = {}  # pid → where the fork reports on its memory
-        self._discarded = set()  # pids of forks that never got a task
         self._own = set()  # children that are not tasks and stay
         self._closing = None  # when Shutdown turns into KILL
         self._parent_died = self._asked_to_end = False
@@ -108,18 +101,14 @@ class Host:
                     return None
             if self._closing is not None and self._close():
                 return None
-            self._keep_spares()
 
     def _timeout(self):
         moments = [one.next_moment() for one in self._held]
         if self._closing is not None:
             moments.append(self._closing)
-        now = time.monotonic()
-        if now < self._spare_until:
-            moments.append(self._spare_at if len(self._spares) < _SPARES else self._spare_until)
         if not moments:
             return None
-        return max(0, min(moments) - now) * 1000 + 1
+        return max(0, min(moments) - time.monotonic()) * 1000 + 1
 
     def _read(self):
         try:
@@ -187,7 +176,6 @@ class Host:
         wanted = (body["bundle_path"], body["file"])
         if self._file not in (None, wanted):
             raise wire.RemoteError("INVALID_REQUEST", "this host serves %s, not %s" % (self._file[1], body["file"]))
-        self._drop_spares()
         self._forget_signals()
         self._environment.impose()
         kernel.set_parent_death_signal(signal.SIGKILL)
@@ -287,7 +275,7 @@ class Host:
     # ---- forking ----
 
     def _fork(self, body):
-        """Give the three descriptors that came with the request to a fresh fork."""
+        """Make a task process that has the three descriptors which came with the request."""
         fds, self._fds = self._fds[:3], self._fds[3:]
         try:
             if len(fds) != 3:
@@ -296,13 +284,11 @@ class Host:
             if self._described is None or leaving:
                 state = "is shutting down" if leaving else "has not imported a file"
                 raise wire.RemoteError("INVALID_REQUEST", "cannot fork: this host %s" % state)
-            pid = self._hand_to_fork(fds)
+            pid = self._new_fork(body["fork_id"], fds, bool(body.get("spare")))
         finally:
             for fd in fds:
                 os.close(fd)
-        self._tasks[pid] = forkedtask.ForkedTask(body["attempt_id"])
-        self._spare_at = time.monotonic() + _SPARE_DELAY
-        self._spare_until = self._spare_at + _SPARE_IDLE
+        self._tasks[pid] = forkedtask.ForkedTask(body["fork_id"])
         return {"type": "Forked", "pid": pid}
 
     def _timetable(self, body):
@@ -322,24 +308,8 @@ class Host:
         self._threads.restore()
         self._random.restore()
 
-    def _hand_to_fork(self, fds):
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("3i", *fds))]
-        for _ in range(_SPARES + 1):  # those that wait may have been killed in the meantime
-            pid, line = self._spares.pop(0) if self._spares else self._new_fork(fds)
-            with line:
-                try:
-                    line.sendmsg([b"F"], rights)
-                    return pid
-                except OSError:
-                    self._discarded.add(pid)
-        raise wire.RemoteError("UNAVAILABLE", "cannot fork: forks of this host die at once")
-
-    def _new_fork(self, not_yours=()):
-        """Fork; the child sets itself up and waits for its descriptors. Return its pid and the line to it.
-
-        ``not_yours`` are descriptors open at the moment that the child must not keep.
-        """
-        ours, theirs = socket.socketpair()
+    def _new_fork(self, fork_id, fds, spare):
+        """Fork; the child becomes a task process. Return its pid."""
         report = self._memory.expect()
         process = task.Process(wire.Comms(), self._files, self._footprint)
         if report:
@@ -349,48 +319,25 @@ class Host:
         try:
             pid = os.fork()
             if pid == 0:
-                ours.close()
-                self._become_task(process, theirs, not_yours)
+                self._become_task(process, fork_id, fds, spare)
         except OSError as err:
-            ours.close()
             raise wire.RemoteError("UNAVAILABLE", "cannot fork: %s" % err)
         finally:
             if os.getpid() == self._pid:
                 self._memory.expect_no_more()
                 kernel.pthread_sigmask(_UNBLOCK, _OURS)
-                theirs.close()
         if report:
             self._reports[pid] = report
-        return pid, ours
+        return pid
 
-    def _keep_spares(self):
-        """Keep forks ready while tasks come: the next one starts without waiting for a copy of this process.
+    def _become_task(self, process, fork_id, fds, spare):
+        """Turn this fresh fork into a task process, wait for its task and run it to its end. Does not return.
 
-        They are made, one between two looks at the channel, when a task has ended or runs for a while, not at the moment
-        when one starts or a short one ends.
+        That wait is long where it is a ``spare``, made before there is a task for it.
         """
-        now = time.monotonic()
-        if now >= self._spare_until:
-            self._drop_spares()
-        elif len(self._spares) < _SPARES and now >= self._spare_at and self._closing is None:
-            try:
-                self._spares.append(self._new_fork())
-            except wire.RemoteError:
-                self._spare_until = 0.0
-
-    def _drop_spares(self):
-        self._spare_until = 0.0
-        for pid, line in self._spares:
-            self._discarded.add(pid)
-            line.close()  # it sees the end of the line and exits
-        self._spares = []
-
-    def _become_task(self, process, line, not_yours):
-        """Turn this fresh fork into a task process, wait for its task and run it to its end. Does not return."""
         try:
             signal.set_wakeup_fd(-1)
-            lines = [other.detach() for _, other in self._spares]
-            for fd in (self._sock.detach(), *self._wake, *self._fds, *lines, *not_yours):
+            for fd in (self._sock.detach(), *self._wake, *self._fds):
                 os.close(fd)
             task.own_session()
             if os.getppid() != self._pid:
@@ -401,16 +348,13 @@ class Host:
             self._random.restore()
             if self._gc_enabled:
                 gc.enable()
-            if not not_yours and not self._memory.given:  # a task waits already where there are descriptors to close
+            os.environ[forkedtask.MARK] = fork_id
+            if spare and not self._memory.given:  # else a task waits already
                 kernel.set_patience(True)
                 task.rehearse(self._files)
                 proctree.reap()
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 kernel.set_patience(False)
-            fds = wire.receive_with_fds(line)[1]
-            if not fds:
-                os._exit(0)
-            line.close()
             for number, fd in enumerate(fds[1:], 1):  # stdout, stderr
                 os.dup2(fd, number)
                 os.close(fd)
@@ -440,13 +384,8 @@ class Host:
                 break
             if pid == 0:
                 break
-            if any(pid == spare for spare, _ in self._spares):
-                self._drop_spares()
             if pid in self._reports:
                 self._memory.learn(self._reports.pop(pid))
-            if pid in self._discarded:
-                self._discarded.remove(pid)
-                continue
             one = self._tasks.pop(pid, None)
             if one is not None:
                 one.ended(pid, status, usage)
@@ -466,9 +405,8 @@ class Host:
     def _end_strays(self, suspects):
         """End every child that is neither a task nor our own, with its tree: its task is dead, so it is an orphan."""
         keep = self._own | forksafe.helper_processes()
-        keep.update(pid for pid, _ in self._spares)
         for pid in proctree.children(self._pid):
-            if pid in self._tasks or pid in self._strays or pid in self._discarded or pid in keep:
+            if pid in self._tasks or pid in self._strays or pid in keep:
                 continue
             facts = proctree.stat(pid)
             owner = forkedtask.owner_of(pid, facts, suspects)
@@ -484,7 +422,6 @@ class Host:
         for one in candidates:
             if one not in self._held:
                 self._say(one.end)
-                self._spare_at = 0.0
 
     # ---- ending ----
 
@@ -493,7 +430,6 @@ class Host:
 
     def _shut_down(self, grace):
         if self._closing is None:
-            self._drop_spares()
             self._closing = time.monotonic() + grace
             if grace > 0:
                 proctree.send(self._tasks, signal.SIGTERM)

@@ -44,7 +44,7 @@ def measure(imports, count, pause):
             channel.send(startup("task", bundle, "dag.py"))
             gc.disable()
             began = time.monotonic()
-            host.channel.request({"type": "Fork", "attempt_id": "a"}, (theirs.fileno(), null, null))
+            host.channel.request({"type": "Fork", "fork_id": "a"}, (theirs.fileno(), null, null))
             forked = time.monotonic()
             host.channel.note("Exited")
             ended = time.monotonic()

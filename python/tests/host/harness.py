@@ -190,6 +190,10 @@ class Task:
         self.channel, self.out, self.err, self.pid, self.attempt = channel, out, err, pid, attempt
         self._host, self._process, self._answer, self._report = host, process, answer, report
 
+    def begin(self, task_id, **more):
+        """Tell a fork what to run."""
+        self.channel.send(startup(task_id, self._host.bundle, self._host.file, self.attempt, **more))
+
     def finish(self):
         """Answer the task until its channel closes, and return its TaskEnd."""
         end = TaskEnd()
@@ -199,7 +203,7 @@ class Task:
                 break
             self._take(end, frame)
         if self._host is not None:
-            end.exited = self._host.channel.note("Exited", attempt_id=self.attempt)
+            end.exited = self._host.channel.note("Exited", fork_id=self.attempt)
         elif self._process is not None:
             assert self._process.wait(DEADLINE) == 0
             *_, (word, status, _, _, _, orphans) = [line.split() for line in self._report.done().splitlines()]
@@ -271,20 +275,20 @@ class Host:
         assert "error" not in frame, frame
         return frame["body"]
 
-    def fork(self, task_id, keep=True, answer=None, start=True, **more):
+    def fork(self, task_id, keep=True, answer=None, start=True, spare=False, **more):
         """Fork a task, tell it what to run and return it."""
         self._attempts += 1
         attempt = "a-%d" % self._attempts
         ours, theirs = socket.socketpair()
         out, err = Output(keep), Output()
-        frame = self.channel.request({"type": "Fork", "attempt_id": attempt}, (theirs.fileno(), out.write_fd, err.write_fd))
+        frame = self.channel.request({"type": "Fork", "fork_id": attempt, "spare": spare}, (theirs.fileno(), out.write_fd, err.write_fd))
         theirs.close()
         os.close(out.write_fd)
         os.close(err.write_fd)
         assert frame.get("body", {}).get("type") == "Forked", frame
         task = Task(Channel(ours), out, err, frame["body"]["pid"], attempt, host=self, answer=answer)
         if start:
-            task.channel.send(startup(task_id, self.bundle, self.file, attempt, **more))
+            task.begin(task_id, **more)
         return task
 
     def run(self, task_id, **more):

@@ -5,6 +5,8 @@ import signal
 
 from harness import Host, alive, wait_until
 
+from ostro import comms as wire
+
 SIMPLE = """
 print("printed at import")
 def hello(comms):
@@ -21,7 +23,7 @@ def pid_and_children(comms):
 
 def test_a_host_says_hello_describes_and_runs_a_task_in_a_fork(tmp_path):
     with Host(tmp_path, SIMPLE) as host:
-        assert host.hello["protocol"] == 1 and host.hello["pid"] == host.process.pid
+        assert host.hello["protocol"] == wire.PROTOCOL and host.hello["pid"] == host.process.pid
         described = host.describe()
         assert described["dags"] == [{"dag_id": "d", "doc_md": ""}] and described["errors"] == []
         assert described["fork_unsafe"] == "" and described["import_seconds"] > 0
@@ -51,9 +53,9 @@ def test_a_file_that_cannot_be_imported_is_described_with_its_traceback(tmp_path
 def test_an_unknown_message_a_second_file_and_a_fork_before_describe_are_refused_in_words(tmp_path):
     with Host(tmp_path, SIMPLE) as host:
         assert host.channel.request({"type": "Dance"})["error"]["code"] == "NOT_SUPPORTED"
-        frame = host.channel.request({"type": "Fork", "attempt_id": "a"}, (0, 1, 2))
+        frame = host.channel.request({"type": "Fork", "fork_id": "a"}, (0, 1, 2))
         assert frame["error"]["message"] == "cannot fork: this host has not imported a file"
-        frame = host.channel.request({"type": "Fork", "attempt_id": "a"})
+        frame = host.channel.request({"type": "Fork", "fork_id": "a"})
         assert frame["error"]["message"] == "Fork needs three file descriptors, got 0"
         host.describe()
         body = {"type": "Describe", "bundle_path": str(tmp_path), "file": "other.py"}
@@ -64,7 +66,7 @@ def test_a_worker_with_another_protocol_version_is_left(tmp_path):
     with Host(tmp_path, SIMPLE) as host:
         host.channel.send({"type": "Welcome", "protocol": 99})
         assert host.process.wait(10) == 3
-        assert "speaks protocol 1, the worker 99" in host.err.done()
+        assert "speaks protocol %d, the worker 99" % wire.PROTOCOL in host.err.done()
 
 
 def test_the_host_ends_every_tree_when_the_worker_is_gone(tmp_path):
@@ -179,28 +181,30 @@ def test_a_preload_that_starts_a_thread_makes_the_host_unsafe_and_says_so(tmp_pa
         assert host.describe(preload=["threaded"])["fork_unsafe"].startswith("preloading starts the thread 't9'")
 
 
-def forks(host):
-    with open("/proc/%d/task/%d/children" % (host.process.pid, host.process.pid)) as file:
-        return [int(pid) for pid in file.read().split()]
-
-
-def test_a_fork_that_waits_for_a_task_goes_when_none_comes(tmp_path):
-    with Host(tmp_path, SIMPLE, env={"OSTRO_SPARE_IDLE": "0.3"}) as host:
-        host.describe()
-        assert forks(host) == []
-        host.run("hello")
-        spares = wait_until(lambda: len(forks(host)) == 2 and forks(host), "the making of two spare forks")
-        assert host.run("hello").exited["pid"] == min(spares)
-        wait_until(lambda: not forks(host), "the end of the spare forks")
-        assert host.run("hello").value == 42
-
-
-def test_a_spare_fork_that_dies_is_replaced(tmp_path):
+def test_a_spare_fork_runs_the_task_it_is_given_later(tmp_path):
     with Host(tmp_path, SIMPLE) as host:
         host.describe()
-        for _ in range(5):
-            host.run("hello")
-            spare = wait_until(lambda: forks(host), "the making of a spare fork")[0]
-            os.kill(spare, signal.SIGKILL)
-            wait_until(lambda pid=spare: not alive(pid), "the death of the spare fork")
-            assert host.run("hello").value == 42
+        spares = [host.fork("hello", spare=True, start=False) for _ in range(2)]
+        assert host.run("hello").value == 42
+        for spare in reversed(spares):
+            spare.begin("hello")
+            end = spare.finish()
+            assert end.value == 42 and end.exited["pid"] == spare.pid
+
+
+def test_a_spare_fork_whose_channel_closes_is_gone_without_a_word(tmp_path):
+    with Host(tmp_path, SIMPLE) as host:
+        host.describe()
+        spare = host.fork("hello", spare=True, start=False)
+        spare.channel.sock.close()
+        assert host.channel.note("Exited", fork_id=spare.attempt)["pid"] == spare.pid
+        assert spare.out.done() == spare.err.done() == ""
+
+
+def test_a_host_that_is_asked_to_end_ends_its_spare_forks_at_once(tmp_path):
+    with Host(tmp_path, SIMPLE) as host:
+        host.describe()
+        spare = host.fork("hello", spare=True, start=False)
+        os.kill(host.process.pid, signal.SIGTERM)
+        host.process.wait(4.0)  # less than tasks that do not heed SIGTERM get
+        assert not alive(spare.pid)

@@ -47,7 +47,7 @@ def main():
     os.set_blocking(w, False)
     signal.set_wakeup_fd(w)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    channel.send({"type": "Hello", "protocol": 1, "language": "python", "runtime": "test", "pid": os.getpid()})
+    channel.send({"type": "Hello", "protocol": 2, "language": "python", "runtime": "test", "pid": os.getpid()})
     channel.read()
     tasks, facts, poll = {}, {}, select.poll()
     poll.register(channel.sock, select.POLLIN)
@@ -73,7 +73,7 @@ def main():
                     become_task(channel, fds, facts)
                 for f in fds:
                     os.close(f)
-                tasks[pid] = body["attempt_id"]
+                tasks[pid] = body["fork_id"]
                 channel.send({"type": "Forked", "pid": pid}, rid)
                 reap(channel, tasks)
             elif body["type"] == "Shutdown":
@@ -98,7 +98,7 @@ def reap(channel, tasks):
                             orphans += 1
                 except (OSError, ValueError):
                     pass
-            channel.send({"type": "Exited", "attempt_id": tasks.pop(pid), "pid": pid, "status": status, "orphans": orphans,
+            channel.send({"type": "Exited", "fork_id": tasks.pop(pid), "pid": pid, "status": status, "orphans": orphans,
                           "utime": usage.ru_utime, "stime": usage.ru_stime, "maxrss": usage.ru_maxrss * 1024})
 
 
