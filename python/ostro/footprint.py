@@ -10,6 +10,7 @@ import stat
 
 _MUCH = 64 << 20  # bytes of memory a task may hold beyond its host's
 _HARMLESS_DEVICES = {1, 4, 5, *range(136, 144)}  # memory, terminals
+_FIELDS = (b"\nVmSize:", b"\nVmRSS:", b"\nVmData:", b"\nVmStk:", b"\nThreads:")
 
 Footprint = collections.namedtuple("Footprint", "memory sizes mappings namespaces")
 Footprint.__doc__ = """The ``sizes`` change when a mapping is added that ``mappings`` would name, and are cheap to ask for.
@@ -47,9 +48,14 @@ def nothing_left(inherited, descriptors):
 def _status():
     """Return the memory, how much is mapped of what is not plain memory of this process's own, and the number of threads."""
     with open("/proc/self/status", "rb", buffering=0) as file:
-        fields = dict(line.split(b":", 1) for line in file.read(8192).splitlines())
-    mapped, own, stack, memory = [int(fields[name].split()[0]) for name in (b"VmSize", b"VmData", b"VmStk", b"VmRSS")]
-    return memory * 1024, (mapped - own - stack, fields.get(b"HugetlbPages")), int(fields[b"Threads"])
+        text = file.read(8192)
+    mapped, memory, own, stack, threads = [_number(text, name) for name in _FIELDS]
+    huge = _number(text, b"\nHugetlbPages:") if b"\nHugetlbPages:" in text else None
+    return memory * 1024, (mapped - own - stack, huge), threads
+
+
+def _number(text, name):
+    return int(text[text.index(name) + len(name) :].split(None, 1)[0])
 
 
 def _mappings():
