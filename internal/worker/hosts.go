@@ -192,7 +192,7 @@ func (p *pool) Acquire(ctx context.Context, k hostKey, d protocol.Describe) (*ho
 // add makes a host that is not ready yet, with the lock held.
 func (p *pool) add(k hostKey) *host {
 	h := &host{key: k, ready: make(chan struct{}), over: make(chan struct{}), exits: map[string]chan protocol.Exited{}, logger: p.logger}
-	h.spares = spares{h: h, ctx: p.ctx, work: &p.work}
+	h.spares = spares{h: h, ctx: p.ctx, work: &p.work, retire: p.Retire}
 	p.all[h] = true
 	return h
 }

@@ -2,9 +2,12 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"ostro.dev/ostro/protocol"
 )
 
 const (
@@ -20,9 +23,10 @@ const (
 // spares are forks of a host that wait for a task. While tasks come some are kept ready, so that the next one waits
 // neither for a copy of the host nor for the host, which may be busy copying itself.
 type spares struct {
-	h    *host
-	ctx  context.Context // of the pool, as is what follows
-	work *sync.WaitGroup
+	h      *host
+	ctx    context.Context // of the pool, as is what follows
+	work   *sync.WaitGroup
+	retire func(*host)
 
 	mu           sync.Mutex
 	ready        []*process // the oldest first
@@ -90,6 +94,9 @@ func (s *spares) Fill() {
 	forkID := fmt.Sprintf("spare-%d", s.made)
 	s.work.Go(func() {
 		one, err := s.h.fork(s.ctx, forkID, true)
+		if refused := (*protocol.Error)(nil); errors.As(err, &refused) {
+			s.retire(s.h) // it forks no more
+		}
 		s.mu.Lock()
 		s.making = false
 		switch {

@@ -1,8 +1,9 @@
 """``python -m ostro.host``: imports one DAG file and forks a process from itself for every task of it.
 
 The worker starts a host with its control channel in OSTRO_HOST_FD, asks it to Describe the file and then sends Fork
-with three descriptors: through the first of them the new process talks to the worker itself. The host has one thread and never runs user code after the import; so a fork is a copy of
-a program at rest. All it does between forks is wait: for a frame, or for a child to end.
+with three descriptors: through the first of them the new process talks to the worker itself. The host has one thread and
+never runs user code after the import; so a fork is a copy of a program at rest. All it does between forks is wait: for a
+frame, or for a child to end.
 
 Dying is part of the contract. A host that is sent a SIGTERM, by one of its tasks perhaps, forks no more and ends when the
 last of them has. When the worker is gone (end of file on the channel, or the kernel's word that the parent
@@ -96,7 +97,6 @@ class Host:
             if self._parent_died and os.getppid() != self._parent:
                 return self.abandon()
             if self._asked_to_end and self._closing is None:
-                self._drop_spares()
                 if not self._tasks and not self._held:
                     return None
             if self._closing is not None and self._close():

@@ -281,7 +281,8 @@ class Host:
         attempt = "a-%d" % self._attempts
         ours, theirs = socket.socketpair()
         out, err = Output(keep), Output()
-        frame = self.channel.request({"type": "Fork", "fork_id": attempt, "spare": spare}, (theirs.fileno(), out.write_fd, err.write_fd))
+        body = {"type": "Fork", "fork_id": attempt, "spare": spare}
+        frame = self.channel.request(body, (theirs.fileno(), out.write_fd, err.write_fd))
         theirs.close()
         os.close(out.write_fd)
         os.close(err.write_fd)

@@ -4,7 +4,6 @@ import os
 import signal
 
 from harness import Host, alive, wait_until
-
 from ostro import comms as wire
 
 SIMPLE = """
@@ -139,7 +138,7 @@ def waits(comms):
         task = host.fork("waits")
         task.channel.note("AddNotice")
         os.kill(host.process.pid, signal.SIGTERM)
-        refused = host.channel.request({"type": "Fork", "attempt_id": "more"}, (0, 1, 2))
+        refused = host.channel.request({"type": "Fork", "fork_id": "more"}, (0, 1, 2))
         assert "is shutting down" in refused["error"]["message"]
         assert host.process.poll() is None
         assert task.finish().value["ok"] is True
@@ -201,10 +200,13 @@ def test_a_spare_fork_whose_channel_closes_is_gone_without_a_word(tmp_path):
         assert spare.out.done() == spare.err.done() == ""
 
 
-def test_a_host_that_is_asked_to_end_ends_its_spare_forks_at_once(tmp_path):
+def test_a_terminated_host_ends_when_its_spare_forks_are_given_up(tmp_path):
     with Host(tmp_path, SIMPLE) as host:
         host.describe()
-        spare = host.fork("hello", spare=True, start=False)
+        used, spare = [host.fork("hello", spare=True, start=False) for _ in range(2)]
         os.kill(host.process.pid, signal.SIGTERM)
-        host.process.wait(4.0)  # less than tasks that do not heed SIGTERM get
-        assert not alive(spare.pid)
+        used.begin("hello")
+        assert used.finish().value == 42
+        assert host.process.poll() is None
+        spare.channel.sock.close()
+        assert host.process.wait(10) == 0
