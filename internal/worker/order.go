@@ -179,9 +179,13 @@ func (o *order) settle(r *entry) {
 	for i := range o.inlets {
 		in := &o.inlets[i]
 		own := r.after[i]
+		// Others have written: all that was sent before in.sure was noted has been handled, so this record was sent after it,
+		// and yet more had been read then than the task counts now.
 		if handled >= in.sure.sent && in.sure.read > own+in.shift && r.alone {
 			in.shift = in.sure.read - in.sure.own
 		}
+		// The task has sent something elsewhere: by its count there would have to be more than the pipe can give. What was
+		// added for others may be too much for the same reason.
 		if own+in.shift > in.read || in.shift > 0 {
 			in.shift = min(in.shift, in.written()-own)
 		}
