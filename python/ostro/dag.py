@@ -1,6 +1,7 @@
 """DAG: the object an author declares, and the @dag decorator."""
 
 import datetime
+import functools
 import os
 import sys
 
@@ -275,6 +276,13 @@ class DAG:
     @property
     def concurrency(self):
         return self.max_active_tasks
+
+    @property
+    def task(self):
+        """The decorator ``@task`` for this DAG: ``@dag.task`` or ``@dag.task(...)``."""
+        from .decorators import task
+
+        return functools.partial(task, dag=self)
 
     def param(self, name, default=NOTSET):
         """Refer to a parameter inside a DAG function."""

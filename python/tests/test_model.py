@@ -29,6 +29,22 @@ def test_an_unknown_dag_argument_names_the_nearest():
         DAG("d", schedul="@daily")
 
 
+def test_a_dag_has_a_task_decorator_of_its_own():
+    flow = DAG("d", schedule=None, start_date=START)
+
+    @flow.task
+    def one():
+        return 1
+
+    @flow.task(task_id="second", retries=2)
+    def two(number):
+        return number + 1
+
+    two(one())
+    assert upstream(flow) == {"one": [], "second": ["one"]}
+    assert flow.get_task("second").retries == 2
+
+
 def test_an_unknown_task_argument_names_the_nearest():
     with DAG("d"), pytest.raises(TypeError, match=r"'retires' \(did you mean 'retries'\?\)"):
         EmptyOperator(task_id="a", retires=3)
