@@ -115,7 +115,7 @@ func (b *board) news(ti wire.TaskInstance) (out []event) {
 		out = append(out, b.end(name, ti))
 	case pauseOfTry[state], state == "scheduled" && remark(ti) != "": // ready, and something holds it back
 		text := name + " " + state + ofTry(ti.TryNumber)
-		if why := remark(ti); why != "" {
+		if why := clip(remark(ti), cellColumns); why != "" {
 			text += ": " + why
 		}
 		if text != t.note {
@@ -166,7 +166,7 @@ func (b *board) missed(ti wire.TaskInstance, t *told) (out []event) {
 			if try.EndDate != nil {
 				text := fmt.Sprintf("%s %s%s after %s", name, orDash(str(try.State)), ofTry(try.TryNumber), lasted(try.StartDate, try.EndDate, time.Now()))
 				if try.Ostro.Reason != "" {
-					text += ": " + firstLine(try.Ostro.Reason)
+					text += ": " + beginning(try.Ostro.Reason)
 				}
 				out = append(out, event{at: try.EndDate.Std(), text: text})
 			}
@@ -186,7 +186,7 @@ func (b *board) end(name string, ti wire.TaskInstance) event {
 			e.text += " after " + lasted(ti.StartDate, ti.EndDate, time.Now())
 		}
 	}
-	if why := remark(ti); why != "" {
+	if why := clip(remark(ti), cellColumns); why != "" {
 		e.text += ": " + why
 	}
 	if state == "failed" || state == "up_for_retry" {

@@ -163,13 +163,16 @@ func oneLine(s string) string {
 // cellColumns is how much of a text a table shows: two lines of a terminal.
 const cellColumns = 160
 
-// firstLine is what a table shows of a text: its first line, with a mark when that is not all.
+// beginning is what a table or a message shows of a text.
+func beginning(s string) string { return clip(firstLine(s), cellColumns) }
+
+// firstLine is the first line of a text, with a mark when that is not all.
 func firstLine(s string) string {
 	first, rest, _ := strings.Cut(strings.TrimSpace(s), "\n")
 	if strings.TrimSpace(rest) != "" {
 		first += " …"
 	}
-	return clip(oneLine(first), cellColumns)
+	return oneLine(first)
 }
 
 func str(p *string) string {

@@ -174,7 +174,7 @@ func (c *command) instanceTable(tis []wire.TaskInstance) {
 	now, rows := time.Now(), [][]string{}
 	for _, ti := range tis {
 		rows = append(rows, []string{wire.InstanceName(ti.TaskID, ti.MapIndex), stateOf(ti), fmt.Sprintf("%d", ti.TryNumber), moment(ti.StartDate),
-			lasted(ti.StartDate, ti.EndDate, now), remark(ti)})
+			lasted(ti.StartDate, ti.EndDate, now), clip(remark(ti), cellColumns)})
 	}
 	c.table([]string{"TASK", "STATE", "TRY", "STARTED (UTC)", "DURATION", "REMARK"}, rows)
 }

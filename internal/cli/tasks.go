@@ -419,7 +419,7 @@ func (c *command) clear(ctx context.Context, cl *client.Client, dagID, runID str
 // instanceState prints an instance, all its notices, and its attempts with how each of them ended.
 func (c *command) instanceState(ti wire.TaskInstance, tries []wire.Try) {
 	c.instanceTable([]wire.TaskInstance{ti})
-	if reason := strings.TrimSpace(ti.Ostro.Reason); firstLine(reason) != oneLine(reason) { // the table has its beginning
+	if reason := strings.TrimSpace(ti.Ostro.Reason); beginning(reason) != oneLine(reason) { // the table has its beginning
 		fmt.Fprintln(c.Out, "\nreason:")
 		for line := range strings.Lines(reason) {
 			fmt.Fprintln(c.Out, "  "+oneLine(strings.TrimRight(line, "\n")))
@@ -445,7 +445,7 @@ func (c *command) instanceState(ti wire.TaskInstance, tries []wire.Try) {
 
 // ending says in words how an attempt ended.
 func ending(x wire.TIExtras) string {
-	reason := firstLine(x.Reason)
+	reason := beginning(x.Reason)
 	switch {
 	case reason != "":
 	case x.Signal != "":

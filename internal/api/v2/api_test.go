@@ -91,7 +91,7 @@ func TestPagesAreLimitedAsInAirflow(t *testing.T) {
 	b.want("GET", tis+"?order_by=task_id", "", 400, `{"detail":"Ordering with 'task_id' is disallowed or the attribute does not exist on the TaskInstance"}`)
 	b.want("GET", runs+"?state=odd", "", 422, `{"detail":"Invalid value for state. Valid values are queued, running, success, failed"}`)
 	b.want("GET", runs+"?duration_gte=1", "", 501, `{"detail":"The query parameter duration_gte is not served"}`)
-	b.want("GET", "/dags/~/dagRuns/~/taskInstances?state=failed&order_by=-start_date", "", 200, `{"task_instances":[{"id":"00000000-0000-7000-8000-000000000001"…`)
+	b.want("GET", "/dags/~/dagRuns/~/taskInstances?state=failed&order_by=-start_date", "", 200, `{"task_instances":[{"id":"dce7083e-73bc-5c64-93d8-f75ccbc02200"…`)
 	b.want("POST", "/dags/etl/dagRuns/list", "{}", 422, `{"detail":[{"type":"literal_error","loc":["path","dag_id"],"msg":"Input should be '~'","input":"etl","ctx":{"expected":"'~'"}}]}`)
 	b.want("POST", "/dags/~/dagRuns/list", `{"states":["failed"],"page_limit":5}`, 200, `{"dag_runs":[{"dag_run_id":"r1"…`)
 }
@@ -159,7 +159,7 @@ func TestMarkingTaskInstances(t *testing.T) {
 
 func TestClearingPreviewsFailedInstancesUnlessToldOtherwise(t *testing.T) {
 	b := newBench(t)
-	b.want("POST", "/dags/etl/clearTaskInstances", `{"dag_run_id":"r1","task_ids":["get",["split",1]]}`, 200, `{"task_instances":[{"id":"00000000-0000-7000-8000-000000000001"…`)
+	b.want("POST", "/dags/etl/clearTaskInstances", `{"dag_run_id":"r1","task_ids":["get",["split",1]]}`, 200, `{"task_instances":[{"id":"dce7083e-73bc-5c64-93d8-f75ccbc02200"…`)
 	req := b.sched.last().(scheduler.ClearRequest)
 	if !req.DryRun || !req.OnlyFailed || len(req.TaskIDs) != 2 || *req.TaskIDs[1].MapIndex != 1 {
 		t.Errorf("the scheduler was told %+v", req)
