@@ -6,7 +6,8 @@
 // snapshot it started with, so an edit never reaches into a running DAG run.
 //
 // Parsing goes on beside everything else. Every file is parsed at most once for its content, which is its own bytes and those of
-// the bundle's modules its import read, whether it is good, broken or never ends; data files count as read by all. What a
+// the bundle's modules its import read, whether it is good or broken, and a few times where its process was killed or its time
+// was up, for which a busy machine may be to blame; data files count as read by all. What a
 // failed import would have read beyond that is told from the names in its import statements, so that a missing helper
 // that appears, or one that hung and was mended, has the file parsed again. For a reason outside of the folder a broken file is parsed
 // again when a Variable or Connection changes that it asked for, when it is written again or touched, and when the server starts.

@@ -51,7 +51,7 @@ func (p *parser) Parse(_ context.Context, r workerapi.Parse) (*workerapi.Parsed,
 		case "import":
 			d.Modules = append(d.Modules, rest)
 		case "error", "killed":
-			out.Killed = word == "killed"
+			out.Again = word == "killed"
 			d.DAGs = nil
 			d.Errors = append(d.Errors, protocol.ImportError{File: file, Message: rest})
 		case "variable":

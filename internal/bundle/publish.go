@@ -35,9 +35,9 @@ type fileState struct {
 	// published is what the store holds for the file, once known is true.
 	published []protocol.ImportError
 	known     bool
-	// killed: the process that parsed it was killed from outside, so that trying again makes sense; tries counts.
-	killed bool
-	tries  int
+	// again: its parse failed for what may not be the file's fault; tries counts.
+	again bool
+	tries int
 }
 
 // load reads, once, which file every DAG and every import error in the store belongs to.
@@ -67,16 +67,16 @@ func (w *Watcher) load(ctx context.Context) error {
 	return nil
 }
 
-// parseTries is how often a file is parsed whose parsing process is killed.
+// parseTries is how often a file is parsed whose parsing process is killed, or whose time is up.
 const parseTries = 3
 
-// again says whether a file should be parsed again though nothing has changed.
-func (s *fileState) again() bool { return s.killed && s.tries < parseTries }
+// toParseAgain says whether a file should be parsed again though nothing has changed.
+func (s *fileState) toParseAgain() bool { return s.again && s.tries < parseTries }
 
 // impatient says whether there is something to be parsed again soon.
 func (w *Watcher) impatient() bool {
 	for _, s := range w.files {
-		if s.again() {
+		if s.toParseAgain() {
 			return true
 		}
 	}

@@ -55,7 +55,7 @@ func (w *Watcher) gather(ctx context.Context) error {
 		default:
 			old := w.files[p.file]
 			p.state.published, p.state.known = old.published, old.known
-			if p.state.killed {
+			if p.state.again {
 				p.state.tries = old.tries + 1
 			}
 			w.files[p.file], w.due = p.state, true
@@ -125,7 +125,7 @@ func (w *Watcher) stale(t *tree) []string {
 			if p.tree.byPath[f.Path] == f.Digest && !dataChanged && w.sameMentions(f.Path, p.tree, t) {
 				continue // it is being done
 			}
-		} else if s != nil && s.deps != nil && !dataChanged && !s.again() && !w.names.since(s.asked, s.askedAt) &&
+		} else if s != nil && s.deps != nil && !dataChanged && !s.toParseAgain() && !w.names.since(s.asked, s.askedAt) &&
 			!w.outdated(s, t) && (len(s.errs) == 0 || s.touched.Equal(f.mtime)) {
 			continue
 		}
@@ -211,7 +211,7 @@ func (w *Watcher) parse(p *parsing) {
 	d := parsed.Described
 	s := &fileState{
 		file: file, version: t.version, deps: map[string]digest{file: t.byPath[file]}, errs: d.Errors, warnings: d.Warnings,
-		asked: askedBy(d), askedAt: askedAt, touched: t.mtime(file), killed: parsed.Killed,
+		asked: askedBy(d), askedAt: askedAt, touched: t.mtime(file), again: parsed.Again,
 	}
 	for _, m := range d.Modules {
 		if sum, ok := t.byPath[m]; ok {

@@ -92,6 +92,8 @@ func (p *pool) Evaluate(ctx context.Context, r workerapi.Evaluate) workerapi.Eva
 	return out
 }
 
+var errOverdue = errors.New("took longer than")
+
 // watchImport ends an import that takes too long or too much memory; the cause says which. The returned function ends
 // the watch.
 func watchImport(proc *daghost.Host, limit time.Duration, memory int64, cancel context.CancelCauseFunc) func() {
@@ -108,7 +110,7 @@ func watchImport(proc *daghost.Host, limit time.Duration, memory int64, cancel c
 			case <-done:
 				return
 			case <-timeout.C:
-				cancel(fmt.Errorf("the import took longer than %s and was ended", shortDuration(limit)))
+				cancel(fmt.Errorf("the import %w %s and was ended", errOverdue, shortDuration(limit)))
 				proc.Kill()
 				return
 			case <-tick.C:
@@ -130,7 +132,7 @@ func parseFailed(r workerapi.Parse, err error, output string) workerapi.Parsed {
 	if errors.As(err, &end) {
 		fault.Traceback, fault.Line = withoutRuntime(r.Describe.File, output), lineOf(r.Describe.File, output)
 	}
-	return workerapi.Parsed{Type: "Parsed", Output: output, Killed: hostKilled(err), Described: protocol.Described{
+	return workerapi.Parsed{Type: "Parsed", Output: output, Again: hostKilled(err) || errors.Is(err, errOverdue), Described: protocol.Described{
 		Type: "Described", Errors: []protocol.ImportError{fault},
 	}}
 }

@@ -88,8 +88,9 @@ type (
 		Type      string             `json:"type"`
 		Described protocol.Described `json:"described"`
 		Output    string             `json:"output,omitempty"` // what the import printed, at most 64 KiB
-		// Killed says that somebody killed the process that imported the file, which says nothing about the file.
-		Killed bool `json:"killed,omitempty"`
+		// Again says that another try may come to another end: somebody killed the process that imported the file, or its
+		// time was up, which on a busy machine says little about the file.
+		Again bool `json:"again,omitempty"`
 	}
 	// Evaluated answers Evaluate. When the host died or the file cannot be imported, Answer holds an error that says so.
 	Evaluated struct {
