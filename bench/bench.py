@@ -71,7 +71,10 @@ def first_task(system, dag_id):
 def measure(system, dag_id, tasks, ledger, results):
     """One counted run of one DAG on one system."""
     before = system.commits() if hasattr(system, "commits") else None
+    used = system.processor() if hasattr(system, "processor") else {}
     run_id, instances = system.run(dag_id)
+    for part, time_before in used.items():
+        results.setdefault((dag_id, part), []).append((system.processor()[part] - time_before) / tasks)
     if len(instances) != tasks:
         sys.exit(f"{system.name}: {len(instances)} task instances, expected {tasks}")
     results.setdefault((dag_id, system.name), []).append(overhead(instances, ledger / f"{dag_id}-{run_id}"))
@@ -195,11 +198,24 @@ def table(say, results, first, idle, names):
             cells += f"{medians[-1]:>10.2f} ({min(values):.2f}–{max(values):.2f})".rjust(24)
         ratio = f"{medians[1] / medians[0]:.0f}×" if len(names) > 1 else ""
         say(f"{label:<66}{cells}{ratio:>10}{statistics.median(results[dag_id, 'commits']):>9.2f}")
+    processor(say, results)
     measured = (("(g)  idle memory of all processes (PSS)", idle, "MB"), ("(g)  start to first task done", first, "s"))
     for label, values, unit in measured:
         cells = "".join(f"{values[n]:>21.2f} {unit:<2}" for n in names)
         ratio = f"{values[names[1]] / values[names[0]]:.0f}×" if len(names) > 1 else ""
         say(f"{label:<66}{cells}{'':>24}{ratio:>10}")
+
+
+def processor(say, results):
+    """Say where Ostro's processor time goes: what a task takes is at least that, shared among the cores there are."""
+    parts = ("server", "worker", "hosts", "tasks")
+    say()
+    say(f"{'ostro: processor time a task, ms (median)':<66}" + "".join(f"{one:>12}" for one in (*parts, "sum")))
+    for dag_id, label in LABELS.items():
+        if (dag_id, parts[0]) in results:
+            medians = [statistics.median(results[dag_id, part]) for part in parts]
+            say(f"{label:<66}" + "".join(f"{one:>12.2f}" for one in (*medians, sum(medians))))
+    say()
 
 
 def commit():

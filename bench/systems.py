@@ -66,6 +66,21 @@ def pss_of_group(members):
     return total
 
 
+def command(pid):
+    """The arguments of a process; none of one that is gone."""
+    try:
+        return pathlib.Path("/proc", str(pid), "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def own_time(pid):
+    """Milliseconds of processor time of a process and of its children that have ended."""
+    fields = pathlib.Path("/proc", str(pid), "stat").read_text().rsplit(")", 1)[1].split()
+    user, system, ended_user, ended_system = (int(one) * 1000 / os.sysconf("SC_CLK_TCK") for one in fields[11:15])
+    return user + system, ended_user + ended_system
+
+
 def send(pid, signum):
     """Send a signal to a process that may be gone."""
     with contextlib.suppress(ProcessLookupError):
@@ -200,15 +215,22 @@ class Ostro(System):
     def roots(self):
         # The worker is a session of its own: found by the marker in its command line.
         found = super().roots()
-        for entry in os.listdir("/proc"):
-            if entry.isdigit():
-                try:
-                    args = pathlib.Path("/proc", entry, "cmdline").read_bytes().split(b"\0")
-                except OSError:
-                    continue
-                if b"worker" in args and str(self.home).encode() in args:
-                    found.append(int(entry))
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            args = command(int(entry))
+            if b"worker" in args and str(self.home).encode() in args:
+                found.append(int(entry))
         return found
+
+    def processor(self):
+        """Milliseconds of processor time used so far by the server, the worker, the hosts and the task processes."""
+        server, *workers = self.roots()
+        hosts = [pid for pid in family(workers) if b"ostro.host" in command(pid)]
+        return {
+            "server": own_time(server)[0],
+            "worker": sum(own_time(pid)[0] for pid in workers),
+            "hosts": sum(own_time(pid)[0] for pid in hosts),
+            "tasks": sum(own_time(pid)[1] for pid in hosts),
+        }
 
     def commits(self):
         """Durable commits of the control database since the server started."""
