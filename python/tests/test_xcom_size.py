@@ -33,6 +33,8 @@ def drain():
         decoder.feed(data)
         frame = decoder.next()
         while frame is not None:
+            if frame["id"]:
+                theirs.sendall(wire.encode({"type": "OKResponse", "ok": True}, id=frame["id"]))
             if frame["body"]["type"] == "LogRecord":
                 seen.append(frame["body"]["event"][-80:])
             if frame["body"]["type"] in ("RetryTask", "SucceedTask", "TaskState"):
