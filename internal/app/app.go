@@ -300,7 +300,8 @@ func (a *App) Run(ctx context.Context) error {
 		return nil
 	})
 	if err := a.announce(); err != nil {
-		a.log.Error("other commands find this server by its port only", "error", err)
+		a.log.Error("other commands find this server by its port only, until this works", "error", err)
+		r.start("announcement", &r.announcement, a.keepAnnouncing)
 	}
 	a.log.Info("the server is ready", "url", a.URL(), "home", string(a.home), "dags", a.cfg.DAGs)
 	close(a.ready)
@@ -365,6 +366,7 @@ type running struct {
 	failed                            chan error
 	lease                             part
 	scheduler, executor, bundle, http part
+	announcement                      part
 }
 
 func (r *running) start(name string, p *part, f func(context.Context) error) {

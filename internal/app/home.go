@@ -177,6 +177,24 @@ func (a *App) announce() error {
 	return nil
 }
 
+// keepAnnouncing tries until it works: a full disk has room again one day.
+func (a *App) keepAnnouncing(ctx context.Context) error {
+	again := time.NewTicker(announceEvery)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-again.C:
+			if a.announce() == nil {
+				return nil
+			}
+		}
+	}
+}
+
+const announceEvery = 2 * time.Second
+
 // withdraw removes what announce has written.
 func (h home) withdraw() error {
 	if err := os.Remove(h.path("run", "server.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {

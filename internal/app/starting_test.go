@@ -195,3 +195,28 @@ func (l logLines) Write(p []byte) (int, error) {
 	l <- string(p)
 	return len(p), nil
 }
+
+func TestAServerWhoseAnnouncementFindsNoPlaceMakesItLater(t *testing.T) {
+	cfg := newConfig(t)
+	taken := filepath.Join(cfg.Home, "run", "server.json.new")
+	if err := os.MkdirAll(filepath.Join(taken, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, cfg)
+	announced := filepath.Join(cfg.Home, "run", "server.json")
+	if _, err := os.Stat(announced); err == nil {
+		t.Fatal("the announcement has found a place at once")
+	}
+	if err := os.RemoveAll(taken); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		if said, _ := os.ReadFile(announced); strings.Contains(string(said), s.app.URL()) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("other commands do not learn where the server is")
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+}

@@ -101,6 +101,7 @@ func (r *running) end() error {
 		errs = append(errs, a.sched.Hold(ctx))
 	}
 	r.endRequests(ctx, requestsGrace)
+	r.announcement.end()
 	r.bundle.end()
 	if r.executor.cancel != nil {
 		errs = append(errs, r.stopWorker(ctx))
@@ -131,6 +132,7 @@ func (r *running) leave(o stopOrder) error {
 		a.keepSocket()
 	}
 	r.endRequests(ctx, writesGrace)
+	r.announcement.end()
 	r.bundle.end()
 	if r.executor.cancel != nil {
 		errs = append(errs, r.leaveWorker(ctx))

@@ -51,8 +51,12 @@ func meaningOf(err error) meaning {
 	case errors.Is(err, postgres.ErrFenced):
 		return meaning{engine: true, kind: ErrFenced, fatal: true, keeps: true}
 	}
+	if sqlite.Is(err) {
+		return meaningOfSQLite(err)
+	}
 	switch f := postgres.Classify(err); f {
 	case postgres.FaultNone:
+		return meaningOfSQLite(err) // it may be the driver's
 	case postgres.FaultRule:
 		return meaning{engine: true, keeps: true}
 	case postgres.FaultUnique:
@@ -62,6 +66,9 @@ func meaningOf(err error) meaning {
 	default:
 		return meaning{engine: true, kind: ErrUnavailable, hint: f.Hint(), fatal: true, keeps: f == postgres.FaultBusy || f == postgres.FaultAgain}
 	}
+}
+
+func meaningOfSQLite(err error) meaning {
 	switch f := sqlite.Classify(err); f {
 	case sqlite.FaultNone:
 		return meaning{keeps: true}

@@ -114,7 +114,10 @@ func TestOpeningOnAFullDiskSaysThatItIsFull(t *testing.T) {
 	if db, err = store.Open(t.Context(), o); err == nil {
 		_ = db.Close()
 	}
-	wantUnavailable(t, err, "no space left")
+	wantUnavailable(t, err, "no space left for the database")
+	if strings.Contains(err.Error(), "PostgreSQL") {
+		t.Errorf("a file is taken for a server: %v", err)
+	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "trying-*")); left != nil {
 		t.Errorf("what was tried is left: %v", left)
 	}

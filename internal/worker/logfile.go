@@ -23,8 +23,9 @@ const (
 	overlap = 4 << 10
 	// logBuffer is how much of a log waits for the disk; a writer that is faster waits with it.
 	logBuffer = 256 << 10
-	// logDelay is how long a line waits for more before it is written.
-	logDelay = 20 * time.Millisecond
+	// logDelay is how long after the last write a line waits for more. One that comes later is written at once: what is in
+	// memory only is lost when the worker is killed.
+	logDelay = 2 * time.Millisecond
 )
 
 // Streams of a log line.
@@ -61,6 +62,7 @@ type logFile struct {
 	capped  bool
 	timer   *time.Timer
 	armed   bool
+	flushed time.Time // when the buffer was written out last
 	closed  bool
 	busy    bool       // somebody writes the buffer out, perhaps waiting for the disk without the lock
 	idle    *sync.Cond // busy has become false
@@ -202,16 +204,17 @@ func (l *logFile) store(e entry) {
 	}
 }
 
-// arm has what waits written in a moment.
+// arm has what waits written in a moment, by somebody else: whoever has a line must not wait for the disk.
 func (l *logFile) arm() {
 	if l.armed {
 		return
 	}
 	l.armed = true
+	delay := max(0, logDelay-time.Since(l.flushed))
 	if l.timer == nil {
-		l.timer = time.AfterFunc(logDelay, l.Flush)
+		l.timer = time.AfterFunc(delay, l.Flush)
 	} else {
-		l.timer.Reset(logDelay)
+		l.timer.Reset(delay)
 	}
 }
 
@@ -241,7 +244,7 @@ func (l *logFile) flush() {
 	l.busy = true
 	told := false
 	defer func() {
-		l.busy = false
+		l.busy, l.flushed = false, time.Now()
 		if told {
 			l.refused(nil)
 		}

@@ -305,7 +305,7 @@ class _Attempt:
             return self._deferral(fault)
         if isinstance(fault, TaskAwaitingInput) and fault.form is not None:
             return self._deferral(fault, encode(fault.form, "what is asked"))
-        if isinstance(fault, SystemExit) and fault.code in (None, 0):
+        if isinstance(fault, SystemExit) and fault.code in (None, 0) and self.dag.compat == "airflow2":
             return self._ending_of_result(None)
         return self._failure(fault)
 
@@ -324,7 +324,7 @@ class _Attempt:
     def _failure(self, fault):
         self.context["exception"] = fault
         if isinstance(fault, SystemExit):
-            reason = "the task called sys.exit(%r)" % (fault.code,)
+            reason = "the task called sys.exit(%s)" % ("" if fault.code is None else repr(fault.code))
         else:
             reason = message(fault)
         self.context["reason"] = reason.split("\n", 1)[0]

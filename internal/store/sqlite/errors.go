@@ -32,6 +32,12 @@ const (
 // Classify says what kind of fault an error is.
 func (d *Database) Classify(err error) Fault { return Classify(err) }
 
+// Is says whether an error comes from the engine, whatever the system has said of it beside.
+func Is(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e)
+}
+
 // Classify says what kind of fault an error is.
 func Classify(err error) Fault {
 	var e *sqlite.Error
