@@ -84,7 +84,7 @@ func Start(ctx context.Context, l *Launcher, s Spec, exited func(protocol.Exited
 		theirs.Close()
 		return nil, fmt.Errorf("start DAG host: %w", err)
 	}
-	path, args := pythonCommand(s.Interpreter, "ostro.host")
+	path, args := pythonCommand(s.Interpreter, "ostro.keeper")
 	child, err := l.Start(Command{
 		Path: path, Args: args, Dir: s.Dir,
 		Env:    pythonEnv(s.Env, s.Runtime, EnvHostFD+"=3"),
@@ -393,8 +393,8 @@ func (h *Host) Kill() {
 	}
 }
 
-// PID is the host's process id.
-func (h *Host) PID() int { return h.child.PID }
+// PID is the host's process id. Its parent, the process that this program has started, keeps it (see python/ostro/keeper.py).
+func (h *Host) PID() int { return h.Hello.PID }
 
 // Done is closed when the host and its output are gone.
 func (h *Host) Done() <-chan struct{} { return h.done }

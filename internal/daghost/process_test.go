@@ -158,7 +158,7 @@ func TestAHostsEndIsExplainedWithItsLastWords(t *testing.T) {
 	if err := os.Mkdir(pkg, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"__init__.py": "", "host.py": "import sys; print('no module named foo', file=sys.stderr); sys.exit(7)"} {
+	for name, text := range map[string]string{"__init__.py": "", "keeper.py": "import sys; print('no module named foo', file=sys.stderr); sys.exit(7)"} {
 		if err := os.WriteFile(filepath.Join(pkg, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

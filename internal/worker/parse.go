@@ -132,7 +132,7 @@ func parseFailed(r workerapi.Parse, err error, output string) workerapi.Parsed {
 	if errors.As(err, &end) {
 		fault.Traceback, fault.Line = withoutRuntime(r.Describe.File, output), lineOf(r.Describe.File, output)
 	}
-	return workerapi.Parsed{Type: "Parsed", Output: output, Again: hostKilled(err) || errors.Is(err, errOverdue), Described: protocol.Described{
+	return workerapi.Parsed{Type: "Parsed", Output: output, Again: hostKilled(err) || errors.Is(err, errOverdue) || errors.Is(err, errStopping), Described: protocol.Described{
 		Type: "Described", Errors: []protocol.ImportError{fault},
 	}}
 }

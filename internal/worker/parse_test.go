@@ -1,7 +1,11 @@
 package worker
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -138,4 +142,43 @@ func TestWhatTasksImportIsPreloadedForLaterOnesUnlessItCannotBe(t *testing.T) {
 		}
 	}
 	eventually(t, "one host for each file is left", func() bool { return len(marked(f.home)) == 2 })
+}
+
+func TestAParseThatTheWorkersStopCutsShortIsToBeTriedAgain(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	started := filepath.Join(f.home, "started")
+	f.dagFile("slow.json", map[string]any{"at_import": fmt.Sprintf("open(%q, 'w').close(); time.sleep(1000)", started)})
+	s := f.connect()
+	again := make(chan bool, 1)
+	go func() {
+		p, err := s.Parse(t.Context(), workerapi.Parse{Version: "v1", Describe: protocol.Describe{BundleName: "b", BundlePath: f.bundle, File: "slow.json"}})
+		again <- err != nil || p.Again // an error says so, too
+	}()
+	eventually(t, "the import runs", func() bool { _, err := os.Stat(started); return err == nil })
+	if err := syscall.Kill(f.workerPID(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if !<-again {
+		t.Error("the file is said to be at fault")
+	}
+}
+
+func TestAFileThatKillsItsParentAtImportHarmsItselfOnly(t *testing.T) {
+	t.Parallel()
+	f := realFixture(t)
+	f.connect()
+	worker := f.workerPID()
+	for name, code := range map[string]string{"kills.py": "os.kill(os.getppid(), 9)", "asks.py": "os.kill(os.getppid(), 15)"} {
+		if err := os.WriteFile(filepath.Join(f.bundle, name), []byte("import os, time\n"+code+"\ntime.sleep(1000)\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p := f.parse(name, func(r *workerapi.Parse) { r.TimeoutSeconds = 20 })
+		if len(p.Described.Errors) != 1 || !strings.Contains(p.Described.Errors[0].Message, "was ended by SIG") {
+			t.Errorf("%s: %+v", name, p.Described.Errors)
+		}
+	}
+	if now := f.workerPID(); now != worker {
+		t.Errorf("the worker is process %d now, was %d", now, worker)
+	}
 }

@@ -88,8 +88,8 @@ type (
 		Type      string             `json:"type"`
 		Described protocol.Described `json:"described"`
 		Output    string             `json:"output,omitempty"` // what the import printed, at most 64 KiB
-		// Again says that another try may come to another end: somebody killed the process that imported the file, or its
-		// time was up, which on a busy machine says little about the file.
+		// Again says that another try may come to another end: somebody killed the process that imported the file, the
+		// worker was stopping, or the time was up, which on a busy machine says little about the file.
 		Again bool `json:"again,omitempty"`
 	}
 	// Evaluated answers Evaluate. When the host died or the file cannot be imported, Answer holds an error that says so.

@@ -1,14 +1,17 @@
-"""The keeper of a spawned task: a process between it and the worker that does nothing but wait for it.
+"""A keeper: a process between the worker and one that runs an author's code, which does nothing but wait for it.
 
-A task may kill its parent process, by mistake or since some library does. The parent of a forked task is its host, which
-is replaced; that of a spawned one would be the worker, and with it every task of the machine. So the first process of a
-spawned task forks the task before anything of the author's is imported, and stays as its parent. What is sent to it is
-sent on; when it dies the kernel kills the task, and when the task ends it ends what the task has left behind, reports and
-is gone.
+That code may kill its parent process, by mistake or since some library does. The parent of a forked task is its host, which
+is replaced; that of a spawned one, and of a host whose file does so while it is imported, would be the worker, and with it
+every task of the machine. So their first process forks before anything of the author's is imported, and stays as the
+parent. What is sent to it is sent on; when it dies the kernel kills what it keeps. That of a task ends what the task has left
+behind and reports; that of a host, ``python -m ostro.keeper``, ends as the host has ended.
 """
+
+from ostro import workingset  # noqa: F401, isort: skip; first, see there
 
 import gc
 import os
+import resource
 import signal
 
 from ostro import kernel, mphelpers, proctree
@@ -16,6 +19,7 @@ from ostro.comms import EXIT_GONE
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _AWAITED = _PASSED_ON + (signal.SIGCHLD,)
+_DESCRIPTORS = 64  # more than a process has that has just started
 
 
 def keep(channel, report):
@@ -50,6 +54,39 @@ def keep(channel, report):
         os._exit(0)
 
 
+def keep_host():
+    """Return in a child of this process, which becomes its keeper and never returns."""
+    keeper = os.getpid()
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
+    pid = os.fork()
+    if pid == 0:
+        kernel.set_parent_death_signal(signal.SIGKILL)
+        if os.getppid() != keeper:  # it died before this could be said
+            os._exit(EXIT_GONE)
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+        kernel.set_title("ostro.host")
+        return
+    status = 1
+    try:
+        os.closerange(0, _DESCRIPTORS)
+        gc.disable()
+        kernel.set_title("ostro keeper of process %d" % pid)
+        status, _ = _watch(pid)
+        if os.WIFSIGNALED(status):
+            _end_by(os.WTERMSIG(status))
+    finally:
+        os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
+
+
+def _end_by(signum):
+    """End as something ended that a signal has killed, without a second core file."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if signum != signal.SIGKILL:
+        signal.signal(signum, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signum})
+    os.kill(os.getpid(), signum)
+
+
 def _watch(pid):
     """Wait for the task's end; return its wait status and resource usage."""
     while True:
@@ -62,3 +99,12 @@ def _watch(pid):
             ended, status, usage = os.wait4(-1, os.WNOHANG)
             if ended == pid:
                 return status, usage
+
+
+if __name__ == "__main__":
+    from ostro.keeper import keep_host
+
+    keep_host()
+    from ostro.host import main
+
+    main()

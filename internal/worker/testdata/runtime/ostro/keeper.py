@@ -1,0 +1,3 @@
+"""A host without one."""
+
+import ostro.host  # noqa: F401
