@@ -89,6 +89,9 @@ func awaitTrackers(trackers []ProcessID) (killed int) {
 		n, _ := killTree(p.PID, false)
 		killed += n
 	}
+	for end := time.Now().Add(time.Second); slices.ContainsFunc(trackers, ProcessID.Alive) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond) // the kernel takes its time
+	}
 	return killed
 }
 
