@@ -1,3 +1,5 @@
 """A host without one."""
 
-import ostro.host  # noqa: F401
+import ostro.host
+
+assert ostro.host
