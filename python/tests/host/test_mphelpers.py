@@ -13,6 +13,9 @@ FILE = """
     from multiprocessing import shared_memory
     NAME = %r
     SCRIPT = "from multiprocessing import shared_memory; shared_memory.SharedMemory(%%r, create=True, size=16)" %% NAME
+    UP = "; import os, time; from multiprocessing import resource_tracker as it"
+    UP += "; line = '/proc/%%d/cmdline' %% it._resource_tracker._pid"
+    UP += "; any(b'resource_tracker' in open(line, 'rb').read() or time.sleep(0.01) for _ in range(3000))"  # not still a fork
     def tracker():
         from multiprocessing import resource_tracker
         return resource_tracker._resource_tracker._pid
@@ -52,7 +55,7 @@ FILE = """
         os._exit(3)
     def ran_and_killed(comms):
         ready, them = os.pipe()
-        script = SCRIPT + "; import os, time; os.write(%%d, b'x'); time.sleep(1000)" %% them
+        script = SCRIPT + UP + "; os.write(%%d, b'x'); time.sleep(1000)" %% them
         subprocess.Popen([sys.executable, "-c", script], pass_fds=[them])
         os.read(ready, 1)
         os._exit(3)
