@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -86,6 +87,13 @@ func (s *spares) Started() {
 func (s *spares) Fill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.ready = slices.DeleteFunc(s.ready, func(one *process) bool {
+		if !one.ended() {
+			return false
+		}
+		one.ch.closeOurs()
+		return true
+	})
 	if s.closed || s.making || len(s.ready) >= spareCount || time.Now().After(s.until) {
 		return
 	}
@@ -94,7 +102,7 @@ func (s *spares) Fill() {
 	forkID := fmt.Sprintf("spare-%d", s.made)
 	s.work.Go(func() {
 		one, err := s.h.fork(s.ctx, forkID, true)
-		if refused := (*protocol.Error)(nil); errors.As(err, &refused) {
+		if refused := (*protocol.Error)(nil); errors.As(err, &refused) && refused.Code == protocol.CodeInvalid {
 			s.retire(s.h) // it forks no more
 		}
 		s.mu.Lock()
@@ -148,7 +156,7 @@ func (h *host) fork(ctx context.Context, forkID string, spare bool) (*process, e
 	if err != nil {
 		h.forgetExit(forkID)
 		ch.closeOurs()
-		if ctx.Err() != nil {
+		if ctx.Err() != nil && !spare { // one that nobody waits for ends by itself: its channel is closed
 			h.logger.Error("a host does not fork; it is killed", "pid", h.proc.PID(), "err", err)
 			h.proc.Kill()
 		}

@@ -3,6 +3,7 @@ package worker
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/executor"
 )
 
 // spareForks returns the children of a host; while no task runs, they wait for one.
@@ -89,4 +91,39 @@ func TestNoForkOutlivesTheHostOrTheWorkerItWaitsFor(t *testing.T) {
 	kill(t, f.workerPID())
 	eventually(t, "they die with the worker", func() bool { return !slices.ContainsFunc(waiting, alive) })
 	f.disconnect()
+}
+
+const factoryFile = `
+import logging, os
+from airflow import DAG
+from airflow.operators.python import PythonOperator
+
+former = logging.getLogRecordFactory()
+
+def factory(*args, **kwargs):
+    record = former(*args, **kwargs)
+    record.attempt = os.environ["OSTRO_ATTEMPT_ID"]
+    return record
+
+logging.setLogRecordFactory(factory)
+
+with DAG("factory", schedule=None) as dag:
+    PythonOperator(task_id="t", python_callable=lambda: 1)
+`
+
+func TestForksThatWaitSurviveAFileWhoseLoggingNeedsATask(t *testing.T) {
+	t.Parallel()
+	f := realFixture(t)
+	if err := os.WriteFile(filepath.Join(f.bundle, "factory.py"), []byte(factoryFile), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f.serveAnswers(f.connect())
+	for range 12 {
+		r := f.do("", task("t"), inFile("factory.py"), func(a *executor.Attempt) {
+			a.Startup.TI.DAGID, a.Startup.Context.DagRun.DAGID = "factory", "factory"
+		})
+		if r.State != run.Success {
+			t.Fatalf("%s: %s", r.State, r.Reason)
+		}
+	}
 }

@@ -58,6 +58,7 @@ class Host:
         self._strays = {}  # pid → the ForkedTask it is attributed to, or None
         self._memory = workingset.WorkingSet()
         self._footprint = None  # of this process, as forks find it
+        self._rehearsable = False  # what the file has replaced lets a task that does nothing run
         self._reports = {}  # pid → where the fork reports on its memory
         self._own = set()  # children that are not tasks and stay
         self._closing = None  # when Shutdown turns into KILL
@@ -251,9 +252,11 @@ class Host:
     def _settle(self):
         """Bring the process into the state that is copied from now on."""
         preload.warm(self._described["dags"], self._dags.values())
+        self._rehearsable = False
         try:
             for _ in range(_REHEARSALS):
                 task.rehearse(self._files)
+            self._rehearsable = True
         except Exception:  # what the file has replaced, of logging for instance, is its tasks' business
             traceback.print_exc()
         self._environment.restore()
@@ -349,7 +352,7 @@ class Host:
             if self._gc_enabled:
                 gc.enable()
             os.environ[forkedtask.MARK] = fork_id
-            if spare and not self._memory.given:  # else a task waits already
+            if spare and self._rehearsable and not self._memory.given:  # else a task waits already
                 kernel.set_patience(True)
                 task.rehearse(self._files)
                 proctree.reap()
