@@ -19,6 +19,9 @@ const staleAfter = 30 * time.Second
 // probeEvery is how long an answer about the store stays good.
 const probeEvery = 5 * time.Second
 
+// probeLimit is how long the store may take for it.
+const probeLimit = 10 * time.Second
+
 func (a *API) getVersion(r *request) error {
 	return r.ok(wire.Version{Version: a.Version, GitVersion: opt(a.Revision)})
 }
@@ -28,6 +31,8 @@ func (a *API) writable(ctx context.Context) error {
 	a.probe.Lock()
 	defer a.probe.Unlock()
 	if time.Since(a.probedAt) > probeEvery {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeLimit) // the answer is not only for who asks now
+		defer cancel()
 		a.probed, a.probedAt = a.Store.Health(ctx), time.Now()
 	}
 	return a.probed

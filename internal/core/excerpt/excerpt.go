@@ -24,7 +24,7 @@ const (
 )
 
 // cut is how a text ends that was cut here or in the Python runtime.
-var cut = regexp.MustCompile(`\n?… \([0-9 ]+ characters in all(?:; the log has them)?\)$`)
+var cut = regexp.MustCompile(`\n?… \([0-9 ]{1,20} characters in all(?:; the log has them)?\)$`)
 
 // Seam splits a text that was cut into what was kept and the words about the rest; words is empty when it is whole.
 func Seam(text string) (kept, words string) {
