@@ -73,8 +73,8 @@ def measure(system, dag_id, tasks, ledger, results):
     before = system.commits() if hasattr(system, "commits") else None
     used = system.processor() if hasattr(system, "processor") else {}
     run_id, instances = system.run(dag_id)
-    for part, time_before in used.items():
-        results.setdefault((dag_id, part), []).append((system.processor()[part] - time_before) / tasks)
+    for part, time_after in (system.processor() if used else {}).items():
+        results.setdefault((dag_id, part), []).append((time_after - used[part]) / tasks)
     if len(instances) != tasks:
         sys.exit(f"{system.name}: {len(instances)} task instances, expected {tasks}")
     results.setdefault((dag_id, system.name), []).append(overhead(instances, ledger / f"{dag_id}-{run_id}"))

@@ -124,6 +124,11 @@ func (s *spares) Fill() {
 func (s *spares) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.letGo()
+}
+
+// letGo is drop with the lock held.
+func (s *spares) letGo() {
 	for _, one := range s.ready {
 		one.ch.closeOurs() // the process sees it and exits
 	}
@@ -132,9 +137,9 @@ func (s *spares) drop() {
 
 // Close ends those that wait; there will be no others.
 func (s *spares) Close() {
-	s.drop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.letGo()
 	s.closed = true
 	if s.refill != nil {
 		s.refill.Stop()
