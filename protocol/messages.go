@@ -31,6 +31,9 @@ import (
 // Version is the protocol version both sides must share; it grows with every incompatible change.
 const Version = 2
 
+// ExitGone is the status a task process ends with that finds nobody to talk to or, before it has begun, is asked to end.
+const ExitGone = 75
+
 // ExitClosed is the status a task process ends with when the task's code has closed its channel.
 const ExitClosed = 176
 

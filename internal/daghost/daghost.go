@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -62,6 +63,7 @@ type Host struct {
 	output *tail
 	reads  sync.WaitGroup
 
+	killed  atomic.Bool // by this program
 	mu      sync.Mutex
 	nextID  uint64
 	waiting map[uint64]chan protocol.Frame
@@ -386,6 +388,7 @@ func (h *Host) Shutdown(grace time.Duration) {
 
 // Kill kills the host with everything below it.
 func (h *Host) Kill() {
+	h.killed.Store(true)
 	select {
 	case <-h.child.Done:
 	default:
@@ -458,6 +461,9 @@ func (h *Host) Ending() string { return Ending(h.child.State) }
 
 // Left reports that the host, which must be gone, ended by itself and in order.
 func (h *Host) Left() bool { return h.child.State != nil && h.child.State.Success() }
+
+// Killed reports that this program killed it, or tried to.
+func (h *Host) Killed() bool { return h.killed.Load() }
 
 // Ending says in words how a process ended.
 func Ending(s *os.ProcessState) string {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -148,20 +149,12 @@ func (a *attempt) run() executor.Result {
 	a.log.refused = func(err error) { a.w.refusals.note(a.log.path, err) }
 	a.log.hides = a.mask.MayBegin
 	defer a.log.Close()
-	p, bad := a.start()
-	if p == nil {
-		bad.killed = a.killOrder()
-		a.log.System("error", "%s", firstOf(a.killWords(), bad.unhappy, bad.hung))
-		return a.judge(bad)
-	}
-	if p.host != nil {
-		defer a.w.pool.Release(p.host)
-	}
-	defer p.ch.closeOurs()
-	a.log.order.listen(p.ch)
-	end := a.supervise(p)
+	end := a.carryOut()
 	res := a.judge(end)
-	if !res.Reported || end.killed != nil {
+	switch {
+	case end.killed == nil && end.unhappy != "":
+		a.log.System("error", "%s", end.unhappy)
+	case !res.Reported || end.killed != nil:
 		a.log.System("error", "%s", res.Reason)
 	}
 	if words := a.unfinished(&res, end); words != "" {
@@ -175,22 +168,6 @@ func (a *attempt) run() executor.Result {
 	return res
 }
 
-func (a *attempt) killWords() string {
-	if k := a.killOrder(); k != nil {
-		return k.words(false)
-	}
-	return ""
-}
-
-func firstOf(words ...string) string {
-	for _, w := range words {
-		if w != "" {
-			return w
-		}
-	}
-	return ""
-}
-
 // supervise reads everything the process has to say, ends it when asked to, and returns how it ended.
 func (a *attempt) supervise(p *process) ending {
 	ctx, cancel := context.WithCancel(a.w.ctx)
@@ -200,7 +177,7 @@ func (a *attempt) supervise(p *process) ending {
 	defer opening.Wait()
 	streams.Go(func() { a.log.Copy(spy{ch.out, &a.spoke}, streamOut) })
 	streams.Go(func() { a.log.Copy(spy{ch.err, &a.spoke}, streamErr) })
-	talk.Go(func() { a.converse(ctx, ch.conn) })
+	talk.Go(func() { a.converse(ctx, ch) })
 
 	drained := make(chan struct{})
 	go func() { streams.Wait(); talk.Wait(); close(drained) }()
@@ -215,7 +192,7 @@ func (a *attempt) supervise(p *process) ending {
 		a.cutOff(ch, drained)
 		<-drained
 	}
-	end.killed = a.killOrder()
+	a.diedEarly(&end, p)
 	if end.leftover > 0 {
 		a.log.System("warning", "%d processes that the task had left behind were killed", end.leftover)
 	}
@@ -338,24 +315,36 @@ func (a *attempt) wait(p *process, silent <-chan struct{}) ending {
 // ended takes the end of the process as it was reported.
 func (a *attempt) ended(end *ending, p *process, k *killing, x protocol.Exited) {
 	end.exit, end.forced, end.leftover, end.hung, end.keeperLost = &x, k.forced, x.Orphans, k.hung, p.keeperLost
-	if p.host != nil && end.hung == "" && !a.spoke.Load() && x.Status != 0 && a.killOrder() == nil {
-		end.hung = a.diedEarly(x)
-	}
 }
 
-// diedEarly decides about a fork that ended badly before it said anything: such code is spawned from now on.
-func (a *attempt) diedEarly(x protocol.Exited) string {
-	ws := syscall.WaitStatus(x.Status)
-	if !ws.Signaled() {
-		return ""
+// diedEarly finds out whether a process that is gone has begun the attempt: one that has not read what to do has not. And
+// it decides about a fork that ended badly before it said anything: such code is spawned from now on.
+func (a *attempt) diedEarly(end *ending, p *process) {
+	end.unstarted = p.ch.unread()
+	if end.hung != "" || end.exit == nil || end.exit.Status < 0 || a.spoke.Load() || a.killOrder() != nil {
+		return
 	}
-	switch ws.Signal() {
-	case syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP: // somebody's will, not the fork's fault
-		return ""
+	ws := syscall.WaitStatus(end.exit.Status)
+	switch {
+	case willed(ws): // by somebody, not the fork's fault
+		return
+	case !ws.Signaled() && !end.unstarted: // the task's own affair
+		return
+	case p.host == nil: // an interpreter that does not work, and would not the next time
+		end.unstarted = false
+		return
 	}
 	reason := "a forked task process died before the task's code: " + daghost.EndingOf(ws)
 	a.w.pool.Demote(a.key, reason)
-	return reason + "; the file's tasks are spawned from now on"
+	end.hung = reason + "; the file's tasks are spawned from now on"
+}
+
+// willed says whether a process that had said nothing was ended by somebody, or ended since nobody was there any more.
+func willed(ws syscall.WaitStatus) bool {
+	if !ws.Signaled() {
+		return ws.ExitStatus() == protocol.ExitGone
+	}
+	return slices.Contains([]syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}, ws.Signal())
 }
 
 // awaitDeath waits until the kernel has taken a killed process away.

@@ -3,6 +3,9 @@ package worker
 import (
 	"net"
 	"os"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"ostro.dev/ostro/protocol"
 )
@@ -16,6 +19,8 @@ type channels struct {
 	childErr  *os.File
 	ear       *ear
 	conn      *protocol.Conn
+	writing   sync.WaitGroup // the first message, where that takes longer
+	lost      atomic.Bool    // the process ended before it had read all of the first message
 }
 
 func openChannels() (*channels, error) {
@@ -60,13 +65,28 @@ func (c *channels) closeOurs() {
 const roomy = 32 << 10
 
 // order sends the first message: what the process is to run. It waits in the socket for the process to come; one too large
-// for that is written beside, as it is read, until our end is closed. An error says that a process that was ready before
-// is gone; of one that is yet to come an error says nothing new: it has ended, or will be seen to hang.
-func (c *channels) order(frame []byte, beside func(func())) error {
+// for that is written beside, as it is read, until our end is closed. An error says that the process is gone.
+func (c *channels) order(frame []byte) error {
 	if len(frame) <= roomy {
-		_, err := c.task.Write(frame)
-		return err
+		return c.write(frame)
 	}
-	beside(func() { _, _ = c.task.Write(frame) })
+	c.writing.Go(func() { _ = c.write(frame) })
 	return nil
+}
+
+func (c *channels) write(frame []byte) error {
+	_, err := c.task.Write(frame)
+	if err != nil {
+		c.lost.Store(true)
+	}
+	return err
+}
+
+// unread says of a process that is gone, and of whose channel all was read, whether it has not read all of the first
+// message, and so cannot have begun what it says. The kernel knows: it resets a channel that is closed with something in
+// it, which whoever reads the other end, or writes into it, is told.
+func (c *channels) unread() bool {
+	_ = c.task.SetWriteDeadline(time.Now()) // a process that the task has left behind may hold the channel, and not read it
+	c.writing.Wait()
+	return c.lost.Load()
 }

@@ -47,13 +47,17 @@ func (r *requests) begin(ctx context.Context, f func()) {
 }
 
 // converse reads the task channel to its end.
-func (a *attempt) converse(ctx context.Context, conn *protocol.Conn) {
+func (a *attempt) converse(ctx context.Context, ch *channels) {
+	conn := ch.conn
 	calls := requests{log: a.log, turns: make(chan struct{}, openRequests)}
 	defer calls.Wait()
 	defer a.log.order.deaf()
-	for {
+	for first := true; ; first = false {
 		f, err := conn.Read()
 		if err != nil {
+			if first && errors.Is(err, syscall.ECONNRESET) {
+				ch.lost.Store(true)
+			}
 			if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, os.ErrDeadlineExceeded) &&
 				!errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.ECONNRESET) {
 				a.report.breakOff("the task sent something its worker cannot read: " + err.Error())

@@ -20,7 +20,7 @@ func (p *pool) noteLoss(h *host) {
 	default:
 		return // of the import: a process of its own would fare no better
 	}
-	if h.err != nil || h.users == 0 || p.closed || h.proc.Left() {
+	if h.err != nil || h.users == 0 || p.closed || h.proc.Left() || h.proc.Killed() {
 		return
 	}
 	code, now, ending := h.key.code(), time.Now(), h.proc.Ending()

@@ -65,8 +65,13 @@ func (o *order) begin(log *logFile) {
 	o.inlets = [2]inlet{{log: log, stream: streamOut}, {log: log, stream: streamErr}}
 }
 
-// listen tells the log where its lines come from. Before it is called, a log knows of nothing that is still to come.
+// listen tells the log where its lines come from now. Before it is called, a log knows of nothing that is still to come.
 func (o *order) listen(ch *channels) {
+	o.log.mu.Lock()
+	defer o.log.mu.Unlock()
+	o.inlets = [2]inlet{{log: o.log, stream: streamOut}, {log: o.log, stream: streamErr}}
+	o.early, o.aside = nil, false
+	o.handled.Store(0)
 	o.channel, o.inlets[0].total, o.inlets[1].total = ch.ear.total, ch.out.total, ch.err.total
 	ch.ear.heard = o.heard
 }

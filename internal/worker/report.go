@@ -101,7 +101,7 @@ type ending struct {
 	hung       string     // the fork hung or died before the author's code, with the reason
 	unhappy    string     // there never was a process, with the reason
 	infra      bool       // … and it is not the author's fault
-	unstarted  bool       // … and it is certain that no process has begun or will begin the attempt
+	unstarted  bool       // it is certain that no process has begun the attempt, nor will
 	keeperLost bool       // the process was killed because its keeper had ended
 	leftover   int
 }
@@ -202,6 +202,10 @@ func (a *attempt) explain(e ending) (reason string, infra bool) {
 		return e.unhappy, e.infra
 	case e.hung != "":
 		return e.hung, true
+	case e.unstarted:
+		e.unstarted = false
+		how, _ := a.explain(e)
+		return "its process was gone before it had begun: " + how, true
 	case a.report.broken != "":
 		return a.report.broken, false
 	case e.unreported:

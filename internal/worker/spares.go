@@ -39,14 +39,13 @@ type spares struct {
 }
 
 // Give gives the first message of a task to a process that waits for it, and returns that process; nil when there is none.
-// A message that is too large to be sent at once is sent beside.
-func (s *spares) Give(order []byte, beside func(func())) *process {
+func (s *spares) Give(order []byte) *process {
 	for {
 		p := s.take()
 		if p == nil {
 			return nil
 		}
-		if !p.ended() && p.ch.order(order, beside) == nil {
+		if !p.ended() && p.ch.order(order) == nil {
 			s.Started()
 			return p
 		}

@@ -12,45 +12,75 @@ import (
 )
 
 const (
-	// startTries is how many hosts an attempt tries that are lost before it has begun, and startPause how long it waits
-	// after the first; after each further one four times as long.
+	// startTries is how many processes are started for an attempt where those before it have ended before they began it, and
+	// startPause how long it waits after the first; after each further one four times as long.
 	startTries = 4
 	startPause = 100 * time.Millisecond
 )
 
-// start brings the process up, by fork where that is possible, and tells it what to run. Without a process the ending says
-// why.
-func (a *attempt) start() (*process, ending) {
+// carryOut has a process run the attempt and waits until it is gone. Where one has ended before it began the attempt,
+// another one is started: nothing has happened yet.
+func (a *attempt) carryOut() ending {
 	pool, s := a.w.pool, &a.startup
 	order, err := protocol.AppendFrame(nil, 0, s, nil)
 	if err != nil {
-		return nil, ending{unhappy: "what the task is started with cannot be sent to it: " + err.Error()}
+		return ending{unhappy: "what the task is started with cannot be sent to it: " + err.Error()}
 	}
 	a.key = pool.Key(a.order.Interpreter, s.Bundle.Version, s.Bundle.Path, s.DagRelPath, s.Compat)
-	if a.order.Isolation == "spawn" {
-		return a.spawn(order, "isolation: spawn is configured")
+	ctx, release := a.untilKilled()
+	defer release()
+	for try := 1; ; try++ {
+		end := a.once(ctx, order)
+		end.killed = a.killOrder()
+		if !end.unstarted || end.killed != nil || try == startTries {
+			return end
+		}
+		why, _ := a.explain(end)
+		a.w.log.Warn("an attempt had not begun when its process was lost; it is started again", "attempt", a.order.ID, "file", a.key.file, "why", why)
+		if end.hung == "" && !pause(ctx, try) {
+			return end
+		}
 	}
+}
+
+// untilKilled returns a context that ends with an order to end the attempt.
+func (a *attempt) untilKilled() (ctx context.Context, release func()) {
 	ctx, cancel := context.WithCancelCause(a.w.ctx)
-	defer cancel(nil)
-	stop := make(chan struct{})
-	defer close(stop)
+	done := make(chan struct{})
 	go func() {
 		select {
 		case <-a.killed:
-			cancel(errors.New(a.killWords()))
-		case <-stop:
+			cancel(errors.New(a.killOrder().words(false)))
+		case <-done:
 		}
 	}()
-	for try := 1; ; try++ {
-		p, bad := a.byHost(ctx, order)
-		if !bad.unstarted || try == startTries {
-			return p, bad
-		}
-		a.w.log.Warn("an attempt lost its host before it was started; it is started again", "attempt", a.order.ID, "file", a.key.file, "err", bad.unhappy)
-		if !pause(ctx, try) {
-			return p, bad
-		}
+	return ctx, func() { close(done); cancel(nil) }
+}
+
+// once starts a process and, when there is one, waits until it is gone.
+func (a *attempt) once(ctx context.Context, order []byte) ending {
+	a.host = nil
+	a.spoke.Store(false)
+	a.wasForced.Store(false)
+	p, bad := a.start(ctx, order)
+	if p == nil {
+		return bad
 	}
+	if p.host != nil {
+		defer a.w.pool.Release(p.host)
+	}
+	defer p.ch.closeOurs()
+	a.log.order.listen(p.ch)
+	return a.supervise(p)
+}
+
+// start brings the process up and gives it the order to run the attempt: by fork where that is possible. Without a process
+// the ending says why.
+func (a *attempt) start(ctx context.Context, order []byte) (*process, ending) {
+	if a.order.Isolation == "spawn" {
+		return a.spawn(order, "isolation: spawn is configured")
+	}
+	return a.byHost(ctx, order)
 }
 
 // byHost has a warm host fork the process, or spawns it where that is not possible.
@@ -141,13 +171,13 @@ func importFault(e *protocol.ImportError) string {
 // interrupt that. It is the process that is killed then, once it is there.
 func (a *attempt) fork(h *host, order []byte) (*process, error) {
 	a.host = h
-	p := h.spares.Give(order, a.w.tasks.Go)
+	p := h.spares.Give(order)
 	if p == nil {
 		var err error
 		if p, err = h.fork(a.w.ctx, a.order.ID, false); err != nil {
 			return nil, err
 		}
-		_ = p.ch.order(order, a.w.tasks.Go)
+		_ = p.ch.order(order) // one that is gone already will be seen to be
 		h.spares.Started()
 	}
 	a.isStarted(p, "fork", "")
@@ -177,7 +207,7 @@ func (a *attempt) spawn(order []byte, reason string) (*process, ending) {
 		p.keeperLost = !whole
 		exited <- x
 	})
-	_ = ch.order(order, a.w.tasks.Go)
+	_ = ch.order(order)
 	a.isStarted(p, "spawn", reason)
 	return p, ending{}
 }

@@ -288,13 +288,11 @@ func TestAFileWhoseForksDieAtOnceIsDemotedToSpawn(t *testing.T) {
 	f := newFixture(t)
 	f.dagFile("dag.json", map[string]any{"dags": []string{"d"}, "in_fork": "os.kill(os.getpid(), 11)"})
 	f.connect()
-	r := f.do("")
-	if r.State != run.Failed || !r.Infra || !strings.Contains(r.Reason, "SIGSEGV") {
-		t.Errorf("the first: %+v", r)
-	}
-	r = f.do("")
-	if r.State != run.Success || r.Isolation != "spawn" || !strings.Contains(r.IsolationReason, "died before the task's code") {
-		t.Errorf("the second: %+v", r)
+	for range 2 {
+		r := f.do("")
+		if r.State != run.Success || r.Isolation != "spawn" || !strings.Contains(r.IsolationReason, "died before the task's code: killed by SIGSEGV") {
+			t.Errorf("got %+v", r)
+		}
 	}
 }
 
@@ -303,12 +301,11 @@ func TestAFileWhoseForksHangIsDemotedToSpawn(t *testing.T) {
 	f := newFixture(t)
 	f.dagFile("dag.json", map[string]any{"dags": []string{"d"}, "in_fork": "time.sleep(1000)"})
 	f.connect()
-	r := f.do("")
-	if r.State != run.Failed || !r.Infra || !strings.Contains(r.Reason, "never read what to do") {
-		t.Errorf("the first: %+v", r)
-	}
-	if r = f.do(""); r.State != run.Success || r.Isolation != "spawn" {
-		t.Errorf("the second: %+v", r)
+	for range 2 {
+		r := f.do("")
+		if r.State != run.Success || r.Isolation != "spawn" || !strings.Contains(r.IsolationReason, "never read what to do") {
+			t.Errorf("got %+v", r)
+		}
 	}
 }
 

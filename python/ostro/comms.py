@@ -157,6 +157,7 @@ class Comms:
         self._waiting = set()
         self._answers = {}
         self._notes = []
+        self.heard = False  # anything whole from the worker
         self._reader = None  # the thread that reads the socket for all
         self._main = threading.get_ident()
         self._critical = 0  # of the main thread: above zero, signal handlers must wait
@@ -307,6 +308,7 @@ class Comms:
             self._leave()
 
     def _distribute(self, frame):
+        self.heard = True
         rid = frame.get("id", 0)
         if not rid:
             self._notes.append(frame)

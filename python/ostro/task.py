@@ -78,10 +78,14 @@ class Process:
         self._files = files
         self._limit = float(os.environ.get("OSTRO_EXIT_LIMIT") or limit)
         self._pid = os.getpid()
+        self._begun = False  # it knows what to do
         self._terminated = False
 
     def attach(self, channel):
-        """Become the task process on ``channel``: from here on SIGTERM runs on_kill and raises AirflowTaskTerminated."""
+        """Become the task process on ``channel``: from here on SIGTERM runs on_kill and raises AirflowTaskTerminated.
+
+        Before the process has been told what to do, SIGTERM ends it at once. The worker sees that nothing was begun.
+        """
         self._pid = os.getpid()
         outputs.reset()
         self.comms.attach(channel)
@@ -100,6 +104,9 @@ class Process:
             _set_environment(env)
             if "TZ" in env:
                 time.tzset()
+        self._begun = True
+        if self._terminated:
+            self._terminate()
         return startup
 
     def run(self, startup, dags):
@@ -221,6 +228,10 @@ class Process:
             self.comms.interrupt(self._terminate)
 
     def _terminate(self):
+        if not self._begun:
+            if not self.comms.heard:
+                os._exit(wire.EXIT_GONE)
+            return  # start() comes back to it
         import ostro.exceptions
         import ostro.runner
 
