@@ -29,17 +29,11 @@ def keep(channel, report):
     MAXRSS ORPHANS" are written to it.
     """
     os.set_inheritable(report, False)
-    keeper = os.getpid()
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
-    pid = os.fork()
+    pid = _fork()
     if pid == 0:
         os.close(report)
         os.setpgid(0, 0)  # signals of the task to its own group are not for the keeper
         kernel.become_subreaper()
-        kernel.set_parent_death_signal(signal.SIGKILL)
-        if os.getppid() != keeper:  # it died before this could be said
-            os._exit(EXIT_GONE)
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)
         return
     try:
         os.write(report, b"started %d\n" % pid)
@@ -56,14 +50,8 @@ def keep(channel, report):
 
 def keep_host():
     """Return in a child of this process, which becomes its keeper and never returns."""
-    keeper = os.getpid()
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
-    pid = os.fork()
+    pid = _fork()
     if pid == 0:
-        kernel.set_parent_death_signal(signal.SIGKILL)
-        if os.getppid() != keeper:  # it died before this could be said
-            os._exit(EXIT_GONE)
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)
         kernel.set_title("ostro.host")
         return
     status = 1
@@ -76,6 +64,19 @@ def keep_host():
             _end_by(os.WTERMSIG(status))
     finally:
         os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
+
+
+def _fork():
+    """Fork a child that dies with this process; in this process the signals that ``_watch`` awaits are blocked from then on."""
+    keeper = os.getpid()
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
+    pid = os.fork()
+    if pid == 0:
+        kernel.set_parent_death_signal(signal.SIGKILL)
+        if os.getppid() != keeper:  # it died before this could be said
+            os._exit(EXIT_GONE)
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+    return pid
 
 
 def _end_by(signum):
