@@ -13,9 +13,11 @@ import (
 	"ostro.dev/ostro/internal/store"
 )
 
-// Pace of a live stream: changes are gathered for so long, and a quiet stream says so often that it is alive.
+// Pace of a live stream: changes are gathered for so long, in a wide run longer, so that looking at all its instances takes
+// a tenth of a processor at most. A quiet stream says so often that it is alive.
 const (
 	livePace  = 100 * time.Millisecond
+	liveSlow  = 2 * time.Second
 	livePing  = 15 * time.Second
 	liveTail  = 5
 	tailBytes = 64 << 10
@@ -55,8 +57,9 @@ func (s *stream) run(ctx context.Context) error {
 	ping := time.NewTicker(livePing)
 	defer ping.Stop()
 	for {
-		changed := s.api.Store.Changed()
+		changed, began := s.api.Store.Changed(), time.Now()
 		over, err := s.step(ctx)
+		cost := time.Since(began)
 		if err != nil || over {
 			return err
 		}
@@ -70,11 +73,30 @@ func (s *stream) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		pace := time.NewTimer(livePace) // gather what other commits follow at once
+		if err := s.gather(ctx, min(10*cost, liveSlow)); err != nil {
+			return err
+		}
+	}
+}
+
+// gather waits for what other commits follow at once, so long or until the run is over, and at least livePace.
+func (s *stream) gather(ctx context.Context, long time.Duration) error {
+	pace := time.NewTicker(livePace)
+	defer pace.Stop()
+	for until := time.Now().Add(long); ; {
 		select {
 		case <-pace.C:
 		case <-ctx.Done():
-			pace.Stop()
+			return nil // the request's end is seen by whoever looks next
+		}
+		if !time.Now().Before(until) {
+			return nil
+		}
+		row, err := s.api.Store.Run(ctx, s.dagID, s.runID)
+		if err != nil {
+			return fmt.Errorf("load DAG run %s: %w", s.runID, err)
+		}
+		if finishedRun[row.State] {
 			return nil
 		}
 	}
