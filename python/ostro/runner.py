@@ -23,6 +23,7 @@ from .exceptions import (
     TaskAwaitingInput,
     TaskDeferred,
 )
+from .shown import repr_of, text_of
 from .ti import TaskInstance
 from .trace import logged, message, one_line
 from .xcom import decode, encode, map_length, too_large
@@ -261,6 +262,8 @@ class _Attempt:
     def _xcoms(self, result):
         out = self.ti.pending_xcoms()
         self.ti._pending.clear()
+        if type(result) in (dict, list) and threading.active_count() > 1:
+            result = type(result)(result)  # as it is now, for its length and its elements to agree
         if self.ti.map_index < 0:
             mapping.check_mappable(self.task, result if self.task.do_xcom_push else None)
         if result is None or not self.task.do_xcom_push:
@@ -297,8 +300,9 @@ class _Attempt:
             send_skips(self.ti, [getattr(task, "task_id", task) for task in fault.tasks])
             return self._ending_of_result(None)
         if isinstance(fault, AirflowSkipException):
-            tasklog.tell(_log(), "Task is skipped: %s", fault)
-            return "TaskState", {"state": "skipped", "reason": logged(str(fault))}, "on_skipped_callback"
+            words = text_of(fault)
+            tasklog.tell(_log(), "Task is skipped: %s", words)
+            return "TaskState", {"state": "skipped", "reason": logged(words)}, "on_skipped_callback"
         if isinstance(fault, AirflowRescheduleException):
             return "RescheduleTask", {"reschedule_date": dates.wire(fault.reschedule_date)}, None
         if isinstance(fault, TaskDeferred):
@@ -324,7 +328,7 @@ class _Attempt:
     def _failure(self, fault):
         self.context["exception"] = fault
         if isinstance(fault, SystemExit):
-            reason = "the task called sys.exit(%s)" % ("" if fault.code is None else repr(fault.code))
+            reason = "the task called sys.exit(%s)" % ("" if fault.code is None else repr_of(fault.code))
         else:
             reason = message(fault)
         self.context["reason"] = reason.split("\n", 1)[0]

@@ -72,11 +72,13 @@ def _encode(value, path, what, depth, inside):
         _fail(value, path, what, "which contains itself")
     if depth > _DEPTH:
         _fail(value, path, what, "nested more than %d deep, which is too deep to be stored" % _DEPTH)
-    if kind is list and _all_plain(value):
-        return list(value)
-    if kind is dict and _all_plain(value.values()) and set(map(type, value)) <= _TEXT and NAME not in value:
-        return dict(value)
     within = inside | {id(value)}
+    if kind is list or kind is dict:
+        value = kind(value)  # as it is now: a thread of the task's may go on to change it
+    if kind is list and _all_plain(value):
+        return value
+    if kind is dict and _all_plain(value.values()) and set(map(type, value)) <= _TEXT and NAME not in value:
+        return value
 
     def inner(item, step):
         return _encode(item, (path, step), what, depth + 1, within)

@@ -1,9 +1,12 @@
 """The text of a value in a log."""
 
 import collections
+import sys
+import threading
 
 import pytest
 
+from ostro.exceptions import AirflowTaskTimeout
 from ostro.shown import text_of
 
 Pair = collections.namedtuple("Pair", "a b")
@@ -58,3 +61,72 @@ def test_data_nested_deeper_than_python_counts_is_shown():
 def test_a_value_that_cannot_be_shown_does_not_fail_its_task():
     assert text_of([Refuses()]) == "[<Refuses that cannot be shown: RuntimeError>]"
     assert text_of(Refuses()) == "<Refuses that cannot be shown: RuntimeError>"
+
+
+class Leaves:
+    def __repr__(self):
+        sys.exit(3)
+
+
+class Unmeasured(str):
+    def __len__(self):
+        raise RuntimeError("not now")
+
+
+class Namer(type):
+    __name__ = property(lambda self: 1 / 0)
+
+
+class Unnamed(metaclass=Namer):
+    def __repr__(self):
+        raise RuntimeError("not now")
+
+
+def test_whatever_a_class_makes_of_being_shown_does_not_fail_its_task():
+    assert text_of([Leaves()]) == "[<Leaves that cannot be shown: SystemExit>]"
+    assert text_of(Unmeasured("text")) == "text" and text_of([Unmeasured("text")]) == "['text']"
+    assert text_of(Unnamed()) == "<a value that cannot be shown: ZeroDivisionError>"
+
+
+def test_the_timeout_of_a_task_is_not_taken_for_a_fault_of_the_value():
+    class Slow:
+        def __repr__(self):
+            raise AirflowTaskTimeout("the task ran longer")
+
+    with pytest.raises(AirflowTaskTimeout):
+        text_of([Slow()])
+
+
+@pytest.mark.parametrize("value, change", [
+    ({}, lambda value, n: value.__setitem__(n, n)), (set(), lambda value, n: value.add(n)), ([], lambda value, n: value.append(n)),
+])
+def test_a_collection_that_changes_while_it_is_shown_is_shown(value, change):
+    class Changes:
+        def __repr__(self):
+            change(value, len(value))  # as a thread does in between
+            return "c"
+
+    change(value, Changes())
+    change(value, 1)
+    assert "c" in text_of(value)
+
+
+def test_a_dict_that_another_thread_never_stops_changing_is_shown():
+    value, stop = {n: str(n) for n in range(2000)}, threading.Event()
+
+    def goes_on():
+        n = 0
+        while not stop.is_set():
+            n += 1
+            value["new %d" % n] = n
+            value.pop("new %d" % (n - 1), None)
+
+    thread, before = threading.Thread(target=goes_on), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        assert all(text_of(value).startswith("{0: '0', 1: '1'") for _ in range(20))
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(before)
