@@ -145,7 +145,7 @@ class Comms:
     answers_records = True  # a LogRecord may be a request
 
     def __init__(self, channel=None, on_gone=None):
-        self._channel = self._fd = self._identity = None
+        self._channel = self._fd = self._identity = self._stderr = None
         self._owner = 0
         self._on_gone = on_gone or (lambda: os._exit(EXIT_GONE))
         self._decoder = Decoder()
@@ -170,7 +170,7 @@ class Comms:
         self._channel = channel  # keeps a socket object, and so its descriptor, alive
         self._fd = channel if isinstance(channel, int) else channel.fileno()
         os.set_blocking(self._fd, True)
-        self._identity = _identity(self._fd)
+        self._identity, self._stderr = identity(self._fd), identity(2)
         self._owner = os.getpid()
         self._main = threading.get_ident()
 
@@ -220,14 +220,14 @@ class Comms:
         self._enter()
         try:
             with self._send_lock:
-                if _identity(self._fd) != self._identity:
-                    _end_without_channel()
+                if identity(self._fd) != self._identity:
+                    self._end_without_channel()
                 sent = os.write(self._fd, data)
                 while sent < len(data):
                     sent += os.write(self._fd, memoryview(data)[sent:])
         except OSError:
-            if _identity(self._fd) != self._identity:
-                _end_without_channel()
+            if identity(self._fd) != self._identity:
+                self._end_without_channel()
             self._on_gone()
             raise
         finally:
@@ -287,8 +287,8 @@ class Comms:
         poll.poll()
         self._enter()
         try:
-            if _identity(self._fd) != self._identity:
-                _end_without_channel()
+            if identity(self._fd) != self._identity:
+                self._end_without_channel()
             try:
                 data = os.read(self._fd, _LARGE_READ if self._decoder.pending() else _SMALL_READ)
             except OSError:
@@ -315,6 +315,25 @@ class Comms:
         elif rid in self._waiting:
             self._answers[rid] = frame
         # An answer nobody waits for any more belongs to a request that a signal interrupted.
+
+    def _end_without_channel(self):
+        """End a task that has closed its channel: what it has done cannot be told to anybody.
+
+        The worker knows the status and says so. Here it is said as well if standard error is the one there was: a task that
+        has closed that too may have a file of its own there.
+        """
+        text = "ostro: the task has closed file descriptors that are not its own, the channel to Ostro among them; it ends here"
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:
+                pass
+        if self._stderr is not None and identity(2) == self._stderr:
+            try:
+                os.write(2, text.encode() + b"\n")
+            except OSError:
+                pass
+        os._exit(EXIT_CLOSED)
 
     # ---- signals ----
 
@@ -360,28 +379,13 @@ class Comms:
         )
 
 
-def _identity(fd):
+def identity(fd):
     """Return what tells an open file from another one that has got its number; None when there is none."""
     try:
         found = os.fstat(fd)
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _end_without_channel():
-    """End a task that has closed its channel: what it has done cannot be told to anybody."""
-    text = "ostro: the task has closed file descriptors that are not its own, the channel to Ostro among them; it ends here"
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except Exception:
-            pass
-    try:
-        os.write(2, text.encode() + b"\n")
-    except OSError:
-        pass
-    os._exit(EXIT_CLOSED)
 
 
 def receive_with_fds(sock, size=1 << 16):

@@ -11,7 +11,7 @@ import os
 VARIABLE = "OSTRO_DAG_FILE"
 _READS = ("GetVariable", "GetConnection")
 
-# The descriptor of the answers; it lives as long as the module.
+# The descriptor of the answers, which lives as long as the module, and which file it was.
 _answers = None
 
 
@@ -74,15 +74,20 @@ class _Replay:
 def publish(root, file, settings, answers):
     """Say in the environment where the module of ``file`` comes from, for the programs that this process starts."""
     global _answers
+    from .comms import identity, out_of_reach
+
     place = {"root": root, "file": file, "path": os.path.join(root, *file.split("/")), "settings": settings}
     if _answers is not None:
-        os.close(_answers)
+        number, kept = _answers
+        if identity(number) == kept:  # else the author's code has closed it, and may have a file of its own there
+            os.close(number)
         _answers = None
     if answers:
-        _answers = os.memfd_create("ostro-answers", os.MFD_CLOEXEC)
-        with open(_answers, "w", closefd=False) as out:
+        number = out_of_reach(os.memfd_create("ostro-answers", os.MFD_CLOEXEC))
+        with open(number, "w", closefd=False) as out:
             json.dump(answers, out)
-        place["answers"] = "/proc/%d/fd/%d" % (os.getpid(), _answers)
+        _answers = number, identity(number)
+        place["answers"], place["kept"] = "/proc/%d/fd/%d" % (os.getpid(), number), _answers[1]
     os.environ[VARIABLE] = json.dumps(place)
 
 
@@ -99,12 +104,29 @@ def execute(module, place):
     """Import the file as ``module`` in a program that a task has started."""
     from . import live, loader
 
-    answers, before = [], live.comms
-    if place.get("answers"):
-        with open(place["answers"]) as kept:
-            answers = json.load(kept)
-    live.comms = before or _Replay(answers)
+    before = live.comms
+    live.comms = before or _Replay(_answers_of(place))
     try:
         loader.execute(module, place["root"], place["file"], *place["settings"])
     finally:
         live.comms = before
+
+
+def _answers_of(place):
+    """Return what the process above was answered, as far as it can be read.
+
+    It cannot by a program of another user, nor when that process is gone or has closed the file. Then whoever asks again
+    is told that only the task can.
+    """
+    from .comms import identity
+
+    if not place.get("answers"):
+        return []
+    try:
+        fd = os.open(place["answers"], os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return []
+    with open(fd, encoding="utf-8") as kept:
+        if list(identity(fd)) != place.get("kept"):  # it is a file of the author's that has got the number
+            return []
+        return json.load(kept)

@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+import threading
 
 from .comms import FrameTooLarge, RemoteError
 from .outputs import stamp
@@ -17,6 +18,12 @@ _DEEPEST = 3
 _SHORTENED = 1 << 16
 
 
+class _Awaited(threading.local):
+    """The error that this thread reports, whose record it waits for to be stored; None when it reports none."""
+
+    fault = None
+
+
 class CommsHandler(logging.Handler):
     """Turns records into LogRecord messages."""
 
@@ -24,7 +31,7 @@ class CommsHandler(logging.Handler):
         super().__init__()
         self.comms = comms  # None in a host, whose file logs to nobody once it is imported
         self._depth = 0
-        self.waits = False  # for the next record to be stored
+        self.awaited = _Awaited()
 
     def emit(self, record):
         depth = self._depth
@@ -32,10 +39,10 @@ class CommsHandler(logging.Handler):
             return
         try:
             self._depth = depth + 1
-            waits, self.waits = self.waits, False
             body = message(record)
             stamp(body)
-            self._send(body, waits)
+            fault = self.awaited.fault
+            self._send(body, fault is not None and record.exc_info is not None and record.exc_info[1] is fault)
         except Exception:
             self.handleError(record)
         finally:
@@ -84,8 +91,11 @@ def report(text, fault, level=logging.ERROR):
 
     What the task, its children and its libraries have printed stands before it, so this waits until it is stored.
     """
-    _handler.waits = True
-    _say(logging.getLogger("airflow.task"), level, text, (), (type(fault), fault, fault.__traceback__))
+    before, _handler.awaited.fault = _handler.awaited.fault, fault  # a signal handler may report in between
+    try:
+        _say(logging.getLogger("airflow.task"), level, text, (), (type(fault), fault, fault.__traceback__))
+    finally:
+        _handler.awaited.fault = before
 
 
 def tell(logger, text, *args):

@@ -98,7 +98,8 @@ def test_the_timeout_of_a_task_is_not_taken_for_a_fault_of_the_value():
 
 
 @pytest.mark.parametrize("value, change", [
-    ({}, lambda value, n: value.__setitem__(n, n)), (set(), lambda value, n: value.add(n)), ([], lambda value, n: value.append(n)),
+    ({}, lambda value, n: value.__setitem__(n, n)), (set(), lambda value, n: value.add(n)),
+    ([], lambda value, n: value.append(n)),
 ])
 def test_a_collection_that_changes_while_it_is_shown_is_shown(value, change):
     class Changes:

@@ -2,6 +2,7 @@
 
 import logging
 import logging.config
+import threading
 
 import pytest
 from test_runner import end
@@ -111,3 +112,34 @@ def test_a_traceback_is_waited_for_and_other_records_are_not(logging_as_it_was):
     assert [one["event"] for one in comms.of("LogRecord")] == ["before"]
     (record,) = [one for one in comms.asked if one["type"] == "LogRecord"]
     assert record["event"] == "Task failed with exception" and record["behind"]
+
+
+def test_what_another_thread_logs_while_a_traceback_is_reported_is_not_waited_for(logging_as_it_was):
+    class Waiting(Comms):
+        answers_records = True
+
+        def _LogRecord(self, message):
+            return {"type": "OKResponse", "ok": True}
+
+    class Between(logging.Filter):
+        """Has another thread log between the call of the runtime and its record."""
+
+        def filter(self, record):
+            if record.exc_info:
+                thread = threading.Thread(target=logging.getLogger("other").info, args=("of the other thread",))
+                thread.start()
+                thread.join()
+                logging.getLogger("same").info("of the filter")
+            return True
+
+    def function():
+        logging.getLogger("airflow.task").addFilter(between)
+        raise ValueError("x")
+
+    between = Between()
+    try:
+        comms = end(function, comms=Waiting())
+    finally:
+        logging.getLogger("airflow.task").removeFilter(between)
+    assert [one["event"] for one in comms.of("LogRecord")] == ["of the other thread", "of the filter"]
+    assert [one["event"] for one in comms.asked if one["type"] == "LogRecord"] == ["Task failed with exception"]

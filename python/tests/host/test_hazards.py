@@ -478,6 +478,12 @@ CLOSES = """
         os.closerange(3, 4096)
         mine = [os.open(os.devnull, os.O_RDWR) for _ in range(600)]
         comms.send({"type": "AddNotice", "text": "lost"})
+    def every_one(comms):
+        print("said before")
+        os.closerange(1, 4096)
+        for name in ("mine", "mine too"):
+            os.open(name, os.O_RDWR | os.O_CREAT)
+        comms.send({"type": "AddNotice", "text": "lost"})
     def takes_its_place(comms):
         there = comms.fileno()
         file = os.open("mine", os.O_RDWR | os.O_CREAT)
@@ -514,6 +520,12 @@ def test_a_task_that_closes_its_channel_ends_with_a_word_about_it(closes):
     end = closes("every")
     assert end.returncode == 176 and end.terminal is None and end.notes == [] and end.out == "said before\n"
     assert "closed file descriptors that are not its own, the channel to Ostro among them" in end.err
+
+
+def test_nothing_is_written_to_a_file_that_has_taken_the_place_of_standard_error(closes, tmp_path):
+    end = closes("every_one")
+    assert end.returncode == 176 and end.out == "said before\n" and end.err == ""
+    assert (tmp_path / "mine").read_bytes() == (tmp_path / "mine too").read_bytes() == b""
 
 
 def test_nothing_is_written_to_a_file_that_has_taken_the_channels_place(closes, tmp_path):

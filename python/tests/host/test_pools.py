@@ -53,7 +53,14 @@ def pipeline():
         code = "import importlib; print(importlib.import_module(%r).scaled.__module__)" % __name__
         return subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
 
-    pool("spawn"), pool.override(task_id="server")("forkserver"), executor(), loky(), program()
+    @task
+    def closes():
+        import subprocess
+        os.closerange(3, 256)
+        code = "import importlib; print(importlib.import_module(%r).FACTOR)" % __name__
+        return subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
+
+    pool("spawn"), pool.override(task_id="server")("forkserver"), executor(), loky(), program(), closes()
 
 pipeline()
 """
@@ -125,6 +132,11 @@ def test_joblib_runs_functions_of_the_dag_file(run):
 def test_a_program_that_a_task_starts_can_import_the_dag_file_by_its_modules_name(run):
     end = run("program")
     assert end.value.startswith("ostro_dag."), end.err
+
+
+def test_a_program_is_told_what_the_file_was_answered_after_the_task_has_closed_low_descriptors(run):
+    end = run("closes")
+    assert end.value == "10\n", end.err
 
 
 def test_outside_of_a_task_there_is_no_such_module():
