@@ -15,18 +15,22 @@ def run(kind, callbacks, context):
     if not callbacks:
         return []
     import logging
+    import os
 
-    from . import tasklog
+    from . import strayed, tasklog
     from .trace import one_line
 
     log = logging.getLogger("airflow.task")
-    errors = []
+    errors, me = [], os.getpid()
     for callback in as_list(callbacks):
         name = getattr(callback, "__qualname__", type(callback).__name__)
         tasklog.tell(log, "Running %s %s", kind, name)
         try:
             _call(callback, context)
+            strayed.check(me)
         except (Exception, SystemExit) as fault:
+            if os.getpid() != me:  # a child of the author's
+                raise
             tasklog.report("Error when executing %s %s" % (kind, name), fault)
             errors.append("%s %s: %s" % (kind, name, one_line(fault)))
     return errors

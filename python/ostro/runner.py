@@ -5,11 +5,12 @@ are confirmed by CallbacksDone, so that whoever reads the messages knows what is
 """
 
 import datetime
+import os
 import signal
 import sys
 import threading
 
-from . import callbacks, dates, live, mapping, tasklog, template, trace
+from . import callbacks, dates, live, mapping, strayed, tasklog, template, trace
 from . import context as contexts
 from .comms import FrameTooLarge
 from .exceptions import (
@@ -36,13 +37,15 @@ _running = None
 def run_task(startup, comms, dag):
     """Run the attempt that ``startup`` (StartupDetails) describes; report through ``comms``; never raises."""
     global _running
-    before = live.comms, _running
+    before, me = (live.comms, _running), os.getpid()
     live.comms = comms
     _install_logging(startup, comms)
     attempt = _running = _Attempt(startup, comms, dag)
     try:
         attempt.run()
-    except BaseException as fault:  # nothing of the author's gets here
+    except BaseException as fault:  # nothing of the author's gets here but in a child of his
+        if os.getpid() != me:
+            strayed.end(fault)
         tasklog.report("The runtime failed", fault)
         if not attempt.ended:
             comms.send({"type": "RetryTask", "end_date": _now(), "reason": "in the runtime: " + one_line(fault)})
@@ -66,13 +69,15 @@ def _install_logging(startup, comms):
 
 def run_callback(startup, comms, dag):
     """Run the callback that ``startup["callback"]`` names; confirm with CallbacksDone; never raises."""
-    before = live.comms
+    before, me = live.comms, os.getpid()
     live.comms = comms
     _install_logging(startup, comms)
     errors = []
     try:
         errors = _run_callback(startup, dag)
     except BaseException as fault:
+        if os.getpid() != me:
+            strayed.end(fault)
         tasklog.report("The callback could not be run", fault)
         errors = [one_line(fault)]
     finally:
@@ -135,6 +140,7 @@ class _Attempt:
         self.startup, self.comms, self.dag = startup, comms, dag
         self.task = self.ti = self.context = None
         self.ended = False
+        self.process = os.getpid()
 
     def run(self):
         task_id = self.startup["ti"]["task_id"]
@@ -150,7 +156,10 @@ class _Attempt:
         try:
             try:
                 result = self._work()
+                strayed.check(self.process)
             except BaseException as fault:
+                if os.getpid() != self.process:
+                    raise
                 ending = self._ending_of(fault)
             else:
                 ending = self._ending_of_result(result)
@@ -218,7 +227,7 @@ class _Attempt:
         if not seconds and self.task.execution_timeout is not None:
             seconds = self.task.execution_timeout.total_seconds()
         if not seconds or threading.current_thread() is not threading.main_thread():
-            return work()
+            return self._interruptible(work)
 
         def expire():
             raise AirflowTaskTimeout("the task ran longer than its execution_timeout of %s"
@@ -229,7 +238,7 @@ class _Attempt:
         former = signal.signal(signal.SIGALRM, lambda number, frame: interrupt(expire))
         signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
-            return work()
+            return self._interruptible(work)
         except AirflowTaskTimeout:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self.kill()
@@ -237,6 +246,14 @@ class _Attempt:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, former)
+
+    def _interruptible(self, work):
+        """Do the work; when it is interrupted, as by Ctrl-C, what the operator has started is stopped as well."""
+        try:
+            return work()
+        except KeyboardInterrupt:
+            self.kill()
+            raise
 
     def kill(self):
         """Let the operator stop what it has started."""

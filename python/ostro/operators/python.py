@@ -1,5 +1,8 @@
 """PythonOperator and its branching and short-circuiting kin."""
 
+import os
+
+from .. import strayed
 from ..baseoperator import BaseOperator
 from ..callables import Parameters, require_callable
 from ..exceptions import AirflowException
@@ -43,7 +46,7 @@ class PythonOperator(BaseOperator):
 
     def call(self, context):
         """Call the function and return what it returns; a generator is run to its end."""
-        function = self.python_callable
+        function, me = self.python_callable, os.getpid()
         parameters = Parameters(function)
         label = getattr(function, "__name__", type(function).__name__)
         kwargs = parameters.fill(label, self.op_args, self.op_kwargs, context)
@@ -57,6 +60,7 @@ class PythonOperator(BaseOperator):
 
             if inspect.isgeneratorfunction(function):  # else it was returned, and is a value like any other
                 value = _drain(value, context)
+        strayed.check(me)
         return value
 
     def execute_callable(self):

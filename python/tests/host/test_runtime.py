@@ -91,6 +91,50 @@ def test_a_dag_file_is_described_and_its_tasks_run_in_forks(tmp_path):
         assert end.terminal["type"] == "RetryTask" and end.terminal["reason"] == "ValueError: no good"
 
 
+FORKS = """
+import os, sys
+from airflow.sdk import dag, task
+
+def deep():
+    raise ValueError("in the child")
+
+def ending(child):
+    pid = os.fork()
+    if pid == 0:
+        return child()
+    print("status", os.WEXITSTATUS(os.waitpid(pid, 0)[1]))
+
+@dag(schedule=None)
+def pipeline():
+    @task
+    def ends(child):
+        ending(child)
+
+    ends.override(task_id="raises")(deep)
+    ends.override(task_id="exits")(lambda: sys.exit(3))
+    ends.override(task_id="says")(lambda: sys.exit("a word"))
+    ends.override(task_id="returns")(lambda: None)
+    ends.override(task_id="in_a_callback", on_success_callback=lambda context: ending(deep))(lambda: os._exit(0))
+
+pipeline()
+"""
+
+
+def test_a_child_that_a_task_forks_ends_as_a_program_does_and_shows_the_authors_frames_only(tmp_path):
+    with RealHost(tmp_path, FORKS) as host:
+        assert host.describe()["errors"] == []
+        ends = {one: host.start(one).finish() for one in ("raises", "exits", "says", "returns", "in_a_callback")}
+    for end in ends.values():
+        assert end.terminal["type"] == "SucceedTask" and "/ostro/" not in end.err and end.returncode == 0, end.err
+    for name in ("raises", "in_a_callback"):
+        words = ends[name].err
+        assert words.count("Traceback") == 1 and words.endswith("ValueError: in the child\n") and "in deep" in words
+    assert ends["raises"].out == "status 1\n" and ends["in_a_callback"].out == "status 0\nstatus 1\n"
+    assert ends["exits"].out == "status 3\n" and ends["exits"].err == ""
+    assert ends["says"].out == "status 1\n" and ends["says"].err == "a word\n"
+    assert ends["returns"].out == "status 0\n" and "came back from its function; it ends here" in ends["returns"].err
+
+
 def test_terminating_a_task_ends_it_with_its_reason(tmp_path):
     with RealHost(tmp_path, DAG) as host:
         host.describe()
