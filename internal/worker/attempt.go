@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ostro.dev/ostro/internal/core/excerpt"
+	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/daghost"
 	"ostro.dev/ostro/internal/executor"
 	"ostro.dev/ostro/internal/secret"
@@ -154,6 +155,8 @@ func (a *attempt) run() executor.Result {
 	switch {
 	case end.killed == nil && end.unhappy != "":
 		a.log.System("error", "%s", end.unhappy)
+	case res.State == run.Success && end.killed != nil:
+		a.log.System("warning", "%s", res.Reason)
 	case !res.Reported || end.killed != nil:
 		a.log.System("error", "%s", res.Reason)
 	}

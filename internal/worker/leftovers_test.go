@@ -14,8 +14,8 @@ import (
 )
 
 const leftoversFile = `
-import os, signal, sys, time
-from datetime import datetime
+import os, signal, sys, threading, time
+from datetime import datetime, timedelta
 from multiprocessing import shared_memory
 from airflow import DAG
 from airflow.operators.bash import BashOperator
@@ -32,9 +32,14 @@ def share():
 def close():
     os.closerange(3, 4096)
 
+def linger():
+    threading.Thread(target=time.sleep, args=(1000,)).start()
+    return 7
+
 with DAG("real", start_date=datetime(2024, 1, 1), schedule=None) as dag:
     PythonOperator(task_id="share", python_callable=share)
     PythonOperator(task_id="close", python_callable=close)
+    PythonOperator(task_id="linger", python_callable=linger, execution_timeout=timedelta(seconds=1))
     BashOperator(task_id="slow", bash_command="touch here; echo at $PWD; sleep 1000")
     BashOperator(task_id="quick", bash_command="pwd")
 `
@@ -124,6 +129,23 @@ func TestTheFolderOfABashTaskIsGoneWithItsAttempt(t *testing.T) {
 			_, err := os.Stat(place)
 			return os.IsNotExist(err)
 		})
+	}
+}
+
+func TestATaskThatSucceededIsSaidToHaveWhenAThreadItLeftRunningIsEndedByItsTimeout(t *testing.T) {
+	t.Parallel()
+	f, of := leftovers(t)
+	f.connect()
+	r := f.do("", of("linger"), func(a *executor.Attempt) {
+		a.ExecutionTimeout, a.Grace = time.Second, 2*time.Second
+	})
+	want := "it had succeeded; what went on in its process (a thread, an atexit hook, a callback) was ended: " +
+		"it ran longer than its execution timeout of 1s"
+	if r.State != run.Success || r.Reason != want || len(r.XComs) != 1 {
+		t.Errorf("%+v", r)
+	}
+	if lines := texts(readLog(t, f.logPath(r.AttemptID)), streamSystem); len(lines) == 0 || lines[len(lines)-1] != want {
+		t.Errorf("log: %q", lines)
 	}
 }
 

@@ -135,7 +135,10 @@ func (a *attempt) judge(e ending) executor.Result {
 		}
 	}
 	a.fillOutcome(&res, e)
-	if e.killed != nil && res.State != run.Success {
+	switch {
+	case res.State == run.Success:
+		res.Reason = e.afterSuccess()
+	case e.killed != nil:
 		res.Reason = e.killed.words(e.forced)
 		res.Infra = e.killed.infra
 	}
@@ -186,6 +189,23 @@ func (a *attempt) fillOutcome(res *executor.Result, e ending) {
 		res.Reported = false
 		res.Reason, res.Infra = a.explain(e)
 	}
+}
+
+// afterSuccess says how a process ended badly whose task had succeeded before, which it still has; empty when it ended well.
+func (e ending) afterSuccess() string {
+	switch {
+	case e.killed != nil && e.forced:
+		return "it had succeeded; what went on in its process (a thread, an atexit hook, a callback) was killed: " + e.killed.reason
+	case e.killed != nil:
+		return "it had succeeded; what went on in its process (a thread, an atexit hook, a callback) was ended: " + e.killed.reason
+	case e.exit == nil || e.exit.Status <= 0:
+		return ""
+	}
+	ws := syscall.WaitStatus(e.exit.Status)
+	if ws.Signaled() {
+		return "it had succeeded; its process was " + daghost.EndingOf(ws) + " after that"
+	}
+	return "it had succeeded; its process ended with " + daghost.EndingOf(ws) + " after that"
 }
 
 // endDate takes the task's word for when it ended, if it can be true: callbacks may have run for long after it.

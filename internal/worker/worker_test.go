@@ -156,7 +156,7 @@ func TestACallbackThatDoesNotComeToItsEndIsNamedInTheTasksLogAndNotices(t *testi
 	} {
 		r := f.do(`t.succeed(callbacks=["on_success_callback"]); ` + how)
 		want := "on_success_callback did not come to an end: " + words + "; it is run again in a process of its own"
-		if r.State != run.Success {
+		if r.State != run.Success || r.Reason != "it had succeeded; "+words+" after that" {
 			t.Errorf("%s: %+v", how, r)
 		}
 		if diff := cmp.Diff([]string{want}, r.Notices); diff != "" {
