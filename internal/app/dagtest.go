@@ -100,6 +100,8 @@ func TestDAG(ctx context.Context, cfg config.Config, logger *slog.Logger, t DagT
 		return 0, ErrNotHere
 	case errors.As(err, &ended) && ended.ExitCode() >= 0:
 		return ended.ExitCode(), nil
+	case ended != nil && endedBy(ended, syscall.SIGPIPE): // nobody reads the output any more
+		return 128 + int(syscall.SIGPIPE), nil
 	case ended != nil:
 		fmt.Fprintf(t.Err, "ostro: the run was ended in the midst of the task named last (%s)\n", ended.ProcessState)
 		return 1, nil
@@ -107,6 +109,11 @@ func TestDAG(ctx context.Context, cfg config.Config, logger *slog.Logger, t DagT
 		return 0, fmt.Errorf("run %s: %w", cfg.Python, err)
 	}
 	return 0, nil
+}
+
+func endedBy(e *exec.ExitError, signal syscall.Signal) bool {
+	ws, ok := e.Sys().(syscall.WaitStatus)
+	return ok && ws.Signaled() && ws.Signal() == signal
 }
 
 func (a *App) testArguments(t DagTest) []string {

@@ -7,6 +7,7 @@ process of its own goes on with their output.
 """
 
 import codecs
+import errno
 import fcntl
 import io
 import json
@@ -28,6 +29,8 @@ from .masking import Masker
 
 _FORWARDED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 _CHUNK = 1 << 16
+_PATIENCE = 10.0  # seconds a run has to end by itself when nobody can have its output
+_UNWRITTEN = 7  # exit code of one whose output could not be written; docs/exit-codes.md
 _SAME_STROKE = 1.0  # seconds within which a signal that we are sent is about what was typed
 
 
@@ -66,6 +69,8 @@ def begin(masker):
     passing = _Filter(pid, {out[0]: 1, err[0]: 2} if not together else {out[0]: 1}, control[0], mask)
     status = passing.run()
     shutil.rmtree(scratch, ignore_errors=True)
+    if passing.fault is not None:
+        _end_unwritten(passing.fault)
     if status == 0 and not passing.complete:
         os.write(2, b"ostro: the run has not come to its end: something in it ended the whole process, as os._exit(0) does\n")
         os._exit(1)
@@ -129,6 +134,8 @@ class _Filter:
         self._pid, self._control, self._mask = pid, control, mask
         self._masker, self._told = Masker(), b""
         self.complete = False  # the run has said that it has come to its end
+        self.fault = None  # what kept its output from being written
+        self._ended, self._until = False, 0.0
         self._streams = {fd: _Stream(target, self._masker) for fd, target in sources.items()}
         self._poll = select.poll()
         for fd in (control, *sources):
@@ -143,7 +150,7 @@ class _Filter:
         self._poll.register(wake[0], select.POLLIN)
         self._poll.register(self._control, select.POLLIN)
         while True:
-            for fd, _ in self._poll.poll():
+            for fd, _ in self._poll.poll(self._patience()):
                 if fd == wake[0]:
                     os.read(fd, _CHUNK)
                 elif fd == self._control:
@@ -152,6 +159,7 @@ class _Filter:
                     self._take(fd)
             ended, status = os.waitpid(self._pid, os.WNOHANG)
             if ended:
+                self._ended = True
                 self._learn()
                 break
         for fd in list(self._streams):  # what the run has left there; a program that outlives it may go on writing
@@ -174,14 +182,31 @@ class _Filter:
         self._learn()  # what is in the data as a secret was told of before
         stream, size = self._streams[fd], len(data)
         try:
-            stream.write(data)
-        except OSError:  # nobody reads our output any more; the run shall know
-            data = b""
+            if self.fault is None:  # else what it still says is about that
+                stream.write(data)
+        except OSError as fault:
+            self._end_run(fault)
+            data = b""  # the run shall know, too
         if not data:
             self._poll.unregister(fd)
             del self._streams[fd]
             os.close(fd)
         return size
+
+    def _end_run(self, fault):
+        """Have the run end whose output nobody reads, or no disk takes, any more."""
+        self.fault, self._until = fault, time.monotonic() + _PATIENCE
+        if not self._ended:
+            os.kill(self._pid, signal.SIGINT)  # with its children, as after Ctrl-C
+
+    def _patience(self):
+        """Return for how long to wait for something, in milliseconds; kill a run that does not end."""
+        if self.fault is None:
+            return None
+        if time.monotonic() > self._until:
+            os.kill(self._pid, signal.SIGKILL)
+            return None
+        return 1000
 
     def _learn(self):
         while self._control is not None:
@@ -264,6 +289,18 @@ def _forward(pid, wake):
                 os.kill(pid, signum)
             except ProcessLookupError:
                 pass
+
+
+def _end_unwritten(fault):
+    """End this process as other programs end whose output cannot be written: without a word where nobody reads it."""
+    if fault.errno == errno.EPIPE:
+        _end_like(signal.SIGPIPE)
+    words = os.strerror(fault.errno)
+    try:
+        os.write(2, ("ostro: write the output: %s\n" % (words[:1].lower() + words[1:])).encode())
+    except OSError:
+        pass
+    os._exit(_UNWRITTEN)
 
 
 def _end_like(status):

@@ -36,8 +36,8 @@ with DAG("hides", schedule=None) as dag:
 """
 
 
-def start(tmp_path, body, **kwargs):
-    write(tmp_path, "hides.py", HEAD % "\n".join("    " + line for line in body.strip().splitlines()))
+def start(tmp_path, body, head=HEAD, **kwargs):
+    write(tmp_path, "hides.py", head % "\n".join("    " + line for line in body.strip().splitlines()))
     settings = {"variables": {"api_key": SECRET, "other_token": "t-of-other"}}
     env = dict(os.environ, OSTRO_DAGTEST_SETTINGS=json.dumps(settings))
     kwargs.setdefault("stderr", subprocess.STDOUT)
@@ -222,3 +222,61 @@ def test_a_task_that_crashes_the_process_ends_the_run_as_it_crashed_and_what_it_
     crash = "resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); print('so far'); ctypes.string_at(0)"
     out = output(tmp_path, "import ctypes, resource; " + crash, code=-signal.SIGSEGV)
     assert b"so far" in out and b"success" not in out
+
+
+def unread(tmp_path, body, head=HEAD, after=b"\n", **kwargs):
+    """Run a task whose output nobody takes after a word; return how the run ended and what came on standard error."""
+    process = start(tmp_path, body, head, **kwargs)
+    if process.stdout is not None:
+        assert any(line.endswith(after) for line in process.stdout)
+        process.stdout.close()
+    return process.wait(60), process.stderr.read()
+
+
+PRINTS = "print('begun')\nwhile True: print('more')"
+WAITS = """
+try:
+    print("begun")
+    sys.stdout.write('x' * 100000)
+    sys.stdout.flush()
+    time.sleep(1000)
+finally:
+    open(%r, 'w').close()
+"""
+STARTS = """
+from airflow import DAG
+from airflow.operators.bash import BashOperator
+
+with DAG("starts", schedule=None) as dag:
+%s
+"""
+
+
+@pytest.mark.parametrize("body", [PRINTS, WAITS], ids=["it prints", "it waits"])
+def test_a_run_whose_output_nobody_reads_ends_without_a_word_like_other_programs(tmp_path, body):
+    told = tmp_path / "told"
+    body = body % str(told) if "%r" in body else body
+    assert unread(tmp_path, body, after=b"begun\n", stderr=subprocess.PIPE) == (-signal.SIGPIPE, b"")
+    assert body == PRINTS or told.exists()
+
+
+@pytest.mark.parametrize("body", [PRINTS, "print('a word')"], ids=["more and more", "a word"])
+def test_a_run_whose_output_no_disk_takes_ends_with_a_sentence(tmp_path, body, monkeypatch):
+    real = subprocess.Popen
+    with open("/dev/full", "wb") as full:
+        monkeypatch.setattr(subprocess, "Popen", lambda *args, **kwargs: real(*args, **dict(kwargs, stdout=full)))
+        code, err = unread(tmp_path, body, stderr=subprocess.PIPE)
+    assert (code, err) == (7, b"ostro: write the output: no space left on device\n")
+
+
+def test_what_a_task_has_started_ends_with_a_run_whose_output_nobody_reads(tmp_path):
+    pid = tmp_path / "pid"
+    body = "BashOperator(task_id='t', bash_command='echo $$ > %s; echo begun; yes | head -c 100000; exec sleep 1000')" % pid
+    assert unread(tmp_path, body, STARTS, b"begun\n", stderr=subprocess.PIPE) == (-signal.SIGPIPE, b"")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_a_child_that_a_task_has_forked_does_not_go_on_as_the_run(tmp_path):
+    out = output(tmp_path, "if os.fork() == 0:\n    return\nos.wait()\nprint('once')")
+    assert out.count(b"once") == 1 and out.count(b"DAG run ") == 1 and b"came back from its function; it ends here" in out
