@@ -5,9 +5,11 @@ import sys
 import threading
 
 import pytest
+from test_runner import end, fail
 
-from ostro.exceptions import AirflowTaskTimeout
+from ostro.exceptions import AirflowSkipException, AirflowTaskTimeout
 from ostro.shown import text_of
+from ostro.xcom import decode, encode
 
 Pair = collections.namedtuple("Pair", "a b")
 
@@ -131,3 +133,26 @@ def test_a_dict_that_another_thread_never_stops_changing_is_shown():
         stop.set()
         thread.join()
         sys.setswitchinterval(before)
+
+
+def test_a_dict_that_changes_while_it_is_stored_is_stored_as_it_was():
+    class Changes(tuple):
+        _fields = ("a",)
+        a = property(lambda self: value.__setitem__(len(value), 1))
+
+    value = {0: Changes(), 1: 2}
+    assert len(decode(encode(value))) == 2 and len(value) == 3
+
+
+class Wordless(AirflowSkipException):
+    def __str__(self):
+        raise RuntimeError("not now")
+
+
+@pytest.mark.parametrize("fault, kind, reason", [
+    (Wordless(), "TaskState", "<Wordless that cannot be shown: RuntimeError>"),
+    (SystemExit(Refuses()), "RetryTask", "the task called sys.exit(<Refuses that cannot be shown: RuntimeError>)"),
+])
+def test_an_ending_whose_words_cannot_be_made_is_told_all_the_same(fault, kind, reason):
+    terminal = end(fail(fault)).terminal
+    assert (terminal["type"], terminal["reason"]) == (kind, reason)
