@@ -114,6 +114,7 @@ type Result struct {
 	State     run.TaskState `json:"state"` // see plan.Outcome.State
 	Final     bool          `json:"final,omitempty"`
 	Infra     bool          `json:"infra,omitempty"`
+	Uncounted bool          `json:"uncounted,omitempty"` // see plan.Outcome.Uncounted
 	Reason    string        `json:"reason,omitempty"`
 
 	StartedAt       *time.Time `json:"started_at,omitempty"`

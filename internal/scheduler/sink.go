@@ -220,7 +220,7 @@ func endOfAttempt(a run.Attempt, r executor.Result, now time.Time) run.Attempt {
 
 func outcome(r executor.Result, pushed map[string]int, now time.Time) plan.Outcome {
 	o := plan.Outcome{
-		AttemptID: r.AttemptID, State: r.State, Final: r.Final, Infra: r.Infra, Reason: r.Reason,
+		AttemptID: r.AttemptID, State: r.State, Final: r.Final, Infra: r.Infra, Uncounted: r.Uncounted, Reason: r.Reason,
 		NextAt: r.RescheduleAt, RenderedMapIndex: r.RenderedMapIndex, MapLengths: pushed, EndedAt: micro(r.EndedAt),
 	}
 	if o.EndedAt.IsZero() {

@@ -141,6 +141,7 @@ func (a *attempt) judge(e ending) executor.Result {
 	case e.killed != nil:
 		res.Reason = e.killed.words(e.forced)
 		res.Infra = e.killed.infra
+		res.Uncounted = res.Infra && (e.killed.wished || a.started == nil || e.unstarted)
 	}
 	if res.Infra {
 		res.Final = false

@@ -222,7 +222,7 @@ func (w *Worker) acknowledge(ids []string) {
 
 // stopFor ends all tasks, says how, and has the worker end.
 func (w *Worker) stopFor(in workerapi.Inbound, m workerapi.Stop) {
-	ended, killed := w.endTasks(w.graceOf(m.GraceSeconds), "the server was stopped")
+	ended, killed := w.endTasks(killOrder{reason: "the server was stopped", wished: true, grace: w.graceOf(m.GraceSeconds)})
 	w.awaitAcknowledged(append(slices.Clone(ended), killed...), 2*time.Second)
 	in.Reply(workerapi.Stopped{Type: "Stopped", Ended: ended, Killed: killed})
 	w.mu.Lock()

@@ -388,7 +388,7 @@ func TestASpooledResultThatCannotBeReadIsALostAttemptAndTheFileIsKept(t *testing
 	}
 	s := f.connect()
 	for _, id := range []string{"torn", "empty"} {
-		if r := s.result(t, id); r.State != run.Failed || !r.Infra || !strings.Contains(r.Reason, "its result was lost") {
+		if r := s.result(t, id); r.State != run.Failed || !r.Infra || !r.Uncounted || !strings.Contains(r.Reason, "its result was lost") {
 			t.Errorf("%s: %+v", id, r)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "corrupt", id+".json")); err != nil {

@@ -122,3 +122,20 @@ func TestATaskIsNotChargedForASignalThatComesBeforeItHasBegun(t *testing.T) {
 		t.Errorf("the file's hook ran in processes of %q", left)
 	}
 }
+
+func TestAnAttemptThatHadNotBegunWhenItsWorkerWasAskedToEndIsNotCounted(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	s := f.connect()
+	_, host := f.whoRan(t)
+	f.stopped(t, host)
+	id := f.launch(f.attempt(""))
+	s.start(t, id)
+	if err := syscall.Kill(f.workerPID(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.result(t, id); !r.Infra || !r.Uncounted || !strings.Contains(r.Reason, "the worker was stopped") {
+		t.Errorf("got %+v", r)
+	}
+	f.disconnect()
+}

@@ -188,7 +188,7 @@ func (w *Worker) run(ctx context.Context) error {
 	w.log.Info("worker ends", "why", why)
 
 	listener.Close()
-	w.endTasks(w.graceOf(0), "the worker was stopped")
+	w.endTasks(killOrder{reason: "the worker was stopped", grace: w.graceOf(0)})
 	w.pool.Close()
 	w.mu.Lock()
 	w.stopping = true
@@ -443,7 +443,7 @@ func (w *Worker) graceOf(seconds float64) time.Duration {
 }
 
 // endTasks ends every attempt: TERM, grace, KILL. It says which ended in order and which had to be killed.
-func (w *Worker) endTasks(grace time.Duration, reason string) (ended, killed []string) {
+func (w *Worker) endTasks(k killOrder) (ended, killed []string) {
 	w.mu.Lock()
 	w.stopping = true
 	var all []*attempt
@@ -452,14 +452,15 @@ func (w *Worker) endTasks(grace time.Duration, reason string) (ended, killed []s
 	}
 	w.mu.Unlock()
 	for _, a := range all {
-		a.kill(killOrder{reason: reason, infra: true, grace: grace})
+		k.infra = true
+		a.kill(k)
 	}
 	w.mu.Lock()
 	w.ending = true // only now: a task that learns of it has its order to end, and does not fail of its own
 	w.wakeAsking()
 	w.mu.Unlock()
 	// Ends take the grace period and a little; only a log that no disk takes can hold one up for longer.
-	late := time.AfterFunc(grace+endSlack, w.giveUp)
+	late := time.AfterFunc(k.grace+endSlack, w.giveUp)
 	defer late.Stop()
 	w.tasks.Wait()
 	for _, a := range all {

@@ -168,7 +168,7 @@ func (d *decider) oweIf(given bool, in *instance, kind, reason string) {
 // failed ends an attempt that went wrong: the instance is tried again or fails.
 func (d *decider) failed(in *instance, o Outcome) {
 	ti, spec := &in.ti, in.task.spec
-	if o.Infra && ti.InfraRetries < d.opt.Limits.maxInfraRetries() {
+	if o.Infra && (o.Uncounted || ti.InfraRetries < d.opt.Limits.maxInfraRetries()) {
 		d.lost(in, o)
 		return
 	}
@@ -201,7 +201,9 @@ func (d *decider) lost(in *instance, o Outcome) {
 	d.move(in, run.Scheduled, fmt.Sprintf("attempt %d was lost: %s", in.ti.TryNumber, cmp.Or(o.Reason, "its worker died")))
 	at := d.now
 	in.ti.ScheduledAt = &at
-	in.ti.InfraRetries++
+	if !o.Uncounted {
+		in.ti.InfraRetries++
+	}
 	if !in.resumes() { // one that resumed a try resumes it again, with what it was resumed with
 		in.ti.MaxTries++
 	}

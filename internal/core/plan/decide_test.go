@@ -179,6 +179,22 @@ func TestALostAttemptIsRepeatedAtOnceAndIsNotTheAuthors(t *testing.T) {
 	}
 }
 
+func TestAnAttemptThatEndsWithAStoppedServerCountsNowhere(t *testing.T) {
+	limit := func(o *Options) { o.Limits.MaxInfraRetries = 1 }
+	h := start(t, build(t, "a:", task("a", func(t *dag.Task) { t.Retries = 1 })), limit)
+	for range 5 {
+		h.play("a", run.Failed, func(o *Outcome) { o.Infra, o.Uncounted, o.Reason = true, true, "the server was stopped" })
+		h.want("a=scheduled", run.RunRunning)
+	}
+	if a := h.instance("a"); a.TryNumber != 5 || a.MaxTries != 6 || a.InfraRetries != 0 {
+		t.Errorf("after five stops: %+v", a)
+	}
+	h.play("a", run.Failed)
+	h.want("a=scheduled", run.RunRunning)
+	h.play("a", run.Failed)
+	h.want("a=failed", run.RunFailed)
+}
+
 func TestAnOutcomeOfAnotherAttemptChangesNothing(t *testing.T) {
 	h := start(t, build(t, "a:"))
 	h.run("a")

@@ -28,8 +28,11 @@ type Outcome struct {
 	// Final is true when a failure must not be retried (AirflowFailException).
 	Final bool
 	// Infra is true when the attempt was lost with its worker: not the author's retry, capped by Limits.MaxInfraRetries.
-	Infra  bool
-	Reason string
+	Infra bool
+	// Uncounted is true when such an attempt counts nowhere: a person has stopped the installation, or the installation
+	// ended in order before the attempt had begun.
+	Uncounted bool
+	Reason    string
 	// SkipTasks lists downstream tasks the attempt asked to skip (branching, short circuit).
 	SkipTasks []SkipTarget
 	// NextAt is when a rescheduled task wants to go on.
