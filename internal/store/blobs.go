@@ -12,6 +12,9 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"ostro.dev/ostro/internal/core/jsoncheck"
+	"ostro.dev/ostro/protocol"
 )
 
 // blobs is a folder of files named after the SHA-256 of what is in them. A file is complete and durable before it has
@@ -30,34 +33,50 @@ func (b blobs) path(name string) string { return filepath.Join(b.dir, name[:2], 
 func (b blobs) put(value []byte) (name string, err error) {
 	sum := sha256.Sum256(value)
 	name = hex.EncodeToString(sum[:])
-	path := b.path(name)
 	if b.keep(name) == nil { // it is there
 		return name, nil
 	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	return b.add(func(w io.Writer) (string, error) {
+		_, err := w.Write(value)
+		return name, err
+	})
+}
+
+// add stores what fill writes, under the name that it returns.
+func (b blobs) add(fill func(io.Writer) (name string, err error)) (name string, err error) {
+	if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		return "", blobError(err)
 	}
-	f, err := os.CreateTemp(dir, tempPrefix+"*")
+	f, err := os.CreateTemp(b.dir, tempPrefix+"*")
 	if err != nil {
 		return "", blobError(err)
 	}
-	defer func() {
-		if err != nil {
-			err = blobError(errors.Join(err, os.Remove(f.Name())))
-		}
-	}()
-	_, err = f.Write(value)
-	if err == nil {
-		err = f.Sync()
+	if name, err = fill(f); err == nil && b.keep(name) != nil {
+		err = b.name(f, name)
+	} else {
+		err = errors.Join(err, os.Remove(f.Name())) // it is not wanted, or there already
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return "", err
+		return "", blobError(err)
 	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return "", err
+	return name, nil
+}
+
+// name gives a file that was written its name, durably.
+func (b blobs) name(f *os.File, name string) error {
+	path := b.path(name)
+	dir := filepath.Dir(path)
+	err := f.Sync()
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
 	}
-	return name, errors.Join(syncDir(dir), syncDir(b.dir))
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return errors.Join(syncDir(dir), syncDir(b.dir))
 }
 
 // keep makes a blob young again, which keeps it from Clean.
@@ -69,44 +88,96 @@ func (b blobs) keep(name string) error {
 	return nil
 }
 
-// take gives a file that somebody has written a name here, as put does for a value, without reading it into memory.
+// MaxXCom is how many bytes an XCom may have as JSON. A value that is in a message must fit into a frame, with the rest of the
+// message; one in a file has the same limit, so that whether there is a folder for it makes no difference to an author.
+const MaxXCom = protocol.MaxFrame - 1<<20
+
+// take stores what is in a file that somebody else has written, as put does for a value, without reading it into memory. It is
+// a copy, and not a link: whoever wrote the file may still have it open, and decides on its mode. What is checked, hashed and
+// kept is what was read once, whatever becomes of the file meanwhile.
 func (b blobs) take(path string) (name string, size int64, err error) {
-	if info, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
-		return "", 0, fmt.Errorf("take a large XCom value: %w: %s is not a file", ErrInvalid, filepath.Base(path))
-	}
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	f, size, err := openGiven(path)
 	if err != nil {
 		return "", 0, fmt.Errorf("take a large XCom value: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	sum := sha256.New()
-	if size, err = io.Copy(sum, f); err != nil {
-		return "", 0, fmt.Errorf("take a large XCom value: %w", err)
-	}
-	name = hex.EncodeToString(sum.Sum(nil))
-	to := b.path(name)
-	if b.keep(name) == nil {
-		return name, size, nil
-	}
-	dir := filepath.Dir(to)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := b.room(size); err != nil {
 		return "", 0, blobError(err)
 	}
-	if err := f.Sync(); err != nil {
-		return "", 0, blobError(err)
+	name, err = b.add(func(w io.Writer) (name string, err error) {
+		name, size, err = copyJSON(w, f, filepath.Base(path))
+		return name, err
+	})
+	return name, size, err
+}
+
+// openGiven opens a file for reading when it is one, and not too large. It waits for nobody, as opening a pipe would.
+func openGiven(path string) (*os.File, int64, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ELOOP) && !errors.Is(err, syscall.ENXIO) {
+		return nil, 0, err
 	}
-	switch err := os.Link(path, to); {
-	case err == nil, errors.Is(err, fs.ErrExist):
-		return name, size, errors.Join(syncDir(dir), syncDir(b.dir))
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EROFS):
-		return "", 0, blobError(err)
-	}
-	value, err := os.ReadFile(path) // its file system is another one, or has no links
 	if err != nil {
-		return "", 0, fmt.Errorf("take a large XCom value: %w", err)
+		return nil, 0, fmt.Errorf("%w: %s is not a file", ErrInvalid, filepath.Base(path))
 	}
-	name, err = b.put(value)
-	return name, int64(len(value)), err
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
+		err = fmt.Errorf("%w: %s is not a file", ErrInvalid, filepath.Base(path))
+	case info.Size() > MaxXCom:
+		err = tooLarge(info.Size())
+	default:
+		return f, info.Size(), nil
+	}
+	return nil, 0, errors.Join(err, f.Close())
+}
+
+func tooLarge(size int64) error {
+	const mib = 1 << 20
+	return fmt.Errorf("%w: the value has %.1f MiB as JSON, and an XCom can have at most %d MiB; write it to a file, for instance under s3://, and pass on its path",
+		ErrInvalid, float64(size)/mib, MaxXCom/mib)
+}
+
+// copyJSON copies a file, provided that it is JSON, and returns the name and size of what it has copied.
+func copyJSON(w io.Writer, f io.Reader, called string) (name string, size int64, err error) {
+	sum, check := sha256.New(), &jsoncheck.Checker{}
+	bad := func(err error) error {
+		return fmt.Errorf("take a large XCom value: %w: %s is not JSON: %w", ErrInvalid, called, err)
+	}
+	buf := make([]byte, 256<<10)
+	for {
+		n, err := f.Read(buf)
+		sum.Write(buf[:n])
+		if _, err := check.Write(buf[:n]); err != nil {
+			return "", 0, bad(err)
+		}
+		if _, err := w.Write(buf[:n]); err != nil {
+			return "", 0, err
+		}
+		if size += int64(n); size > MaxXCom { // it has grown
+			return "", 0, fmt.Errorf("take a large XCom value: %w", tooLarge(size))
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return "", 0, fmt.Errorf("read what is given: %w", err)
+		}
+	}
+	if err := check.Close(); err != nil {
+		return "", 0, bad(err)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), size, nil
+}
+
+// room refuses what the disk has no room for before any of it is read. Where the system cannot say, writing will.
+func (b blobs) room(size int64) error {
+	var disk syscall.Statfs_t
+	if syscall.Statfs(b.dir, &disk) == nil && disk.Blocks > 0 && disk.Bavail < uint64(size)/uint64(disk.Bsize) {
+		return syscall.ENOSPC
+	}
+	return nil
 }
 
 // get reads a value and checks that it is what was stored.
@@ -156,8 +227,8 @@ func (b blobs) each(f func(name, path string, info fs.FileInfo) error) error {
 // blobError puts a failure to write in the package's words.
 func blobError(err error) error {
 	switch {
-	case err == nil:
-		return nil
+	case err == nil, errors.Is(err, ErrInvalid):
+		return err
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w: no space left for large XCom values; free some, ostro goes on by itself: %w", ErrUnavailable, err)
 	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):

@@ -62,7 +62,8 @@ func (db *DB) StageXCom(value json.RawMessage) error {
 }
 
 // StageXComFile takes a value that is in a file into the blob folder, without reading it into memory, ahead of the PutXComFile
-// that will refer to it. The file may be removed afterwards, and must not be changed. It is JSON, as its writer knows.
+// that will refer to it. It is copied: what becomes of the file afterwards does not matter. ErrInvalid is for one that is not
+// JSON, or larger than MaxXCom.
 func (db *DB) StageXComFile(path string) (name string, size int64, err error) {
 	return db.blobs.take(path)
 }

@@ -180,12 +180,11 @@ func fault(code, format string, args ...any) *protocol.Error {
 	return &protocol.Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// update writes in the attempt's name. While the database cannot be written it waits: the task asked once and would fail. The
-// attempt may end meanwhile; then it writes nothing any more, since its successor may have begun.
+// update writes in the attempt's name, patiently. The attempt may end meanwhile; then it writes nothing any more, since its
+// successor may have begun.
 func (c *call) update(f func(*store.Tx) error) error {
-	wait := 50 * time.Millisecond
-	for {
-		err := c.store.Update(c.ctx, c.actor(), time.Now(), func(tx *store.Tx) error {
+	return c.patiently(func() error {
+		return c.store.Update(c.ctx, c.actor(), time.Now(), func(tx *store.Tx) error {
 			if err := tx.StillOpen(c.attempt.ID); errors.Is(err, store.ErrConflict) {
 				return errNotItsToken
 			} else if err != nil {
@@ -193,6 +192,14 @@ func (c *call) update(f func(*store.Tx) error) error {
 			}
 			return f(tx)
 		})
+	})
+}
+
+// patiently tries until the store takes it: the task asked once and would fail.
+func (c *call) patiently(try func() error) error {
+	wait := 50 * time.Millisecond
+	for {
+		err := try()
 		if !errors.Is(err, store.ErrUnavailable) {
 			return err
 		}

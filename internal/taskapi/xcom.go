@@ -192,7 +192,12 @@ func (c *call) setXComFile() (any, error) {
 	if c.req.MapLength != nil {
 		length = *c.req.MapLength
 	}
-	blob, size, err := c.store.StageXComFile(filepath.Join(c.scratch, c.attempt.ID, name))
+	var blob string
+	var size int64
+	err := c.patiently(func() (err error) { // apart from the update, whose tries need not read the file again
+		blob, size, err = c.store.StageXComFile(filepath.Join(c.scratch, c.attempt.ID, name))
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -229,6 +229,16 @@ func (f *fixture) waitForLine(id, text string) string {
 	return found
 }
 
+// waitForProcess waits until an attempt has printed "process" and a process id, and returns that. To wait for one of its
+// records and then look for what it has printed will not do: stdout comes another way, and may come later.
+func (f *fixture) waitForProcess(id string) (pid int) {
+	f.t.Helper()
+	if _, err := fmt.Sscanf(f.waitForLine(id, "process "), "process %d", &pid); err != nil {
+		f.t.Fatal(err)
+	}
+	return pid
+}
+
 // workerPID returns the worker's process id.
 func (f *fixture) workerPID() int {
 	f.t.Helper()

@@ -73,9 +73,8 @@ func TestAWorkerThatDoesNotHeedTheOrderIsKilledWithAllThatIsBelowIt(t *testing.T
 import signal, subprocess
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 p = subprocess.Popen(["env", "-i", "sleep", "1000"])
-print(p.pid); sys.stdout.flush(); t.log("up"); time.sleep(1000)`))
-	f.waitForLine(id, "up")
-	child, _ := strconv.Atoi(texts(readLog(t, f.logPath(id)), streamOut)[0])
+print("process", p.pid); sys.stdout.flush(); time.sleep(1000)`))
+	child := f.waitForProcess(id)
 	pid := f.workerPID()
 	f.disconnect()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

@@ -189,10 +189,9 @@ func TestATaskThatIgnoresTermIsKilledWithItsTree(t *testing.T) {
 import signal, subprocess
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 p = subprocess.Popen(["setsid", "sleep", "1000"])
-print(p.pid); sys.stdout.flush(); t.log("up")
+print("process", p.pid); sys.stdout.flush()
 time.sleep(1000)`, func(a *executor.Attempt) { a.Grace = 200 * time.Millisecond }))
-	f.waitForLine(id, "up")
-	child, _ := strconv.Atoi(texts(readLog(t, f.logPath(id)), streamOut)[0])
+	child := f.waitForProcess(id)
 	if err := s.Kill(t.Context(), id, "DAG run was marked failed by admin"); err != nil {
 		t.Fatal(err)
 	}

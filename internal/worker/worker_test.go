@@ -320,12 +320,8 @@ if pid == 0:
     if os.fork():
         os._exit(0)
     time.sleep(1000)
-print(os.getppid()); sys.stdout.flush(); t.log("up"); time.sleep(1000)`))
-	f.waitForLine(id, "up")
-	host, err := strconv.Atoi(texts(readLog(t, f.logPath(id)), streamOut)[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+print("process", os.getppid()); sys.stdout.flush(); time.sleep(1000)`))
+	host := f.waitForProcess(id)
 	kill(t, host)
 	r := s.result(t, id)
 	if r.State != run.Failed || !r.Infra || !strings.Contains(r.Reason, "lost with its DAG host: killed by SIGKILL") {
