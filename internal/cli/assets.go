@@ -137,7 +137,7 @@ func (c *command) assetsEvents() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			query := url.Values{"order_by": {"-timestamp"}, "limit": {strconv.Itoa(limit)}}
+			query := url.Values{"order_by": {"-timestamp"}}
 			if len(a) > 0 {
 				x, err := findAsset(cmd.Context(), cl, a[0])
 				if err != nil {
@@ -148,23 +148,24 @@ func (c *command) assetsEvents() *cobra.Command {
 			if dagID != "" {
 				query.Set("source_dag_id", dagID)
 			}
-			page, err := client.Get[wire.AssetEvents](cmd.Context(), cl, client.Path("assets", "events"), query)
+			events, total, err := upTo(limit, query, func(q url.Values) ([]wire.AssetEvent, int, error) {
+				page, err := client.Get[wire.AssetEvents](cmd.Context(), cl, client.Path("assets", "events"), q)
+				return page.Events, page.Total, err
+			})
 			if err != nil {
 				return err
 			}
-			return c.show(page.Events, func() {
+			defer c.sayMore(len(events), total)
+			return c.show(events, func() {
 				rows := [][]string{}
-				for _, e := range page.Events {
+				for _, e := range events {
 					rows = append(rows, []string{strconv.FormatInt(e.ID, 10), e.Name, moment(&e.Timestamp), sourceOf(e), oneLine(string(e.Extra)), runsOfEvent(e)})
 				}
 				c.table([]string{"ID", "ASSET", "AT (UTC)", "FROM", "EXTRA", "CONSUMED BY"}, rows)
-				if page.Total > len(rows) {
-					fmt.Fprintf(c.Err, "%d of %d; more with --limit\n", len(rows), page.Total)
-				}
 			})
 		}}
 	cmd.Flags().StringVar(&dagID, "dag", "", "only events of this DAG's tasks")
-	cmd.Flags().IntVar(&limit, "limit", limit, "at most so many (100 is the most)")
+	cmd.Flags().IntVar(&limit, "limit", limit, "at most so many")
 	return cmd
 }
 

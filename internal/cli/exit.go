@@ -16,10 +16,10 @@ import (
 const (
 	exitOK          = 0
 	exitFailed      = 1   // a DAG run or task ended badly, or a check found problems
-	exitUsage       = 2   // wrong arguments or configuration
+	exitUsage       = 2   // wrong arguments or configuration, whoever sees it
 	exitNotFound    = 3   // what was named does not exist
 	exitUnreachable = 4   // no server answers
-	exitConflict    = 5   // it exists already, or its state does not allow this
+	exitConflict    = 5   // it exists already, or what it is or its state does not allow this
 	exitRefused     = 6   // the token is missing or wrong
 	exitHome        = 7   // the home cannot be used: disk full, read-only, its database locked or damaged
 	exitInternal    = 70  // a fault of the program
@@ -96,6 +96,8 @@ func codeOf(err error) (code int, hint string) {
 		return exitUnreachable, "it is being replaced or stopped; ask its successor, or start one with: ostro standalone"
 	case s >= 500:
 		return exitInternal, "the server's log says more"
+	case s == http.StatusBadRequest && client.MethodOf(err) == http.MethodDelete:
+		return exitConflict, "" // there are no values that could be wrong: it is what was named that does not allow it
 	case s >= 400:
 		return exitUsage, ""
 	}

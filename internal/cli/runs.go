@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -88,6 +87,21 @@ func second(a []string) string {
 
 var runStates = []string{"queued", "running", "success", "failed"}
 
+// upTo reads the beginning of a list.
+func upTo[T any](limit int, query url.Values, page func(url.Values) ([]T, int, error)) (list []T, total int, err error) {
+	if limit < 0 {
+		return nil, 0, usage("--limit is how many to list, and cannot be %d", limit)
+	}
+	return client.UpTo(limit, query, page)
+}
+
+// sayMore says beside a list that it is not all there is: also to who reads it with a program, which cannot tell.
+func (c *command) sayMore(shown, total int) {
+	if total > shown {
+		fmt.Fprintf(c.Err, "%d of %d; more with --limit\n", shown, total)
+	}
+}
+
 func (c *command) runsList() *cobra.Command {
 	var states []string
 	limit := 25
@@ -106,23 +120,25 @@ func (c *command) runsList() *cobra.Command {
 					return usage("a run is never %q, only %s%s", s, strings.Join(runStates, ", "), didYouMean(s, runStates))
 				}
 			}
-			page, err := cl.Runs(cmd.Context(), dagID, url.Values{"order_by": newest, "limit": {strconv.Itoa(limit)}, "state": states})
+			query := url.Values{"order_by": newest, "state": states}
+			runs, total, err := upTo(limit, query, func(q url.Values) ([]wire.DAGRun, int, error) {
+				page, err := cl.Runs(cmd.Context(), dagID, q)
+				return page.DagRuns, page.Total, err
+			})
 			if err != nil {
 				return unknownDAG(cmd.Context(), cl, dagID, err)
 			}
-			return c.show(page.DagRuns, func() {
+			defer c.sayMore(len(runs), total)
+			return c.show(runs, func() {
 				now, rows := time.Now(), [][]string{}
-				for _, r := range page.DagRuns {
+				for _, r := range runs {
 					rows = append(rows, []string{r.DAGID, r.DagRunID, r.State, r.RunType, moment(r.StartDate), lasted(r.StartDate, r.EndDate, now), str(r.Note)})
 				}
 				c.table([]string{"DAG", "RUN", "STATE", "TYPE", "STARTED (UTC)", "DURATION", "NOTE"}, rows)
-				if page.Total > len(rows) {
-					fmt.Fprintf(c.Err, "%d of %d; more with --limit\n", len(rows), page.Total)
-				}
 			})
 		}}
 	cmd.Flags().StringSliceVar(&states, "state", nil, "only runs in this state (queued, running, success, failed)")
-	cmd.Flags().IntVar(&limit, "limit", limit, "at most so many (100 is the most)")
+	cmd.Flags().IntVar(&limit, "limit", limit, "at most so many")
 	return cmd
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,7 +67,26 @@ func instanceOf(ctx context.Context, cl *client.Client, dagID, taskID, runID str
 		return ti, &problem{code: exitNotFound, err: fmt.Errorf("task %s of %s is mapped; this run has %s", taskID, dagID, mapped), hint: "name one, as in --map-index 0"}
 	}
 	names := names(tis, func(ti wire.TaskInstance) string { return ti.TaskID })
+	if id, index, ok := asShown(taskID, names); ok {
+		return ti, &problem{code: exitNotFound, err: fmt.Errorf("run %s of %s has no task %q", run.DagRunID, dagID, taskID), hint: instanceHint(id, index)}
+	}
 	return ti, &problem{code: exitNotFound, err: fmt.Errorf("run %s of %s has no task %q%s", run.DagRunID, dagID, taskID, didYouMean(taskID, names)), hint: "see: ostro tasks list " + dagID}
+}
+
+// shownName is how the tables name an instance of a mapped task.
+var shownName = regexp.MustCompile(`^(.+)\[(\d+)\]$`)
+
+// asShown reads a name as the tables show it, "x[3]", when x is one of the tasks.
+func asShown(name string, tasks []string) (taskID, index string, ok bool) {
+	m := shownName.FindStringSubmatch(name)
+	if m == nil || !slices.Contains(tasks, m[1]) {
+		return "", "", false
+	}
+	return m[1], m[2], true
+}
+
+func instanceHint(taskID, index string) string {
+	return fmt.Sprintf("the index is given apart: %s with --map-index %s", taskID, index)
 }
 
 // instancesOf names the instances of a task with their states, those of one state together: "0–3 success, 4 failed".
@@ -345,6 +365,9 @@ func knownTasks(ctx context.Context, cl *client.Client, run wire.DAGRun, ids []s
 	}
 	known := append(names(tasks, func(t wire.Task) string { return t.TaskID }), names(tis, func(ti wire.TaskInstance) string { return ti.TaskID })...)
 	for _, id := range ids {
+		if taskID, index, ok := asShown(id, known); ok && !slices.Contains(known, id) {
+			return &problem{code: exitNotFound, err: fmt.Errorf("there is no task %q in %s", id, run.DAGID), hint: instanceHint(taskID, index)}
+		}
 		if !slices.Contains(known, id) {
 			return &problem{code: exitNotFound, err: fmt.Errorf("there is no task %q in %s%s", id, run.DAGID, didYouMean(id, known)), hint: "see: ostro tasks list " + run.DAGID}
 		}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"net/url"
 	"strconv"
 	"time"
@@ -20,21 +21,30 @@ func (c *Client) DAGs(ctx context.Context, query url.Values) ([]wire.DAG, error)
 
 // pages collects all pages of a list.
 func pages[T any](query url.Values, page func(url.Values) ([]T, int, error)) ([]T, error) {
+	all, _, err := UpTo(math.MaxInt, query, page)
+	return all, err
+}
+
+// mostOfPage is how many entries the server gives at once.
+const mostOfPage = 100
+
+// UpTo reads the beginning of a list, page by page until there are so many, and returns how many there are in all.
+func UpTo[T any](limit int, query url.Values, page func(url.Values) ([]T, int, error)) (list []T, total int, err error) {
 	q := url.Values{}
 	for k, v := range query {
 		q[k] = v
 	}
-	q.Set("limit", "100")
-	var out []T
+	list = []T{}
 	for {
-		q.Set("offset", strconv.Itoa(len(out)))
+		q.Set("limit", strconv.Itoa(min(limit-len(list), mostOfPage)))
+		q.Set("offset", strconv.Itoa(len(list)))
 		part, total, err := page(q)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		out = append(out, part...)
-		if len(part) == 0 || len(out) >= total {
-			return out, nil
+		list = append(list, part...)
+		if len(part) == 0 || len(list) >= min(total, limit) {
+			return list, total, nil
 		}
 	}
 }

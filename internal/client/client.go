@@ -83,6 +83,15 @@ func StatusOf(err error) int {
 	return 0
 }
 
+// MethodOf is the method of the request that was refused, empty when err is no refusal.
+func MethodOf(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Method
+	}
+	return ""
+}
+
 // DatabaseRefuses tells whether err is the refusal of a server whose database cannot be written now.
 func DatabaseRefuses(err error) bool {
 	var e *Error
