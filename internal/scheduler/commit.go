@@ -66,12 +66,18 @@ func (s *Scheduler) tryAgain(ctx context.Context) {
 	if s.problem.Load() == nil {
 		return
 	}
-	if err := s.beside(ctx, func() error { return s.store.Health(ctx) }); err == nil {
-		s.taken(nil)
-	} else if errors.Is(err, store.ErrUnavailable) {
+	err := s.beside(ctx, func() error { return s.store.Health(ctx) })
+	switch last := s.store.Refused(); {
+	case errors.Is(err, store.ErrUnavailable):
 		s.trouble(err)
+	case err == nil && (last == nil || time.Since(last.At) > refusalCounts):
+		s.taken(nil)
 	}
 }
+
+// refusalCounts is how long a change that was refused keeps the problem, unless one is taken: on a disk that is nearly full
+// the small change of the proof finds room all the time, and what tasks report, every two seconds at the latest, does not.
+const refusalCounts = 5 * time.Second
 
 // slowCommit is how long the database may take over a commit before people are told and questions answered beside it.
 const slowCommit = time.Second

@@ -3,6 +3,7 @@ package scheduler_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -97,6 +98,22 @@ type refusing struct {
 	mu     sync.Mutex
 	commit func() error // asked before every commit
 	dags   error        // of listing DAGs
+
+	refused *store.Refusal
+	proofs  int // how often Health was asked
+}
+
+func (r *refusing) Health(ctx context.Context) error {
+	r.mu.Lock()
+	r.proofs++
+	r.mu.Unlock()
+	return r.DB.Health(ctx)
+}
+
+func (r *refusing) Refused() *store.Refusal {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.refused
 }
 
 func (r *refusing) Update(ctx context.Context, actor string, now time.Time, f func(*store.Tx) error) error {
@@ -136,6 +153,32 @@ func refuse(t *testing.T, script scripted.Script, dags ...*dag.DAG) (*world, *re
 	w.through = func(*store.DB) scheduler.Store { return r }
 	w.start()
 	return w, r
+}
+
+func TestAProblemStaysWhileOnlyTheSmallChangeOfTheProofFindsRoom(t *testing.T) {
+	t.Parallel()
+	w, db := refuse(t, func(executor.Attempt) scripted.Behaviour { return scripted.Behaviour{} }, chain("nearly", 1))
+	db.set(func() error { return fmt.Errorf("no space left: %w", store.ErrUnavailable) }, nil)
+	refusedAt := func(at *store.Refusal) {
+		db.mu.Lock()
+		defer db.mu.Unlock()
+		db.refused = at
+	}
+	refusedAt(&store.Refusal{At: time.Now().Add(time.Hour), Err: store.ErrUnavailable})
+	if _, err := w.s.Trigger(t.Context(), "u", scheduler.TriggerRequest{DAGID: "nearly"}); !errors.Is(err, store.ErrUnavailable) {
+		t.Fatalf("a trigger is answered with %v", err)
+	}
+	db.set(nil, nil)
+	w.wait("three proofs that found room", func() bool {
+		db.mu.Lock()
+		defer db.mu.Unlock()
+		return db.proofs >= 3
+	})
+	if w.s.Problem() == "" {
+		t.Error("the all-clear was given while changes are refused")
+	}
+	refusedAt(&store.Refusal{At: time.Now().Add(-time.Hour), Err: store.ErrUnavailable})
+	w.wait("the all-clear when none was refused for long", func() bool { return w.s.Problem() == "" })
 }
 
 func TestTheEndOfACallbackWhoseCommitFailsIsCommittedLater(t *testing.T) {

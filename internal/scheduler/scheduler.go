@@ -48,6 +48,7 @@ type Store interface {
 	ConsumedAssetEvents(ctx context.Context, dagID, runID string) ([]store.AssetEvent, error)
 	StageXCom(value json.RawMessage) error
 	Health(ctx context.Context) error
+	Refused() *store.Refusal
 }
 
 // Config is what the scheduler is told about the installation. The zero value of every field has a default.

@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"ostro.dev/ostro/internal/bundle"
@@ -94,9 +93,7 @@ type API struct {
 	router   *router
 	compiled compiled
 
-	probe    sync.Mutex // guards what is known of the store's health
-	probed   error
-	probedAt time.Time
+	proof proof
 }
 
 // New builds the API.

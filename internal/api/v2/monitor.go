@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"ostro.dev/ostro/internal/api/v2/wire"
@@ -26,16 +27,46 @@ func (a *API) getVersion(r *request) error {
 	return r.ok(wire.Version{Version: a.Version, GitVersion: opt(a.Revision)})
 }
 
-// writable proves that the store can be written, at most every few seconds: the route is open, and the proof is a commit.
+// proof is what is known of whether the store can be written.
+type proof struct {
+	mu    sync.Mutex
+	err   error
+	at    time.Time
+	doing chan struct{} // closed when the one under way is done; nil while none is
+}
+
+// writable proves that the store can be written, at most every few seconds: the route is open, and the proof is a commit. Who
+// asks while another does shares the answer, and waits no longer than they care to.
 func (a *API) writable(ctx context.Context) error {
-	a.probe.Lock()
-	defer a.probe.Unlock()
-	if time.Since(a.probedAt) > probeEvery {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeLimit) // the answer is not only for who asks now
-		defer cancel()
-		a.probed, a.probedAt = a.Store.Health(ctx), time.Now()
+	p := &a.proof
+	p.mu.Lock()
+	switch doing := p.doing; {
+	case doing != nil:
+		p.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-doing:
+		}
+		p.mu.Lock()
+	case time.Since(p.at) > probeEvery:
+		done := make(chan struct{})
+		p.doing = done
+		p.mu.Unlock()
+		err := a.prove(ctx)
+		p.mu.Lock()
+		p.err, p.at, p.doing = err, time.Now(), nil
+		close(done)
 	}
-	return a.probed
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// prove asks the store.
+func (a *API) prove(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeLimit) // the answer is not only for who asks now
+	defer cancel()
+	return a.Store.Health(ctx)
 }
 
 // getHealth asks every part; the status is 200 whatever the answer, as in Airflow. The route is open: what the system said of
