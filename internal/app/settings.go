@@ -84,7 +84,7 @@ func (a *App) schedulerConfig(key []byte) scheduler.Config {
 		Isolation: c.Tasks.Isolation, Compat: c.Compat, Grace: c.Tasks.KillGrace, BaseURL: a.URL(),
 		ByHand:   !c.Scheduler.UseJobSchedule,
 		Defaults: a.authorDefaults(),
-		TokenKey: key, Interval: c.Scheduler.Interval,
+		TokenKey: key, Interval: c.Scheduler.Interval, Elapsed: sinceBoot(),
 	}
 }
 

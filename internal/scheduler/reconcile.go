@@ -13,6 +13,7 @@ import (
 // recover looks at everything once after the state was read from the store at start.
 func (s *Scheduler) recover(b *batch) error {
 	for _, lr := range s.st.runs {
+		b.decide(lr, plan.ClockSet{}) // since the last server stopped, the clock may have been set back
 		if lr.run.Row().State == run.RunRunning {
 			b.decide(lr, plan.Recovered{})
 		}

@@ -47,6 +47,7 @@ type Store interface {
 	AssetState(ctx context.Context) (store.AssetState, error)
 	ConsumedAssetEvents(ctx context.Context, dagID, runID string) ([]store.AssetEvent, error)
 	StageXCom(value json.RawMessage) error
+	Meta(ctx context.Context, key string) (string, error)
 	Health(ctx context.Context) error
 	Refused() *store.Refusal
 }
@@ -84,6 +85,10 @@ type Config struct {
 	StartedDelay time.Duration
 	// CallbackSlots is how many callback processes run at once; 4 when zero.
 	CallbackSlots int
+	// Now is the clock on the wall; time.Now when nil. Elapsed is one that nobody can set; when nil, the one that times processes,
+	// which may stand still while a machine sleeps.
+	Now     func() time.Time
+	Elapsed func() time.Duration
 }
 
 // callbackTries is how often a callback is started before it is given up.
@@ -94,6 +99,7 @@ type Scheduler struct {
 	cfg   Config
 	store Store
 	log   *slog.Logger
+	clock *clock
 	box   *mailbox
 	execs map[string]*dispatcher
 
@@ -149,7 +155,7 @@ func New(cfg Config, st Store, execs []executor.Executor, logger *slog.Logger) *
 		cfg.BundlePath = func(version string) string { return version }
 	}
 	s := &Scheduler{
-		cfg: cfg, store: st, log: logger, box: newMailbox(), execs: map[string]*dispatcher{},
+		cfg: cfg, store: st, log: logger, box: newMailbox(), clock: newClock(cfg.Now, cfg.Elapsed), execs: map[string]*dispatcher{},
 		instances: map[string]string{}, devices: map[string]gpu.Inventory{}, ready: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.watcher, s.files = newWatcher(st, logger, s.fired), newFileWatcher(logger, s.fired, s.noted)
@@ -251,6 +257,9 @@ func (s *Scheduler) apply(ctx context.Context, msgs []message) {
 	for try := 0; ; try++ {
 		b := s.newBatch(ctx, msgs[0].actor)
 		b.waits = s.st.takeLeftover()
+		if !msgs[0].alone { // a batch that nothing follows from
+			s.followClock(b)
+		}
 		refused := make([]error, len(msgs))
 		for i, m := range msgs {
 			refused[i] = m.fold(b)
@@ -366,7 +375,7 @@ func answered[T any](out *T, err error) (T, error) {
 }
 
 // now is the current time as the store keeps it.
-func (s *Scheduler) now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+func (s *Scheduler) now() time.Time { return s.clock.now() }
 
 // ErrStopped answers commands that the scheduler will not fold any more; its successor may.
 var ErrStopped = errors.New("the scheduler has stopped")

@@ -142,6 +142,7 @@ func (s *Scheduler) ended(b *batch, a *openAttempt, r executor.Result) {
 
 // attemptFinished folds the end of a task's attempt.
 func (s *Scheduler) attemptFinished(b *batch, a *openAttempt, r executor.Result) {
+	r = asTold(a.row, r, b.now)
 	b.ended = append(b.ended, endOfAttempt(a.row, r, b.now))
 	counts, pushed := false, s.pushes.take(r.AttemptID)
 	if lr := s.st.runs[keyOf(a.row.Key)]; lr != nil {

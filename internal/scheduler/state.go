@@ -185,6 +185,9 @@ func (s *Scheduler) waitRebuilding(ctx context.Context, d time.Duration, why err
 }
 
 func (s *Scheduler) load(ctx context.Context) (*state, error) {
+	if err := s.clockTold(ctx); err != nil {
+		return nil, err
+	}
 	st := newState()
 	if old := s.st; old != nil {
 		st.indexes, st.pending, st.pendingAt = old.indexes, old.pending, old.pendingAt

@@ -110,7 +110,7 @@ func (s *Scheduler) loadWaits(ctx context.Context, st *state) error {
 		lr := st.runs[keyOf(w.Key)]
 		switch {
 		case lr != nil && lr.suspended(w.Key):
-			s.enterWait(st, lr, newWait(w))
+			s.enterWait(st, lr, newWait(happened(w, s.now())))
 		case !st.stranded[keyOf(w.Key)]:
 			st.leftover = append(st.leftover, waitOp{key: w.Key})
 		}

@@ -27,6 +27,7 @@ const (
 	insertAttempt
 	startAttempt
 	endAttempt
+	moveOpenAttempts
 	setAttemptGPUs
 	setAttemptGPUUse
 	getAttemptState
@@ -57,9 +58,11 @@ const (
 	putWait
 	deleteWait
 	setWaitAlone
+	moveWaits
 	waits
 	insertInput
 	answerInput
+	moveOpenInputs
 	openInputs
 	allInputs
 	inputsOfRun
@@ -225,6 +228,7 @@ func controlStatements() []string {
 			infra = ?, isolation = coalesce(nullif(?, ''), isolation),
 			isolation_reason = coalesce(nullif(?, ''), isolation_reason), notices = ?, max_rss = ?, cpu_us = ?, rendered = ?,
 			token_hash = NULL WHERE attempt_id = ? AND ended_at IS NULL`,
+		moveOpenAttempts: `UPDATE attempts SET queued_at = queued_at + ?, started_at = started_at + ? WHERE ended_at IS NULL`,
 		setAttemptGPUs:   `UPDATE attempts SET gpus = ? WHERE attempt_id = ?`,
 		setAttemptGPUUse: `UPDATE attempts SET gpu_use = ? WHERE attempt_id = ?`,
 		getAttemptState: `SELECT a.state, d.dag_id, r.run_id, t.task_id, t.map_index, r.run_pk` + fromAttempts +
@@ -273,13 +277,15 @@ func controlStatements() []string {
 			kwargs = excluded.kwargs, created_at = excluded.created_at, timeout_at = excluded.timeout_at, alone = excluded.alone`,
 		deleteWait:   `DELETE FROM waits WHERE ti_pk = ?`,
 		setWaitAlone: `UPDATE waits SET alone = 1 WHERE ti_pk = ? AND wait_id = ?`,
+		moveWaits:    `UPDATE waits SET created_at = created_at + ?, timeout_at = timeout_at + ?`,
 		waits: `SELECT d.dag_id, r.run_id, t.task_id, t.map_index, w.wait_id, w.classpath, w.kwargs, w.created_at, w.timeout_at, w.alone` +
 			fromWaits + ` ORDER BY w.ti_pk`,
-		insertInput: `INSERT INTO inputs (ti_pk, wait_id, try_number, form, created_at, timeout_at) VALUES (?, ?, ?, ?, ?, ?)`,
-		answerInput: `UPDATE inputs SET answer = ? WHERE wait_id = ? AND answer IS NULL`,
-		openInputs:  `SELECT ` + inputColumns + fromInputs + ` WHERE i.answer IS NULL ORDER BY i.input_pk`,
-		allInputs:   `SELECT ` + inputColumns + fromInputs + ` ORDER BY i.input_pk`,
-		inputsOfRun: `SELECT ` + inputColumns + fromInputs + ` WHERE d.dag_id = ? AND r.run_id = ? ORDER BY i.input_pk`,
+		insertInput:    `INSERT INTO inputs (ti_pk, wait_id, try_number, form, created_at, timeout_at) VALUES (?, ?, ?, ?, ?, ?)`,
+		answerInput:    `UPDATE inputs SET answer = ? WHERE wait_id = ? AND answer IS NULL`,
+		moveOpenInputs: `UPDATE inputs SET created_at = created_at + ?, timeout_at = timeout_at + ? WHERE answer IS NULL`,
+		openInputs:     `SELECT ` + inputColumns + fromInputs + ` WHERE i.answer IS NULL ORDER BY i.input_pk`,
+		allInputs:      `SELECT ` + inputColumns + fromInputs + ` ORDER BY i.input_pk`,
+		inputsOfRun:    `SELECT ` + inputColumns + fromInputs + ` WHERE d.dag_id = ? AND r.run_id = ? ORDER BY i.input_pk`,
 		insertTriggerer: `INSERT INTO triggerers (attempt_id, bundle_version, wait_id, executor, instance, started_at)
 			VALUES (?, ?, ?, ?, ?, ?)`,
 		deleteTriggerer: `DELETE FROM triggerers WHERE attempt_id = ?`,

@@ -50,6 +50,17 @@ func (tx *Tx) DropWait(k run.Key) error {
 	return nil
 }
 
+// MoveOpenTimes adds a duration to the times of all open attempts, waits and questions: the clock was set, and what they tell is
+// how long something has been going on and how long it may. DAG runs and task instances are moved by ChangeRun and ChangeTasks.
+func (tx *Tx) MoveOpenTimes(by time.Duration) error {
+	for _, id := range []statement{moveOpenAttempts, moveWaits, moveOpenInputs} {
+		if _, err := tx.s.exec(id, by.Microseconds(), by.Microseconds()); err != nil {
+			return fmt.Errorf("move the times of what is open by %s: %w", by, err)
+		}
+	}
+	return nil
+}
+
 // SetWaitAlone gives a wait's trigger a process of its own from now on; nothing happens when the wait is over.
 func (tx *Tx) SetWaitAlone(k run.Key, id string) error {
 	ti, err := tx.instanceKey(k)

@@ -175,10 +175,10 @@ func (d *decider) failed(in *instance, o Outcome) {
 	if !o.Final && ti.TryNumber <= ti.MaxTries {
 		try := in.authorTry()
 		d.move(in, run.UpForRetry, o.Reason)
-		end := o.EndedAt
+		end := notBefore(o.EndedAt, ti.StartDate)
 		ti.EndDate = &end
 		d.forgetTry(in)
-		d.wait(in, o.EndedAt.Add(d.retryDelay(in, try)))
+		d.wait(in, end.Add(d.retryDelay(in, try)))
 		if o.Infra && spec.Callbacks.OnRetry {
 			d.owe(in, "on_retry_callback", o.Reason)
 		}

@@ -19,6 +19,8 @@ func Decide(r *Run, ev Event, now time.Time) Decision {
 	case Recovered:
 		d.recovered()
 	case Tick:
+	case ClockSet:
+		d.clockSet(ev.By)
 	case Admitted:
 		d.admitted(ev)
 	case AttemptStarted:
@@ -140,6 +142,7 @@ func (d *decider) endAt(in *instance, to run.TaskState, reason string, at time.T
 	if in.ti.StartDate == nil {
 		in.ti.StartDate = &at
 	}
+	at = notBefore(at, in.ti.StartDate)
 	in.ti.EndDate = &at
 	in.ti.NextAt = nil
 }

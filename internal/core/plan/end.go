@@ -129,7 +129,7 @@ func (d *decider) endRun(to run.State, reason string) {
 
 func (d *decider) setRunEnd(to run.State) {
 	d.touchRow()
-	at := d.now
+	at := notBefore(d.now, d.row.StartDate)
 	d.row.State, d.row.EndDate = to, &at
 	if d.row.StartDate == nil {
 		d.row.StartDate = &at

@@ -21,6 +21,11 @@ type Recovered struct{}
 // Decision.WakeAt says when the next one is worth sending; sending more of them is harmless and cheap.
 type Tick struct{}
 
+// ClockSet says that the clock was set forwards or, with a negative By, back: what is open is told in the time of the new clock,
+// so that every wait and every timeout of the run lasts as long as it was to. What still lies ahead of now and cannot (a start, the
+// end of a try) was told by a clock that was set back while nobody looked: it is taken to be now. By 0 looks for that alone.
+type ClockSet struct{ By time.Duration }
+
 // Admitted gives a scheduled instance its attempt: it becomes queued and its try number grows.
 type Admitted struct {
 	Key       run.Key
@@ -87,6 +92,7 @@ type RunMarked struct {
 func (RunStarted) event()      {}
 func (Recovered) event()       {}
 func (Tick) event()            {}
+func (ClockSet) event()        {}
 func (Admitted) event()        {}
 func (AttemptStarted) event()  {}
 func (AttemptFinished) event() {}

@@ -179,12 +179,32 @@ func (d *driver) step() {
 		}
 	case choice < 16:
 		d.admit()
+	case choice == 16:
+		d.setClock()
 	default:
 		d.now = d.now.Add(time.Minute)
 		d.fold(Decide(d.r, Tick{}, d.now))
 	}
 	if d.r.Row().State == run.RunQueued {
 		d.fold(Decide(d.r, RunStarted{}, d.now))
+	}
+}
+
+// setClock sets the clock by hours: whoever waits waits for as long as before.
+func (d *driver) setClock() {
+	left := map[run.Key]time.Duration{}
+	for _, ti := range d.inState(run.TaskState.IsWaiting) {
+		if ti.NextAt != nil {
+			left[ti.Key] = ti.NextAt.Sub(d.now)
+		}
+	}
+	by := rapid.SampledFrom([]time.Duration{-26 * time.Hour, -3 * time.Hour, 3 * time.Hour, 26 * time.Hour}).Draw(d.rt, "set by")
+	d.now = d.now.Add(by)
+	d.fold(Decide(d.r, ClockSet{By: by}, d.now))
+	for k, wait := range left {
+		if ti, _ := d.r.Instance(k); ti.NextAt == nil || ti.NextAt.Sub(d.now) != wait {
+			d.rt.Fatalf("%s waited for another %s when the clock was set by %s, now until %v", rowKey(k), wait, by, ti.NextAt)
+		}
 	}
 }
 

@@ -58,7 +58,11 @@ func (continuous) Next(after *Slot, limits Limits, now time.Time) (Slot, bool) {
 	if limits.End != nil && end.After(*limits.End) {
 		return Slot{}, false
 	}
-	return intervalSlot(start, end), true
+	slot := intervalSlot(start, end)
+	if after != nil && (limits.Start == nil || !limits.Start.After(now)) {
+		slot.RunAfter = now // also where the clock was set back since the last run
+	}
+	return slot, true
 }
 
 // events runs at listed moments.

@@ -176,6 +176,15 @@ func TestOnlyContinuousLimitsItsRuns(t *testing.T) {
 	}
 }
 
+func TestAContinuousScheduleGoesOnWhenTheClockWasSetBack(t *testing.T) {
+	last := Slot{LogicalDate: time.Date(2024, 5, 3, 10, 0, 0, 0, time.UTC)}
+	now := last.LogicalDate.Add(-3 * time.Hour)
+	got, ok := timetableOf(t, dag.Schedule{Kind: dag.ScheduleContinuous}).Next(&last, Limits{}, now)
+	if !ok || !got.RunAfter.Equal(now) || !got.LogicalDate.After(last.LogicalDate) {
+		t.Errorf("the next run: %+v, want one now with a later logical date", got)
+	}
+}
+
 func TestSlotsOfABackfill(t *testing.T) {
 	from, to := moment("2024-02-27 12:00"), moment("2024-03-01 00:00")
 	var got []string

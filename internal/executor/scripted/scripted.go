@@ -68,6 +68,7 @@ type Executor struct {
 	begun    map[string]int // the ledger
 	gpus     gpu.Inventory
 	orders   []string
+	wall     func() time.Time
 }
 
 type attempt struct {
@@ -98,8 +99,15 @@ func tellGPUs(sink executor.Sink, name string, inv gpu.Inventory) {
 func New(name string, script Script) *Executor {
 	return &Executor{
 		name: name, script: script, instance: 1, wake: make(chan struct{}, 1),
-		attempts: map[string]*attempt{}, begun: map[string]int{},
+		attempts: map[string]*attempt{}, begun: map[string]int{}, wall: time.Now,
 	}
+}
+
+// SetClock gives the worker's machine a clock, which tells the times of its reports.
+func (e *Executor) SetClock(wall func() time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.wall = wall
 }
 
 // ByTask is a script that looks up the task id; tasks it does not know succeed at once.
@@ -233,7 +241,7 @@ func (e *Executor) begin(at *attempt) {
 	if at.instance != e.instance {
 		return
 	}
-	s := executor.Started{AttemptID: at.order.ID, At: time.Now(), PID: 1000 + len(e.begun), Hostname: "scripted", Isolation: "fork"}
+	s := executor.Started{AttemptID: at.order.ID, At: e.wall(), PID: 1000 + len(e.begun), Hostname: "scripted", Isolation: "fork"}
 	at.started = &s
 	e.report(func(sink executor.Sink) { sink.Started(s) })
 }
@@ -244,7 +252,7 @@ func (e *Executor) end(at *attempt, r executor.Result) {
 	if at.instance != e.instance || e.attempts[at.order.ID] != at {
 		return
 	}
-	r.AttemptID, r.EndedAt, r.Hostname = at.order.ID, time.Now(), "scripted"
+	r.AttemptID, r.EndedAt, r.Hostname = at.order.ID, e.wall(), "scripted"
 	if at.started != nil {
 		r.StartedAt, r.PID = &at.started.At, at.started.PID
 	}

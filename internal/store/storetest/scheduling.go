@@ -183,6 +183,11 @@ func testAttempts(f *fixture) {
 	open, err = f.db.OpenAttempts(f.ctx)
 	f.must(err)
 	f.same("open attempts", []run.Attempt{second}, open)
+	f.update(func(tx *store.Tx) error { return tx.MoveOpenTimes(-time.Hour) })
+	second.QueuedAt = second.QueuedAt.Add(-time.Hour)
+	all, err = f.db.Attempts(f.ctx, tis[0].Key)
+	f.must(err)
+	f.same("attempts once the clock was set", []run.Attempt{want, second}, all)
 	nowhere := run.Key{DAGID: "attempts", RunID: "r1", TaskID: "zzz", MapIndex: -1}
 	f.wantErr(store.ErrNotFound, func(tx *store.Tx) error { return tx.CreateAttempt(run.Attempt{Key: nowhere, ID: "x"}, nil) })
 	_, err = f.db.Attempt(f.ctx, "?")

@@ -28,6 +28,10 @@ func testWaits(f *fixture) {
 	f.update(func(tx *store.Tx) error { return tx.SetWaitAlone(a.Key, "at-a") })
 	a.Alone = true
 	f.sameWaits(a, b)
+	f.update(func(tx *store.Tx) error { return tx.MoveOpenTimes(-3 * time.Hour) })
+	timeout := at.Add(-3 * time.Hour)
+	a.CreatedAt, a.TimeoutAt, b.CreatedAt = a.CreatedAt.Add(-3*time.Hour), &timeout, b.CreatedAt.Add(-3*time.Hour)
+	f.sameWaits(a, b)
 	f.update(func(tx *store.Tx) error { return tx.DropWait(b.Key) })
 	f.update(func(tx *store.Tx) error { return tx.DropWait(b.Key) })
 	f.sameWaits(a)
@@ -72,6 +76,12 @@ func testInputs(f *fixture) {
 	open, err := f.db.OpenInputs(f.ctx)
 	f.must(err)
 	f.same("open questions", []run.Input{in}, open)
+	f.update(func(tx *store.Tx) error { return tx.MoveOpenTimes(26 * time.Hour) })
+	at = at.Add(26 * time.Hour)
+	in.CreatedAt, in.TimeoutAt = in.CreatedAt.Add(26*time.Hour), &at
+	open, err = f.db.OpenInputs(f.ctx)
+	f.must(err)
+	f.same("open questions once the clock was set", []run.Input{in}, open)
 	in.Answer = &run.Answer{At: f.now, By: &run.Person{ID: "u", Name: "U"}, Options: []string{"no"}, Params: json.RawMessage(`{"x":2}`)}
 	f.update(func(tx *store.Tx) error { return tx.AnswerInput(in) })
 	f.wantErr(store.ErrConflict, func(tx *store.Tx) error { return tx.AnswerInput(in) })
@@ -84,4 +94,8 @@ func testInputs(f *fixture) {
 	all, err = f.db.Inputs(f.ctx)
 	f.must(err)
 	f.same("all questions", []run.Input{in}, all)
+	f.update(func(tx *store.Tx) error { return tx.MoveOpenTimes(time.Hour) })
+	all, err = f.db.Inputs(f.ctx)
+	f.must(err)
+	f.same("answered questions once the clock was set", []run.Input{in}, all)
 }
