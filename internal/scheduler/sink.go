@@ -56,8 +56,12 @@ func (s *Scheduler) foldStarted(e executor.Started) {
 	if a.aside() || a.row.State == run.Running {
 		return
 	}
+	now := s.now()
+	if e.At.Before(a.row.QueuedAt) || e.At.After(now) { // by the clock as it was before it was set
+		e.At = now
+	}
 	if len(st.pending) == 0 {
-		st.pendingAt = s.now().Add(s.cfg.StartedDelay)
+		st.pendingAt = now.Add(s.cfg.StartedDelay)
 	}
 	st.pending[e.AttemptID] = e
 }

@@ -2,6 +2,7 @@ package simtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -35,10 +36,12 @@ type bubble struct {
 	onCommit func(n int, point string) error
 	commits  atomic.Int64
 
+	dags   []*dag.DAG // as the stage knows them
 	sched  *scheduler.Scheduler
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	crash  chan struct{}
+	gone   atomic.Bool // the server is dead: nothing it does has an effect
 }
 
 // template is an empty database, made once: a schema costs more than a simulation.
@@ -118,20 +121,43 @@ func (b *bubble) publish(dags ...*dag.DAG) {
 	}
 }
 
+// republish publishes DAGs once more, however often servers die meanwhile.
+func (b *bubble) republish(dags ...*dag.DAG) {
+	b.t.Helper()
+	b.insist("the new version", func(ctx context.Context) error {
+		err := b.db.Update(ctx, "test", b.wall(), func(tx *store.Tx) error {
+			for _, d := range dags {
+				if _, _, err := tx.PutDAG(d, "b", "v2", false); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		b.sched.DAGsChanged()
+		return err
+	})
+}
+
 // wall is what the clock on the wall shows; the bubble's own time is what really passes.
 func (b *bubble) wall() time.Time { return time.Now().Round(0).Add(time.Duration(b.ahead.Load())) }
 
 func (b *bubble) setClock(by time.Duration) { b.ahead.Add(int64(by)) }
 
+var errDead = errors.New("the server is dead")
+
 func (b *bubble) fault(point string) error {
+	if b.gone.Load() {
+		return errDead
+	}
 	if b.onCommit == nil {
 		return nil
 	}
 	return b.onCommit(int(b.commits.Add(1)), point)
 }
 
-// crashSoon ends the server without a word, and starts another.
-func (b *bubble) crashSoon() {
+// die ends the server right here: no commit and no message of it has an effect from now on. Another starts when time passes.
+func (b *bubble) die() {
+	b.gone.Store(true)
 	select {
 	case b.crash <- struct{}{}:
 	default:
@@ -139,6 +165,7 @@ func (b *bubble) crashSoon() {
 }
 
 func (b *bubble) start() {
+	b.gone.Store(false)
 	b.sched = scheduler.New(scheduler.Config{
 		TokenKey: []byte("simulation"), Slots: map[string]int{"local": 64}, Now: b.wall,
 	}, b.db, []executor.Executor{b.line}, b.log)
@@ -166,7 +193,8 @@ func (b *bubble) stop() {
 }
 
 func (b *bubble) end() {
-	b.onCommit, b.line.onMessage = nil, nil
+	b.onCommit = nil
+	b.line.watch(nil)
 	b.stop()
 	b.ex.Close()
 	if err := b.db.Close(); err != nil {
@@ -257,5 +285,3 @@ func name(k run.Key) string {
 	}
 	return fmt.Sprintf("%s[%d]", k.TaskID, k.MapIndex)
 }
-
-func ended(s run.State) bool { return s.IsFinished() }

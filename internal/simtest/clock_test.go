@@ -109,7 +109,7 @@ func (w *clockWorld) run(s setsClock) (points int) {
 			w.latest = w.wall()
 			w.setClock(s.by)
 			if s.crash {
-				w.crashSoon()
+				w.die()
 			}
 		}
 		return nil
@@ -127,6 +127,7 @@ func (w *clockWorld) run(s setsClock) (points int) {
 	for w.wall().Before(latest.Add(30 * time.Minute)) {
 		w.pass(latest.Add(30 * time.Minute).Sub(w.wall()))
 	}
+	w.pass(time.Minute)
 	w.checkSchedules(start)
 	w.checkTimes()
 	return points

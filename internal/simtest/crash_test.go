@@ -1,6 +1,16 @@
-// Package simtest runs the scheduler whole, on a real store with a scripted worker, while commits fail, servers are
-// killed and workers die at random moments, and then checks what must hold whatever happened: every DAG run ends as its
-// tasks' scripts say, no attempt begins twice, no attempt stays open.
+// Package simtest runs the scheduler whole, on a real store with a scripted worker, while everything goes wrong, and checks what
+// must hold whatever happened: every DAG run ends as its tasks' scripts say, no attempt begins twice, none begins before the one
+// before it has ended, nothing stays open.
+//
+// Two kinds of simulation share the rules. In crash_test.go and gpus_test.go time is real, on SQLite and PostgreSQL; commits
+// fail, servers and workers die at random. In all others a synctest bubble holds the whole (bubble_test.go), hours cost nothing, and
+// faults have exact places: plays_test.go puts one fault at every point of every commit and at every message between server and
+// worker (line_test.go), for a family of DAGs (family_test.go); random_test.go plays random DAGs under many faults and compares them
+// with a second, slow implementation of the rules (reference_test.go); clock_test.go sets the clock.
+//
+// A failure replays by its name: go test ./internal/simtest -run 'TestName/play/dead_at_point_12$' with OSTRO_TEST_SIM=all, which
+// plays every place and not only some, and OSTRO_TEST_SEEDS=364-365 for random DAGs. Verbose (-v) shows the scheduler's log. The
+// place of a fault is a number, so what follows is nearly, not wholly, the same every time: goroutines still race. -count repeats.
 package simtest
 
 import (

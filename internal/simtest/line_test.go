@@ -16,9 +16,10 @@ const (
 	duplicated = "duplicated" // it arrives twice
 	delayed    = "delayed"    // it, and all that come after it in the same direction, arrive seconds later
 	crashed    = "crashed"    // the server dies when it has been sent
+	killed     = "killed"     // the worker dies when it has been sent
 )
 
-var messageFaults = []string{lost, duplicated, delayed, crashed}
+var messageFaults = []string{lost, duplicated, delayed, crashed, killed}
 
 // line is the connection between server and worker: all messages of both directions pass through it, with a number each.
 type line struct {
@@ -36,6 +37,9 @@ var errLost = errors.New("the connection is lost")
 
 // send passes a message on, or does to it what the simulation wants.
 func (l *line) send(what string, pass func() error) error {
+	if l.b.gone.Load() {
+		return errLost
+	}
 	l.mu.Lock()
 	fate := passed
 	if l.onMessage != nil {
@@ -54,9 +58,18 @@ func (l *line) send(what string, pass func() error) error {
 	case delayed:
 		<-time.After(7 * time.Second)
 	case crashed:
-		defer l.b.crashSoon()
+		defer l.b.die()
+	case killed:
+		defer l.b.ex.Restart()
 	}
 	return pass()
+}
+
+// watch sets what says what happens to messages; they are counted from now on.
+func (l *line) watch(f func(n int, what string) string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.onMessage, l.sent = f, 0
 }
 
 func (l *line) disconnect() {

@@ -135,7 +135,9 @@ func (d *decider) unfoldInto(t *taskFold, n int) {
 func (d *decider) stretch(t *taskFold, n int) {
 	t.stale = false
 	if n == 0 {
-		d.end(t.insts[0], run.Skipped, "mapped over nothing")
+		if first := t.insts[0]; t.unfolded() || first.ti.State.IsWaiting() { // one that has ended already keeps its state
+			d.end(first, run.Skipped, "mapped over nothing")
+		}
 	} else if !t.unfolded() {
 		d.touch(t.insts[0])
 		t.insts[0].ti.MapIndex = 0

@@ -167,6 +167,17 @@ func TestAMappedGroupOverNothingIsSkippedWhole(t *testing.T) {
 	h.want("src=success g.a=skipped g.b=skipped end=scheduled", run.RunRunning)
 }
 
+func TestATaskThatHasEndedBeforeItsGroupUnfoldsKeepsItsState(t *testing.T) {
+	h := start(t, build(t, "src:\nbad:\ng.a: src bad\ng.b: src", func(d *dag.DAG) {
+		d.Groups = []dag.TaskGroup{{ID: "g", Mapped: over("src")}}
+		d.Task("g.a").Group, d.Task("g.b").Group = "g", "g"
+	}))
+	h.play("bad", run.Failed, func(o *Outcome) { o.Final = true })
+	h.want("src=scheduled bad=failed g.a=upstream_failed g.b=none", run.RunRunning)
+	h.play("src", run.Success, returns(0))
+	h.want("src=success bad=failed g.a=upstream_failed g.b=skipped", run.RunFailed)
+}
+
 func TestClearingASourceUnfoldsAnew(t *testing.T) {
 	x := build(t, "src:\nm: src\nend: m", task("m", func(t *dag.Task) { t.Mapped = over("src") }))
 	h := start(t, x)
