@@ -248,6 +248,7 @@ func TestAClockThatJumpsAtAnyCommitChangesNothingThatLasts(t *testing.T) {
 	for _, by := range []time.Duration{3 * time.Hour, -3 * time.Hour, 26 * time.Hour, -26 * time.Hour} {
 		for at := range chosen(points, 5) {
 			t.Run(fmt.Sprintf("%s at point %d", by, at+1), func(t *testing.T) {
+				t.Parallel()
 				synctest.Test(t, func(t *testing.T) { (&clockWorld{bubble: &bubble{t: t}}).run(setsClock{by: by, at: at + 1}) })
 			})
 		}
