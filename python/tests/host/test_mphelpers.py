@@ -8,17 +8,25 @@ import pytest
 
 from harness import Host, alive, spawn
 
+UP = """
+import time
+from multiprocessing import resource_tracker
+def tracker():  # once it does its work: deaf to SIGINT
+    pid = resource_tracker._resource_tracker._pid
+    for _ in range(3000):
+        with open("/proc/%d/status" % pid) as file:
+            if any(line.startswith("SigIgn:") and int(line.split()[1], 16) & 2 for line in file):
+                return pid
+        time.sleep(0.01)
+"""
+
 FILE = """
     import multiprocessing, os, signal, subprocess, sys, time
     from multiprocessing import shared_memory
     NAME = %r
     SCRIPT = "from multiprocessing import shared_memory; shared_memory.SharedMemory(%%r, create=True, size=16)" %% NAME
-    UP = "; import os, time; from multiprocessing import resource_tracker as it"
-    UP += "; line = '/proc/%%d/cmdline' %% it._resource_tracker._pid"
-    UP += "; any(b'resource_tracker' in open(line, 'rb').read() or time.sleep(0.01) for _ in range(3000))"  # not still a fork
-    def tracker():
-        from multiprocessing import resource_tracker
-        return resource_tracker._resource_tracker._pid
+    UP = %r
+    exec(UP)
     def forgets(comms):
         kept.append(shared_memory.SharedMemory(NAME, create=True, size=16))
         return tracker()
@@ -44,7 +52,7 @@ FILE = """
         multiprocessing.process._children.clear()
         return [made.pid, tracker()]
     def runs(comms):
-        subprocess.run([sys.executable, "-c", SCRIPT], check=True)
+        subprocess.run([sys.executable, "-c", SCRIPT + "\\n" + UP + "tracker()"], check=True)
     def killed(comms):
         comms.send({"type": "AddNotice", "text": "%%d" %% forgets(comms)})
         os.kill(os.getpid(), signal.SIGKILL)
@@ -55,7 +63,7 @@ FILE = """
         os._exit(3)
     def ran_and_killed(comms):
         ready, them = os.pipe()
-        script = SCRIPT + UP + "; os.write(%%d, b'x'); time.sleep(1000)" %% them
+        script = SCRIPT + "\\n" + UP + "tracker(); import os; os.write(%%d, b'x'); time.sleep(1000)" %% them
         subprocess.Popen([sys.executable, "-c", script], pass_fds=[them])
         os.read(ready, 1)
         os._exit(3)
@@ -74,7 +82,7 @@ FILE = """
 def file():
     """The text of a DAG file and the path of the shared memory that it makes."""
     name = "ostro-test-" + uuid.uuid4().hex
-    yield textwrap.dedent(FILE % name), "/dev/shm/" + name
+    yield textwrap.dedent(FILE % (name, UP)), "/dev/shm/" + name
     if os.path.exists("/dev/shm/" + name):
         os.unlink("/dev/shm/" + name)
 
