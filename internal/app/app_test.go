@@ -98,6 +98,7 @@ type server struct {
 	cfg  config.Config
 
 	closed bool
+	user   string // who calls, if anybody in particular does
 }
 
 func findPython(t *testing.T) string {
@@ -193,6 +194,9 @@ func (s *server) call(method, path, body string) (int, string) {
 	}
 	req.Header.Set("Authorization", "Bearer "+s.app.Token())
 	req.Header.Set("Content-Type", "application/json")
+	if s.user != "" {
+		req.Header.Set("X-Ostro-User", s.user)
+	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		s.t.Fatal(err)

@@ -60,12 +60,22 @@ func TestPeopleAnswerWhatTasksAsk(t *testing.T) {
 		}
 		return body
 	}
+	if body := answer("approve", `{"chosen_options":["Approve"]}`, http.StatusForbidden); !strings.Contains(body, `(id=token:local) is not a respondent for the task`) {
+		t.Error(body)
+	}
+	s.user = "bob"
+	if body := answer("approve", `{"chosen_options":["Approve"]}`, http.StatusForbidden); !strings.Contains(body, `User=bob (id=bob) is not a respondent for the task; it asks \"ana\"`) {
+		t.Error(body)
+	}
+	s.task(t, "asks", "r1", "approve", "awaiting_input")
+	s.user = "ana"
 	answer("approve", `{"chosen_options":["Perhaps"]}`, http.StatusBadRequest)
 	answer("approve", `{"chosen_options":["Approve","Reject"]}`, http.StatusBadRequest)
 	answer("released", `{"chosen_options":["Approve"]}`, http.StatusNotFound)
-	if body := answer("approve", `{"chosen_options":["Approve"]}`, http.StatusOK); !strings.Contains(body, `"responded_by":{"id":"`) {
+	if body := answer("approve", `{"chosen_options":["Approve"]}`, http.StatusOK); !strings.Contains(body, `"responded_by":{"id":"ana","name":"ana"}`) {
 		t.Error(body)
 	}
+	s.user = ""
 	answer("approve", `{"chosen_options":["Reject"]}`, http.StatusConflict)
 	answer("reject", `{"chosen_options":["Reject"]}`, http.StatusOK)
 	answer("branch", `{"chosen_options":["Right"]}`, http.StatusOK)

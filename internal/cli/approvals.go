@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
+	"os/user"
 	"strconv"
 	"strings"
 
@@ -77,10 +80,12 @@ func (c *command) printQuestions(found []wire.HITLDetail, all bool) {
 
 func (c *command) approvalsAnswer() *cobra.Command {
 	var options, params []string
-	index := -1
+	index, as := -1, ""
 	cmd := &cobra.Command{Use: "answer DAG_ID RUN_ID TASK_ID", Short: "Answer what a task asks", Args: args(3, 3),
-		Long:    "Answer what a task asks: choose among its options and fill in its fields. A field's value is JSON, or else text.",
-		Example: "  ostro approvals answer training manual__1 approve --option Approve\n  ostro approvals answer training manual__1 settings --option OK --param rate=0.1 --param note=fine",
+		Long: "Answer what a task asks: choose among its options and fill in its fields. A field's value is JSON, or else text.\n\nWhere a task has " +
+			"assigned_users, one of them must answer. Who you are is the name of your account, or what --as says: the token is " +
+			"everybody's, so this is a word, not a proof.",
+		Example: "  ostro approvals answer training manual__1 approve --option Approve\n  ostro approvals answer training manual__1 settings --option OK --param rate=0.1 --param note=fine\n  ostro approvals answer training manual__1 approve --option Approve --as ana",
 		RunE: func(cmd *cobra.Command, a []string) error {
 			if len(options) == 0 {
 				return usage("say what is chosen: --option NAME")
@@ -103,9 +108,13 @@ func (c *command) approvalsAnswer() *cobra.Command {
 			}
 			body := map[string]any{"chosen_options": options, "params_input": filled}
 			path := client.Path("dags", a[0], "dagRuns", ti.DagRunID, "taskInstances", a[2], strconv.Itoa(index), "hitlDetails")
-			r, err := client.Send[wire.HITLResponse](cmd.Context(), cl, "PATCH", path, nil, body)
+			who := cmp.Or(as, account())
+			r, err := client.Send[wire.HITLResponse](cmd.Context(), cl.As(who), "PATCH", path, nil, body)
 			if client.StatusOf(err) == 404 {
 				return &problem{code: exitNotFound, err: fmt.Errorf("%s of %s asks nothing", wire.InstanceName(a[2], index), a[0]), hint: "see: ostro approvals list " + a[0]}
+			}
+			if client.StatusOf(err) == http.StatusForbidden { // not for the token: it has just been good for a question
+				return &problem{code: exitRefused, err: err, hint: "if you are one of them: --as ID"}
 			}
 			if err != nil {
 				return err
@@ -116,8 +125,18 @@ func (c *command) approvalsAnswer() *cobra.Command {
 		}}
 	cmd.Flags().StringArrayVar(&options, "option", nil, "an option to choose; repeat it where several may be chosen")
 	cmd.Flags().StringArrayVar(&params, "param", nil, "a field to fill in: NAME=VALUE")
+	cmd.Flags().StringVar(&as, "as", "", "the id of who answers; your account's name if not given")
 	cmd.Flags().IntVar(&index, "map-index", -1, "the index of a mapped task's instance")
 	return cmd
+}
+
+// account is the name of the account that runs this program; empty where it has none.
+func account() string {
+	u, err := user.Current()
+	if err != nil {
+		return ""
+	}
+	return u.Username
 }
 
 // jsonOrText is a value as it was meant: JSON where it is that, else text.

@@ -20,7 +20,7 @@ const (
 	exitNotFound    = 3   // what was named does not exist
 	exitUnreachable = 4   // no server answers
 	exitConflict    = 5   // it exists already, or what it is or its state does not allow this
-	exitRefused     = 6   // the token is missing or wrong
+	exitRefused     = 6   // the token is missing or wrong, or somebody else is asked
 	exitHome        = 7   // the home cannot be used: disk full, read-only, its database locked or damaged
 	exitInternal    = 70  // a fault of the program
 	exitInterrupted = 130 // Ctrl-C

@@ -25,6 +25,7 @@ import (
 type Client struct {
 	base  string
 	token string
+	user  string
 	http  *http.Client
 }
 
@@ -34,6 +35,13 @@ func New(base, token string) *Client {
 	return &Client{base: strings.TrimRight(base, "/"), token: token, http: &http.Client{Transport: &http.Transport{
 		DialContext: dialer.DialContext, ResponseHeaderTimeout: 60 * time.Second, Proxy: nil,
 	}}}
+}
+
+// As returns a client that names a person to the server with every request.
+func (c *Client) As(user string) *Client {
+	named := *c
+	named.user = user
+	return &named
 }
 
 // Base is the server's address.
@@ -128,6 +136,9 @@ func (c *Client) open(ctx context.Context, method, path string, query url.Values
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	req.Header.Set("Accept", accept)
+	if c.user != "" {
+		req.Header.Set(wire.UserHeader, c.user)
+	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

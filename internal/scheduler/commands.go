@@ -18,6 +18,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	ErrConflict = errors.New("conflict")
 	ErrInvalid  = errors.New("invalid")
+	// ErrNotAllowed means that somebody else may do what was asked for.
+	ErrNotAllowed = errors.New("not allowed")
 )
 
 // TriggerRequest creates a DAG run.

@@ -27,13 +27,16 @@ type AnswerRequest struct {
 }
 
 // Answer answers a question: ErrNotFound when none was asked, ErrConflict when it has been answered or the task does not
-// wait any more, ErrInvalid when it does not fit what was asked.
+// wait any more, ErrNotAllowed when others are asked, ErrInvalid when it does not fit what was asked.
 func (s *Scheduler) Answer(ctx context.Context, actor string, r AnswerRequest) (run.Input, error) {
 	var out run.Input
 	err := s.call(ctx, message{actor: actor, fold: func(b *batch) error {
 		w := s.st.waits.byKey[r.Key]
 		if w == nil || w.input == nil {
 			return s.noQuestion(b.ctx, r.Key)
+		}
+		if err := mayAnswer(w.input.Form, r.By); err != nil {
+			return err
 		}
 		if err := fits(w.input.Form, r); err != nil {
 			return err
@@ -61,6 +64,18 @@ func (s *Scheduler) noQuestion(ctx context.Context, k run.Key) error {
 		}
 	}
 	return fmt.Errorf("%s has asked nothing: %w", describe(k), ErrNotFound)
+}
+
+// mayAnswer refuses who is not among those who are asked, by id, as in Airflow. Where nobody in particular is, anybody may.
+func mayAnswer(f run.Form, by run.Person) error {
+	if len(f.Assigned) == 0 || slices.ContainsFunc(f.Assigned, func(p run.Person) bool { return p.ID == by.ID }) {
+		return nil
+	}
+	ids := make([]string, len(f.Assigned))
+	for i, p := range f.Assigned {
+		ids[i] = p.ID
+	}
+	return fmt.Errorf("User=%s (id=%s) is not a respondent for the task; it asks %s: %w", by.Name, by.ID, quoted(ids), ErrNotAllowed)
 }
 
 // fits tells what of an answer does not fit the form.

@@ -62,6 +62,8 @@ func domain(err error, what string) error {
 		return notFound("%s was not found", what)
 	case errors.Is(err, scheduler.ErrInvalid):
 		return badRequest("%s", plain(err, scheduler.ErrInvalid))
+	case errors.Is(err, scheduler.ErrNotAllowed):
+		return refuse(http.StatusForbidden, "%s", plain(err, scheduler.ErrNotAllowed))
 	case errors.Is(err, scheduler.ErrConflict):
 		return refuse(http.StatusConflict, "%s", plain(err, scheduler.ErrConflict))
 	case errors.Is(err, store.ErrConflict):

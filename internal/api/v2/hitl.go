@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"ostro.dev/ostro/internal/api/v2/wire"
 	"ostro.dev/ostro/internal/core/run"
@@ -127,8 +128,7 @@ func noDetail(ti run.TaskInstance) error {
 	return notFound("Human-in-the-loop detail does not exist for Task Instance with id %s", ti.ID)
 }
 
-// patchHITL answers a question. Whoever may use this API may answer: users of their own, and with them assigned_users, come
-// with the token's owner.
+// patchHITL answers a question: anybody's, or as one of those who are asked.
 func (a *API) patchHITL(r *request) error {
 	n := indexOf(r)
 	body, err := r.readBody()
@@ -144,7 +144,10 @@ func (a *API) patchHITL(r *request) error {
 	if err != nil {
 		return err
 	}
-	who := strings.TrimPrefix(r.actor(), "user:")
+	who, err := r.user()
+	if err != nil {
+		return err
+	}
 	in, err := a.Scheduler.Answer(r.ctx(), r.actor(), scheduler.AnswerRequest{
 		Key: ti.Key, Options: chosen, Params: params, By: run.Person{ID: who, Name: who},
 	})
@@ -154,6 +157,22 @@ func (a *API) patchHITL(r *request) error {
 	return r.ok(wire.HITLResponse{RespondedBy: wire.HITLUser(*in.Answer.By), RespondedAt: wire.AtPtr(&in.Answer.At),
 		ChosenOptions: in.Answer.Options, ParamsInput: objectOr(in.Answer.Params)})
 }
+
+// user is who is asking. There is one token and no sign-in, so whoever holds it says who it is; without a word it is the
+// token itself.
+func (r *request) user() (string, error) {
+	given := r.Header.Values(wire.UserHeader)
+	if len(given) == 0 {
+		return strings.TrimPrefix(r.actor(), "user:"), nil
+	}
+	name := strings.TrimSpace(given[0])
+	if len(given) > 1 || name == "" || len(name) > longestUser || !utf8.ValidString(name) {
+		return "", badRequest("%s is one name of at most %d bytes", wire.UserHeader, longestUser)
+	}
+	return name, nil
+}
+
+const longestUser = 250
 
 func objectOr(raw json.RawMessage) json.RawMessage {
 	if len(raw) == 0 {

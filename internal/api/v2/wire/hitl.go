@@ -2,6 +2,9 @@ package wire
 
 import "encoding/json"
 
+// UserHeader names the person for whom the holder of the token answers.
+const UserHeader = "X-Ostro-User"
+
 // HITLUser is a person who is asked or has answered.
 type HITLUser struct {
 	ID   string `json:"id"`
