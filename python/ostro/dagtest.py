@@ -8,7 +8,9 @@ import contextlib
 import datetime
 import json
 import os
+import signal
 import sys
+import threading
 import time
 
 from . import dates, live
@@ -18,6 +20,8 @@ from .masking import MaskedStream, Masker, masked_output
 _DONE_WELL = ("success", "skipped")
 # The settings of `ostro dags test`: pods, variables, connections as JSON.
 SETTINGS = "OSTRO_DAGTEST_SETTINGS"
+_INTERRUPT = signal.default_int_handler
+_INTERRUPTED = 128 + signal.SIGINT
 _NOT_HERE = 4  # DagTest.Perhaps in internal/app/dagtest.go knows it
 
 
@@ -50,7 +54,7 @@ class LocalRun:
         self.instances, self.skipped, self.state = {}, set(), "running"
         self.dag_id = dag.dag_id
         self.start_date = datetime.datetime.now(dates.utc)
-        self.end_date, self.retrying = None, True
+        self.end_date, self.retrying, self.interrupted = None, True, False
         self.comms.instances = self._wire_instances
 
     def get_task_instances(self, **_):
@@ -164,6 +168,10 @@ class LocalRun:
             one.tries += 1
             before = len(self.comms.sent)
             run_task(self._startup(one), self.comms, self.dag)
+            if self.interrupted:
+                one.state, one.reason, one.seconds = "failed", "interrupted", time.monotonic() - started
+                self._report(one)
+                raise KeyboardInterrupt
             ending = next(message for message in self.comms.sent[before:] if message["type"] in self.comms.TERMINAL)
             if not self._again(one, ending):
                 break
@@ -340,9 +348,30 @@ def run_dag(dag, logical_date=None, conf=None, settings=None, connections_file=N
 
 
 def _run_whole(run):
-    run.run()
-    run._say("\n" + run.table())
+    try:
+        with _heeding_interrupts(run):
+            run.run()
+    finally:
+        run._say("\n" + run.table())
     return run
+
+
+@contextlib.contextmanager
+def _heeding_interrupts(run):
+    """Have ``run`` know of Ctrl-C. For the task that it interrupts it is one failure of many, but nobody wants another try."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not _INTERRUPT:
+        yield
+        return
+
+    def interrupt(number, frame):
+        run.interrupted, run.state = True, "failed"
+        _INTERRUPT(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, _INTERRUPT)
 
 
 def _log_to(out):
@@ -410,7 +439,7 @@ def _within(masker):
 
 
 def main(argv=None, masked=_within):
-    """Entry of ``python -m ostro.dagtest``; 0 success, 1 failure, 2 wrong arguments, 3 no such task or DAG.
+    """Entry of ``python -m ostro.dagtest``; 0 success, 1 failure, 2 wrong arguments, 3 no such task or DAG, 130 interrupted.
 
     ``masked`` makes what keeps secrets out of the output while it lasts. It gives where to write, None for sys.stdout, and a
     folder that the run may make and somebody removes, None where nobody does.
@@ -456,9 +485,12 @@ def _run_given(given, path, bundle, masker, out, settings):
     _log_to(out)
     dag.validate()
     run = LocalRun(dag, logical, conf, settings, out, masker=masker)
-    if given.task:
-        return _test_one(run, given)
-    return 0 if _run_whole(run).state == "success" else 1
+    try:
+        if given.task:
+            return _test_one(run, given)
+        return 0 if _run_whole(run).state == "success" else 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
 
 
 def _test_one(run, given):
@@ -468,7 +500,8 @@ def _test_one(run, given):
 
         print("DAG %s has no task %r%s" % (dag.dag_id, given.task, nearest(given.task, dag.task_dict)), file=sys.stderr)
         return 3
-    one = run.run_one(given.task, given.map_index)
+    with _heeding_interrupts(run):
+        one = run.run_one(given.task, given.map_index)
     return 0 if one.state in _DONE_WELL else 1
 
 

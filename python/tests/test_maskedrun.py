@@ -280,3 +280,28 @@ def test_what_a_task_has_started_ends_with_a_run_whose_output_nobody_reads(tmp_p
 def test_a_child_that_a_task_has_forked_does_not_go_on_as_the_run(tmp_path):
     out = output(tmp_path, "if os.fork() == 0:\n    return\nos.wait()\nprint('once')")
     assert out.count(b"once") == 1 and out.count(b"DAG run ") == 1 and b"came back from its function; it ends here" in out
+
+
+RETRIED = """
+import time
+from airflow import DAG
+from airflow.operators.python import PythonOperator
+
+def t():
+%s
+
+with DAG("retried", schedule=None, default_args={"retries": 3}) as dag:
+    PythonOperator(task_id="t", python_callable=t) >> PythonOperator(task_id="next", python_callable=lambda: print("no"))
+"""
+
+
+def test_ctrl_c_ends_a_run_and_not_one_try_of_a_task_only(tmp_path):
+    process = start(tmp_path, "print('begun')\ntime.sleep(1000)", RETRIED, start_new_session=True)
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if line.endswith(b"begun\n"):
+            os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) == 128 + signal.SIGINT
+    assert [line.split()[:3] for line in seen if line.startswith((b"t  ", b"next"))] == [[b"t", b"failed", b"1"]]
+    assert b"no\n" not in seen and seen[-1].endswith(b": failed\n")
