@@ -78,19 +78,20 @@ class BaseSensorOperator(BaseOperator, SkipMixin):
         raise AirflowException("sensor %s has no poke method" % type(self).__name__)
 
     def execute(self, context):
-        started = time.time()
-        if self.reschedule:
-            first = context["ti"].get_first_reschedule_date(context)
-            started = first.timestamp() if first is not None else started
+        begun, before = time.monotonic(), 0.0  # the clock on the wall may be set meanwhile
+        first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
+        if first is not None:
+            before = max(0.0, time.time() - first.timestamp())
         tries = 1 + (context["task_reschedule_count"] or 0 if self.reschedule else 0)
         while True:
             verdict = self._poke(context)
             if verdict:
                 self._tell("Success criteria met. Exiting.")
                 return verdict.xcom_value if isinstance(verdict, PokeReturnValue) else None
-            if time.time() - started > self.timeout:
+            took = before + time.monotonic() - begun
+            if took > self.timeout:
                 self._give_up("Sensor has timed out; run duration of %s seconds exceeds the specified timeout of %s."
-                              % (round(time.time() - started, 1), self.timeout))
+                              % (round(took, 1), self.timeout))
             pause = self._pause(tries)
             if self.reschedule:
                 raise AirflowRescheduleException(dates.now() + datetime.timedelta(seconds=pause))

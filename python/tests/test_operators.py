@@ -2,6 +2,7 @@
 
 import datetime
 import sys
+import time
 
 import pytest
 
@@ -282,6 +283,20 @@ def test_a_sensor_gives_up_for_good(kwargs, want):
     rescheduled = sensor(lambda self, context: False, mode="reschedule", timeout=5,
                          first_start_date="2024-01-01T00:00:00Z", **kwargs)
     assert rescheduled.terminal["state"] == want[1]
+
+
+@pytest.mark.parametrize("jump", [3 * 3600, -3 * 3600, 26 * 3600, -26 * 3600])
+def test_a_sensor_times_out_neither_early_nor_late_when_the_clock_is_set(jump, monkeypatch):
+    real, pokes = time.time, []
+
+    def poke(self, context):
+        monkeypatch.setattr("time.time", lambda: real() + jump)
+        pokes.append(1)
+        return len(pokes) == 3
+
+    assert sensor(poke, poke_interval=0, timeout=600).terminal["type"] == "SucceedTask"
+    late = sensor(lambda self, context: False, poke_interval=0.01, timeout=0.05)
+    assert (late.terminal["type"], late.terminal["state"]) == ("TaskState", "failed")
 
 
 def test_a_silent_sensor_goes_on_after_an_error():
