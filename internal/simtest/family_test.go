@@ -66,6 +66,30 @@ func playsOfRules() []*play {
 	}
 }
 
+func playsOfTime() []*play {
+	// A bubble begins with the year 2000.
+	from, to := time.Date(1999, 12, 31, 22, 0, 0, 0, time.UTC), time.Date(1999, 12, 31, 23, 15, 0, 0, time.UTC)
+	dated := hand("dated", with(task("after_the_last"), func(t *dag.Task) { t.DependsOnPast, t.WaitForDownstream = true, true }), retried(task("b", "after_the_last"), 1))
+	dated.Schedule = dag.Schedule{Kind: dag.ScheduleCronInterval, Cron: []string{"*/30 * * * *"}}
+	dated.StartDate, dated.EndDate, dated.Catchup = &from, &to, true
+	past := &play{name: "a schedule that catches up, on the past", dags: []*dag.DAG{dated}, stories: map[string]story{"dated": {"b": {Fails: 1}}},
+		want: map[string]string{"dated": "success: after_the_last=success b=success"}, runs: map[string]int{"dated": 3}}
+
+	limit := sec(time.Minute)
+	late := hand("late", task("a"), task("b", "a"), ruled(task("c", "b"), dag.AllDone))
+	late.DagrunTimeout = &limit
+	timed := single("dagrun_timeout", late, story{"b": {Looks: 100}}, "failed: a=success b=skipped c=skipped")
+	timed.loose = true
+
+	limited := hand("limited", mapped(with(task("each", "list"), func(t *dag.Task) { t.MaxActiveTIsPerDagrun = 2 }), "list"), task("list"),
+		with(task("urgent"), func(t *dag.Task) { t.PriorityWeight = 9 }))
+	limited.MaxActiveTasks = 3
+	limits := single("limits of tasks", limited, story{"list": list(5)},
+		"success: each[0]=success each[1]=success each[2]=success each[3]=success each[4]=success list=success urgent=success")
+	limits.pools = map[string]int{"default_pool": 3}
+	return []*play{past, timed, limits}
+}
+
 // narrowPool makes the pool that a play's tasks wait for.
 func narrowPool(s *stage) {
 	s.b.insist("the pool", func(ctx context.Context) error {

@@ -1,6 +1,7 @@
 package simtest
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -8,10 +9,12 @@ import (
 	"strconv"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"ostro.dev/ostro/internal/core/dag"
+	"ostro.dev/ostro/internal/scheduler"
 )
 
 // drawPlay makes a random DAG with a random story: edges, every trigger rule, retries, failures that are final, skips, branches, empty
@@ -150,8 +153,26 @@ func troubles(seed int) faultPlan {
 	return faultPlan{commit: pick([]string{refused, full, dead}, "", 0), message: pick(messageFaults, passed, 3)}
 }
 
-// TestARandomDAGEndsAsTheReferenceSaysWhateverGoesWrong plays random DAGs without faults and with many, and compares each with the
-// reference. OSTRO_TEST_SIM=all plays many more, OSTRO_TEST_SEEDS=from-to just these.
+// clearing has people clear a task now and then, with what comes after it or alone. Since tasks do the same whenever they run, the
+// run must end as if nobody had.
+func clearing(seed int, d *dag.DAG) func(*stage) {
+	return func(s *stage) {
+		narrowPool(s)
+		r := rand.New(rand.NewPCG(uint64(seed), 11))
+		for range 4 {
+			s.b.pass(time.Duration(r.IntN(8000)) * time.Millisecond)
+			req := scheduler.ClearRequest{DAGID: d.ID, RunID: "r", ResetDagRuns: true, IncludeDownstream: r.IntN(2) == 0,
+				TaskIDs: []scheduler.TaskSel{{TaskID: d.Tasks[r.IntN(len(d.Tasks))].ID}}}
+			s.b.insist("the clearing", func(ctx context.Context) error {
+				_, err := s.b.sched.Clear(ctx, "user:sim", req)
+				return err
+			})
+		}
+	}
+}
+
+// TestARandomDAGEndsAsTheReferenceSaysWhateverGoesWrong plays random DAGs without faults, with many, and with many while people clear
+// tasks, and compares each with the reference. OSTRO_TEST_SIM=all plays many more, OSTRO_TEST_SEEDS=from-to just these.
 func TestARandomDAGEndsAsTheReferenceSaysWhateverGoesWrong(t *testing.T) {
 	from, to := seeds(t)
 	for seed := from; seed < to; seed++ {
@@ -160,6 +181,10 @@ func TestARandomDAGEndsAsTheReferenceSaysWhateverGoesWrong(t *testing.T) {
 			p := drawn(seed)
 			synctest.Test(t, func(t *testing.T) { p.perform(t, faultPlan{}) })
 			if !t.Failed() {
+				synctest.Test(t, func(t *testing.T) { p.perform(t, troubles(seed)) })
+			}
+			if !t.Failed() {
+				p.again, p.during = true, clearing(seed, p.dags[0])
 				synctest.Test(t, func(t *testing.T) { p.perform(t, troubles(seed)) })
 			}
 			if t.Failed() {

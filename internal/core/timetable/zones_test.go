@@ -41,6 +41,11 @@ func TestCronAndPresetsInEveryZoneWithDaylightSavingTimeAreAsALibrarySays(t *tes
 	if least := map[bool]int{true: 150, false: len(samples)}[all]; len(zones) < least {
 		t.Fatalf("%d different zones change their clocks, want at least %d", len(zones), least)
 	}
+	names, from, to := 0, zones[0].first, zones[0].last
+	for _, z := range zones {
+		names += len(z.names)
+	}
+	t.Logf("%d expressions in %d zones with %d names, the first from %d to %d", len(oracleExpressions), len(zones), names, from.Year(), to.Year()-1)
 	for _, z := range zones {
 		t.Run(z.names[0], func(t *testing.T) {
 			t.Parallel()
