@@ -387,7 +387,7 @@ func TestASpooledResultThatCannotBeReadIsALostAttemptAndTheFileIsKept(t *testing
 	}
 	s := f.connect()
 	for _, id := range []string{"torn", "empty"} {
-		if r := s.result(t, id); r.State != run.Failed || !r.Infra || !r.Uncounted || !strings.Contains(r.Reason, "its result was lost") {
+		if r := s.result(t, id); r.State != run.Failed || !r.Infra || !strings.Contains(r.Reason, "its result was lost") {
 			t.Errorf("%s: %+v", id, r)
 		}
 		if _, err := os.Stat(filepath.Join(dir, "corrupt", id+".json")); err != nil {
@@ -432,7 +432,7 @@ import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); t.log("up"); time.
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	for _, id := range []string{heeds, ignores} {
-		if r := s.result(t, id); r.State != run.Failed || !r.Infra || !strings.Contains(r.Reason, "the server was stopped") {
+		if r := s.result(t, id); r.State != run.Failed || !r.Infra || !r.Uncounted || !strings.Contains(r.Reason, "the server was stopped") {
 			t.Errorf("got %+v", r)
 		}
 	}

@@ -4,3 +4,11 @@ Authors import from ``airflow``, which is a thin surface over this package. Stan
 """
 
 __version__ = "0.1.0"
+
+import os as _os
+import sys as _sys
+
+if _sys.dont_write_bytecode:
+    from .bytecode import keep as _keep
+
+    _keep(_os.path.dirname(__path__[0]))
