@@ -18,7 +18,8 @@ class ExpandInput:
             if isinstance(value, (XComArg, list, dict, tuple, set, frozenset)):
                 continue
             if isinstance(value, MappedArgument):
-                raise ValueError("mapping over an argument of a mapped task group is not supported: expand(%s=...)" % name)
+                raise NotImplementedError("mapping a task inside a mapped task group is not supported: expand(%s=...) over an "
+                                          "argument of the group" % name)
             raise ValueError("expand() got an unexpected type %r for argument %r: want a list, a dict or the result "
                              "of a task" % (type(value).__name__, name))
         self.values = values

@@ -114,8 +114,8 @@ func Parse(s dag.Schedule, defaultZone string, zones Zones) (Timetable, error) {
 		return t, nil
 	case dag.ScheduleCustom:
 		if strings.HasPrefix(s.Custom, "airflow.sdk.") { // none of these can be asked: see python/ostro/partitions.py
-			return nil, fmt.Errorf("schedule field custom: timetable class %s is not one that Ostro can compute; "+
-				"use a cron expression, a timedelta, EventsTimetable or a timetable class of your own", s.Custom)
+			return nil, fmt.Errorf("schedule field custom: timetable class %s is not one that Ostro can compute: "+
+				"it makes runs for partitions of assets, which are not built; use a cron expression, a timedelta, EventsTimetable or a timetable class of your own", s.Custom)
 		}
 		return custom(s), nil
 	default:

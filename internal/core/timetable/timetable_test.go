@@ -203,19 +203,19 @@ func TestSlotsOfABackfill(t *testing.T) {
 func TestScheduleErrorsNameTheField(t *testing.T) {
 	for want, s := range map[string]dag.Schedule{
 		`schedule field cron: cron expression "0 25 * * *", field hour, column 3: 25 is not in 0-23`: {Kind: dag.ScheduleCronTrigger, Cron: []string{"0 25 * * *"}},
-		"schedule field cron: no expression":                                                              {Kind: dag.ScheduleCronInterval},
-		`schedule field timezone: "Mars/Base" is not a time zone`:                                         {Kind: dag.ScheduleCronTrigger, Cron: []string{"@daily"}, Timezone: "Mars/Base"},
-		"schedule field delta: no period":                                                                 {Kind: dag.ScheduleDeltaTrigger},
-		"schedule field delta: -1s is not longer than zero":                                               {Kind: dag.ScheduleDeltaTrigger, Delta: seconds(-time.Second)},
-		"schedule field relativedelta: hour is not a period of time":                                      {Kind: dag.ScheduleDeltaInterval, RelativeDelta: map[string]int{"hour": 1}},
-		"schedule field relativedelta: the period is not longer":                                          {Kind: dag.ScheduleDeltaInterval, RelativeDelta: map[string]int{"days": 0}},
-		"schedule field interval: -1s is negative":                                                        {Kind: dag.ScheduleCronTrigger, Cron: []string{"@daily"}, Interval: seconds(-time.Second)},
-		"schedule field run_immediately: \"x\" is neither":                                                {Kind: dag.ScheduleCronTrigger, Cron: []string{"@daily"}, RunImmediately: json.RawMessage(`"x"`)},
-		"schedule field events: no event dates":                                                           {Kind: dag.ScheduleEvents},
-		"schedule field time: missing beside the assets":                                                  {Kind: dag.ScheduleAssetOrTime},
-		"schedule field time: schedule field cron: no expression":                                         {Kind: dag.ScheduleAssetOrTime, Time: &dag.Schedule{Kind: dag.ScheduleCronTrigger}},
-		"schedule field custom: timetable class airflow.sdk.CronPartitionTimetable is not one that Ostro": {Kind: dag.ScheduleCustom, Custom: "airflow.sdk.CronPartitionTimetable"},
-		`schedule field kind: unknown kind "sometimes"`:                                                   {Kind: "sometimes"},
+		"schedule field cron: no expression":                         {Kind: dag.ScheduleCronInterval},
+		`schedule field timezone: "Mars/Base" is not a time zone`:    {Kind: dag.ScheduleCronTrigger, Cron: []string{"@daily"}, Timezone: "Mars/Base"},
+		"schedule field delta: no period":                            {Kind: dag.ScheduleDeltaTrigger},
+		"schedule field delta: -1s is not longer than zero":          {Kind: dag.ScheduleDeltaTrigger, Delta: seconds(-time.Second)},
+		"schedule field relativedelta: hour is not a period of time": {Kind: dag.ScheduleDeltaInterval, RelativeDelta: map[string]int{"hour": 1}},
+		"schedule field relativedelta: the period is not longer":     {Kind: dag.ScheduleDeltaInterval, RelativeDelta: map[string]int{"days": 0}},
+		"schedule field interval: -1s is negative":                   {Kind: dag.ScheduleCronTrigger, Cron: []string{"@daily"}, Interval: seconds(-time.Second)},
+		"schedule field run_immediately: \"x\" is neither":           {Kind: dag.ScheduleCronTrigger, Cron: []string{"@daily"}, RunImmediately: json.RawMessage(`"x"`)},
+		"schedule field events: no event dates":                      {Kind: dag.ScheduleEvents},
+		"schedule field time: missing beside the assets":             {Kind: dag.ScheduleAssetOrTime},
+		"schedule field time: schedule field cron: no expression":    {Kind: dag.ScheduleAssetOrTime, Time: &dag.Schedule{Kind: dag.ScheduleCronTrigger}},
+		"schedule field custom: timetable class airflow.sdk.CronPartitionTimetable is not one that Ostro can compute: it makes runs for partitions": {Kind: dag.ScheduleCustom, Custom: "airflow.sdk.CronPartitionTimetable"},
+		`schedule field kind: unknown kind "sometimes"`: {Kind: "sometimes"},
 	} {
 		if _, err := Parse(s, "", time.LoadLocation); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("error %v, want %s", err, want)
