@@ -463,6 +463,8 @@ type TriggerOrder struct {
 	Classpath string          `json:"classpath"`
 	Kwargs    json.RawMessage `json:"kwargs"`
 	File      string          `json:"file"` // the DAG's, below the bundle
+	// Asset is set where no task waits: each event updates the asset of this name, and the trigger runs on.
+	Asset string `json:"asset,omitempty"`
 }
 
 // TriggerCancel is a trigger to stop. Killed is set when a person has cleared or marked its task.

@@ -130,6 +130,7 @@ func (b *batch) pause(dagID, why string) {
 	b.s.log.Warn("the DAG is paused", "dag", dagID, "reason", why)
 	b.writes = append(b.writes, func(tx *store.Tx) error { return tx.SetPaused(dagID, true) })
 	b.s.st.setPaused(dagID, true)
+	b.s.setWatchers(b.s.st)
 }
 
 // owe records a callback that a process of its own must run, once for each attempt and kind.

@@ -295,6 +295,7 @@ func (s *Scheduler) SetPaused(ctx context.Context, actor, dagID string, paused b
 		}
 		b.writes = append(b.writes, func(tx *store.Tx) error { return tx.SetPaused(dagID, paused) })
 		s.st.setPaused(dagID, paused)
+		s.setWatchers(s.st)
 		return nil
 	}})
 }

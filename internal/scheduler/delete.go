@@ -71,6 +71,7 @@ func (s *Scheduler) DeleteDAG(ctx context.Context, actor, dagID string) error {
 		delete(st.dags, dagID)
 		delete(st.assets.queued, dagID)
 		st.assets.consumers = slices.DeleteFunc(st.assets.consumers, func(id string) bool { return id == dagID })
+		s.setWatchers(st)
 		b.writes = append(b.writes, func(tx *store.Tx) error { return tx.DeleteDAG(dagID) })
 		return nil
 	}})

@@ -50,6 +50,7 @@ type state struct {
 	watch, python []*wait
 	leftover      []waitOp // rows of waits that are over, to go with the next commit
 	groups        map[groupKey]*triggerGroup
+	watchers      map[string]*wait // of assets, by id
 
 	wakes     wakeHeap
 	runsWake  time.Time // when a queued run's run_after is reached
@@ -131,7 +132,7 @@ func newState() *state {
 		runs: map[plan.RunKey]*liveRun{}, dags: map[string]*dagState{}, indexes: map[versionKey]*indexed{},
 		attempts: map[string]*openAttempt{}, ending: map[string]*openAttempt{}, callbacks: map[int64]*owedCallback{}, pools: map[string]plan.Pool{},
 		running: map[plan.RunGroup]int{}, queued: map[plan.RunKey]*liveRun{}, lines: map[plan.RunGroup]*runLine{}, active: map[string]int{},
-		pastDirty: map[plan.RunKey]bool{}, pending: map[string]executor.Started{}, stranded: map[plan.RunKey]bool{}, runsDirty: true, fresh: true, waits: newWaits(), groups: map[groupKey]*triggerGroup{},
+		pastDirty: map[plan.RunKey]bool{}, pending: map[string]executor.Started{}, stranded: map[plan.RunKey]bool{}, runsDirty: true, fresh: true, waits: newWaits(), groups: map[groupKey]*triggerGroup{}, watchers: map[string]*wait{},
 	}
 }
 
@@ -238,6 +239,7 @@ func (s *Scheduler) load(ctx context.Context) (*state, error) {
 	if err := s.loadTriggerers(ctx, st); err != nil {
 		return nil, err
 	}
+	s.setWatchers(st)
 	return st, s.loadCallbacks(ctx, st)
 }
 

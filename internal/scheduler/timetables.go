@@ -104,6 +104,7 @@ func (s *Scheduler) rereadDAGs(b *batch) {
 		s.log.Error("changed DAGs cannot be read; they are tried again", "error", err, "in", s.cfg.Interval.String())
 		return
 	}
+	s.setWatchers(st)
 	used := map[versionKey]bool{}
 	for _, lr := range st.runs {
 		used[versionKey{lr.key.DAGID, lr.info.Number}] = true

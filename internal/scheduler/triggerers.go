@@ -115,9 +115,10 @@ func (g *triggerGroup) work(token string) (out protocol.TriggererWork) {
 		g.first = seen
 		for _, op := range g.ops {
 			switch {
+			case op.add == nil && g.waits[op.cancel] != nil: // a watcher that has come back
 			case op.add == nil:
 				out.Cancel = append(out.Cancel, protocol.TriggerCancel{ID: op.cancel, Killed: op.killed})
-			case g.waits[op.add.ID] != nil:
+			case g.waits[op.add.ID] == op.add:
 				out.Add = append(out.Add, op.add.order())
 			}
 		}
@@ -135,6 +136,9 @@ func (g *triggerGroup) work(token string) (out protocol.TriggererWork) {
 func (g *triggerGroup) last() int64 { return g.first + int64(len(g.ops)) }
 
 func (w *wait) order() protocol.TriggerOrder {
+	if w.watched != nil {
+		return w.watcherOrder()
+	}
 	return protocol.TriggerOrder{
 		ID: w.ID, DAGID: w.DAGID, RunID: w.RunID, TaskID: w.TaskID, MapIndex: w.MapIndex,
 		Classpath: w.Classpath, Kwargs: w.Kwargs, File: w.file,
@@ -329,6 +333,9 @@ func (s *Scheduler) TriggerReported(ctx context.Context, attemptID string, r Tri
 		g := s.st.groupFor(attemptID)
 		if g == nil {
 			return fmt.Errorf("triggerer %s has been replaced: %w", attemptID, ErrNotFound)
+		}
+		if w := s.st.watchers[r.WaitID]; w != nil {
+			return s.watcherReported(b, w, r)
 		}
 		w := g.waits[r.WaitID]
 		if w == nil || s.st.waits.byKey[w.Key] != w {

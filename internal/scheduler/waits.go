@@ -9,6 +9,7 @@ import (
 	"path"
 	"time"
 
+	"ostro.dev/ostro/internal/core/dag"
 	"ostro.dev/ostro/internal/core/plan"
 	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/core/trigger"
@@ -32,6 +33,8 @@ type wait struct {
 
 	group *triggerGroup // that runs it; nil: not Python's
 	file  string        // the DAG's, where its class may be
+
+	watched []dag.AssetKey // what its events update, where no task waits
 }
 
 // waits holds all entries.

@@ -33,11 +33,9 @@ class Asset(BaseAsset):
                 raise ValueError("the %s of an asset must be non-empty ASCII text, not %r" % (word, value))
         self.name, self.uri, self.group = name, uri, group or self.asset_type
         self.extra, self.watchers = dict(extra or {}), list(watchers or [])
-        if self.watchers:
-            from . import settings
-
-            settings.warn("watchers= of asset %r has no effect: events of triggers update no assets; a DAG that waits for "
-                          "the event and has the asset in its outlets does" % name)
+        for one in self.watchers:
+            if not isinstance(one, AssetWatcher):
+                raise TypeError("watchers= of asset %r takes AssetWatcher, not %r" % (name, one))
 
     def __repr__(self):
         return "%s(name=%r, uri=%r)" % (type(self).__name__, self.name, self.uri)
@@ -64,8 +62,15 @@ class Asset(BaseAsset):
             out["extra"] = self.extra
         return out
 
+    def declared(self):
+        """Return ``wire()`` with what a DAG says of the asset beside it."""
+        out = self.wire()
+        if self.watchers:
+            out["watchers"] = [one.wire() for one in self.watchers]
+        return out
+
     def expr(self):
-        return {"asset": self.wire()}
+        return {"asset": self.declared()}
 
     def iter_assets(self):
         yield self
@@ -196,7 +201,21 @@ class AssetWatcher:
     """A trigger whose events update an asset."""
 
     def __init__(self, name, trigger):
+        from .triggering import BaseEventTrigger
+
+        if not isinstance(trigger, BaseEventTrigger):
+            raise ValueError("the trigger of AssetWatcher %r must inherit BaseEventTrigger, unlike %s"
+                             % (name, type(trigger).__name__))
         self.name, self.trigger = name, trigger
+
+    def __repr__(self):
+        return "AssetWatcher(name=%r, trigger=%r)" % (self.name, self.trigger)
+
+    def wire(self):
+        from .xcom import encode
+
+        classpath, kwargs = self.trigger.serialize()
+        return {"name": self.name, "classpath": classpath, "kwargs": encode(kwargs, "the arguments of a watcher's trigger")}
 
 
 class Metadata:

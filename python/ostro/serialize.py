@@ -190,6 +190,8 @@ def _doc(task):
 
 
 def _asset(asset):
+    if hasattr(asset, "declared"):
+        return asset.declared()
     return asset.wire() if hasattr(asset, "wire") else None
 
 

@@ -13,6 +13,7 @@ the next.
 import asyncio
 import collections
 import contextvars
+import functools
 import heapq
 import importlib
 import itertools
@@ -25,7 +26,7 @@ import threading
 import time
 import traceback
 
-from . import kernel, live, tasklog
+from . import kernel, live, tasklog, watching
 from .comms import RemoteError
 from .trace import TRACEBACK_CHARACTERS, excerpt, format_exception, one_line
 from .triggering import BaseTaskEndEvent, TriggerEvent
@@ -134,12 +135,15 @@ class Triggerer:
                 self._cancel(wait_id, False)
         for wait_id, order in wanted.items():
             if wait_id not in self.tasks and wait_id not in self.reported:
-                self.tasks[wait_id] = task = self.loop.create_task(self._run(order))
-                task.add_done_callback(lambda _, gone=wait_id: self._gone(gone))
+                self._begin(order)
         for one in work.get("cancel") or ():
             self._cancel(one["id"], one.get("killed", False))
         self.stopping = work.get("stop", False)
         self._end_if_done()
+
+    def _begin(self, order):
+        self.tasks[order["id"]] = task = self.loop.create_task(self._run(order))
+        task.add_done_callback(lambda _, gone=order["id"]: self._gone(gone))
 
     def _end_if_done(self):
         if self.stopping and not self.tasks:
@@ -160,6 +164,9 @@ class Triggerer:
         task = asyncio.current_task()
         task.ostro_trigger = wait_id
         trigger = report = None
+        if order.get("asset"):
+            await watching.Watcher(order, self._make, functools.partial(self._taken, wait_id)).run()
+            return
         try:
             trigger = self._make(order)
             report = await self._first_event(order, trigger)
@@ -184,7 +191,16 @@ class Triggerer:
     def _gone(self, wait_id):
         """Forget a trigger that has ended, or was cancelled before it began."""
         self.tasks.pop(wait_id, None)
+        order = self.wanted.get(wait_id)
+        if order is not None and order.get("asset"):  # a watcher that was stopped and has come back meanwhile
+            self._begin(order)
         self._end_if_done()
+
+    async def _taken(self, wait_id, report):
+        """Report for a watcher, and return once that is the end of it."""
+        taken = asyncio.Event()
+        self.reports.put(_Awaited(report, wait_id, lambda: self.loop.call_soon_threadsafe(taken.set)))
+        await taken.wait()
 
     def _report(self, wait_id, report):
         self.reported[wait_id] = True
@@ -259,6 +275,8 @@ class Triggerer:
             report, pause = self._next_report(waiting)
             if not self._told(report, pause == RETRY_FIRST):
                 heapq.heappush(waiting, (time.monotonic() + pause, number, min(2 * pause, RETRY_MOST), report))
+            elif isinstance(report, _Awaited):
+                report.done()
 
     def _next_report(self, waiting):
         """Return the report whose turn it is, and how long to pause when it is refused."""
@@ -344,6 +362,14 @@ class Triggerer:
             os._exit(EXIT_BLOCKED)
 
 
+class _Awaited(dict):
+    """A report whose sender waits until it is taken."""
+
+    def __init__(self, report, wait_id, done):
+        super().__init__(report, wait_id=wait_id)
+        self.done = done
+
+
 def fire(deferral):
     """Run the trigger of a DeferTask message here; return how the task goes on.
 
@@ -393,6 +419,8 @@ def _blocking(loop):
 
 
 def _name(order):
+    if order.get("asset"):
+        return "%s of asset %s" % (order["classpath"], order["asset"])
     return "%s of %s.%s (run %s)" % (order["classpath"], order["dag_id"], order["task_id"], order["run_id"])
 
 

@@ -50,7 +50,33 @@ class BaseTrigger:
 
 
 class BaseEventTrigger(BaseTrigger):
-    """A trigger whose events may come from outside, for assets."""
+    """A trigger whose events come from outside; an AssetWatcher has them update an asset."""
+
+    supports_triggerer_queue = False
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.asset_state_store = None
+
+    def shared_stream_key(self):
+        """Name what this trigger could share with others of its kind; None: it has its events from ``run``."""
+        return None
+
+    @classmethod
+    async def open_shared_stream(cls, kwargs):
+        """Yield what there is to see, for ``filter_shared_stream``."""
+        raise NotImplementedError("%s has shared_stream_key() and no open_shared_stream()" % cls.__name__)
+        yield  # makes it an asynchronous generator
+
+    @classmethod
+    def create_shared_stream_producer(cls, kwargs):
+        """Make what acknowledges the events of a shared stream."""
+        raise NotImplementedError("%s has no create_shared_stream_producer()" % cls.__name__)
+
+    async def filter_shared_stream(self, shared_stream):
+        """Yield the TriggerEvents of this trigger among what ``open_shared_stream`` yields."""
+        raise NotImplementedError("%s has shared_stream_key() and no filter_shared_stream()" % type(self).__name__)
+        yield  # makes it an asynchronous generator
 
 
 class TriggerEvent:

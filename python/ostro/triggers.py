@@ -10,7 +10,7 @@ import glob
 import os
 
 from . import dates, live
-from .triggering import BaseTrigger, TaskSuccessEvent, TriggerEvent
+from .triggering import BaseEventTrigger, BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 _HOME = "airflow.providers.standard.triggers."
 
@@ -92,7 +92,7 @@ class FileTrigger(_Trigger):
         return False
 
 
-class FileDeleteTrigger(_Trigger):
+class FileDeleteTrigger(_Trigger, BaseEventTrigger):
     """Fires when a file is there, and removes it."""
 
     module, names = "file", ("filepath", "poke_interval")
@@ -107,7 +107,7 @@ class FileDeleteTrigger(_Trigger):
         yield TriggerEvent(True)
 
 
-class DirectoryFileDeleteTrigger(_Trigger):
+class DirectoryFileDeleteTrigger(_Trigger, BaseEventTrigger):
     """Fires when a file of a folder is there, and removes it."""
 
     module, names = "file", ("directory", "filename", "poke_interval")

@@ -32,9 +32,36 @@ def test_expressions_nest_and_flatten():
         a & "b"
 
 
-def test_watchers_are_said_to_have_no_effect(tmp_path):
-    loaded = load(tmp_path, "from airflow.sdk import DAG, Asset\nd = DAG('d', schedule=Asset('q', watchers=[object()]))")
-    assert list(loaded.dags) == ["d"] and "watchers= of asset 'q' has no effect" in loaded.warnings[0]
+WATCHED = """
+from airflow.sdk import DAG, Asset, AssetWatcher, task
+from airflow.providers.standard.triggers.file import FileDeleteTrigger
+
+Q = Asset("q", watchers=[AssetWatcher(name="w", trigger=FileDeleteTrigger(filepath="/in", poke_interval=1.0))])
+with DAG("d", schedule=Q | Asset("r")):
+    @task(outlets=[Q])
+    def one():
+        pass
+    one()
+"""
+
+
+def test_watchers_are_described_with_the_trigger_that_makes_them(tmp_path):
+    loaded = load(tmp_path, WATCHED)
+    dag = described(loaded.dags["d"])
+    watcher = {"name": "w", "classpath": "airflow.providers.standard.triggers.file.FileDeleteTrigger",
+               "kwargs": {"filepath": "/in", "poke_interval": 1.0}}
+    assert dag["schedule"]["assets"]["any"][0]["asset"] == {"name": "q", "uri": "q", "group": "asset", "watchers": [watcher]}
+    assert dag["tasks"][0]["outlets"][0]["watchers"] == [watcher] and not loaded.warnings
+
+
+def test_a_watcher_takes_a_trigger_of_events_and_nothing_else():
+    from airflow.providers.standard.triggers.file import FileTrigger
+    from airflow.sdk import AssetWatcher
+
+    with pytest.raises(ValueError, match="must inherit BaseEventTrigger, unlike FileTrigger"):
+        AssetWatcher("w", FileTrigger("/in"))
+    with pytest.raises(TypeError, match="takes AssetWatcher"):
+        Asset("q", watchers=[object()])
 
 
 def test_outlet_events_are_found_by_every_reference_to_an_outlet():
@@ -131,3 +158,11 @@ def test_functions_that_cannot_be_assets_are_refused(text, says):
     exec(text, space)
     with pytest.raises(TypeError, match=says):
         asset(schedule=None)(space["f"])
+
+
+def test_partitions_are_refused_by_name():
+    from ostro.exceptions import AirflowException
+
+    events = OutletEventAccessors([Asset("a")])
+    with pytest.raises(AirflowException, match="partitions of assets are not built"):
+        events[Asset("a")].add_partitions("2024-01-01")

@@ -39,6 +39,24 @@ func (e *AssetExpr) visit(yield func(AssetRef) bool) bool {
 	return true
 }
 
+// AssetRefs yields the assets and aliases a DAG names: in its schedule, and among what its tasks read and write.
+func (d *DAG) AssetRefs() iter.Seq[AssetRef] {
+	return func(yield func(AssetRef) bool) {
+		if !d.Schedule.Assets.visit(yield) {
+			return
+		}
+		for i := range d.Tasks {
+			for _, refs := range [][]AssetRef{d.Tasks[i].Inlets, d.Tasks[i].Outlets} {
+				for _, ref := range refs {
+					if !yield(ref) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
 // Satisfied evaluates the expression: updated says of each asset and alias it names whether it has been updated. An
 // expression without parts is never satisfied.
 func (e *AssetExpr) Satisfied(updated func(AssetRef) bool) bool {

@@ -123,6 +123,15 @@ type AssetRef struct {
 	Extra json.RawMessage `json:"extra,omitempty"`
 	// Alias is true when Name is an asset alias, resolved when the task runs.
 	Alias bool `json:"alias,omitempty"`
+	// Watchers update the asset whenever their triggers fire.
+	Watchers []AssetWatcher `json:"watchers,omitempty"`
+}
+
+// AssetWatcher is a trigger that updates an asset: the path of its class, and its arguments in XCom's encoding.
+type AssetWatcher struct {
+	Name      string          `json:"name"`
+	Classpath string          `json:"classpath"`
+	Kwargs    json.RawMessage `json:"kwargs,omitempty"`
 }
 
 // Param is one declared run parameter with its JSON schema.

@@ -15,7 +15,7 @@ type Asset struct {
 	ProducingTasks []AssetTask     `json:"producing_tasks"`
 	ConsumingTasks []AssetTask     `json:"consuming_tasks"`
 	Aliases        []AssetAlias    `json:"aliases"`
-	Watchers       []any           `json:"watchers"` // always empty: nothing here runs triggers for assets
+	Watchers       []any           `json:"watchers"` // always empty: triggers have no numbers here; the DAG's schedule lists them
 	LastAssetEvent LastAssetEvent  `json:"last_asset_event"`
 }
 
