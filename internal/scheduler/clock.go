@@ -170,12 +170,13 @@ func asTold(a run.Attempt, r executor.Result, now time.Time) executor.Result {
 	if known {
 		r.StartedAt = a.StartedAt
 	}
+	if r.EndedAt.IsZero() {
+		r.EndedAt = now
+	}
 	early := r.EndedAt.Before(a.QueuedAt) || known && r.EndedAt.Before(*a.StartedAt)
 	if early || r.EndedAt.After(now) { // by another clock: it has ended just now
 		by := now.Sub(r.EndedAt)
-		if !r.EndedAt.IsZero() {
-			r.RescheduleAt = later(r.RescheduleAt, by)
-		}
+		r.RescheduleAt = later(r.RescheduleAt, by)
 		if !known {
 			r.StartedAt = later(r.StartedAt, by)
 		}

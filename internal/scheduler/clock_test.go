@@ -5,8 +5,38 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"ostro.dev/ostro/internal/core/run"
 	"ostro.dev/ostro/internal/executor"
 )
+
+func TestTheTimesOfAResultAgreeWithItsAttempt(t *testing.T) {
+	at := func(minute int) time.Time { return time.Date(2024, 1, 1, 12, minute, 0, 0, time.UTC) }
+	on := func(minute int) *time.Time { m := at(minute); return &m }
+	type times struct{ Started, Ended, Again *time.Time }
+	now := at(30)
+	for _, c := range []struct {
+		name    string
+		started *time.Time // as recorded; the attempt was queued at 10
+		told    times
+		want    times
+	}{
+		{"by one clock", nil, times{on(11), on(20), on(40)}, times{on(11), on(20), on(40)}},
+		{"what is recorded counts", on(12), times{on(11), on(20), nil}, times{on(12), on(20), nil}},
+		{"the clock was set forwards: it ended before it was queued", nil, times{on(1), on(5), on(15)}, times{on(26), on(30), on(40)}},
+		{"it ended before it began", on(11), times{on(1), on(5), nil}, times{on(11), on(30), nil}},
+		{"the clock was set back: it ends ahead", nil, times{on(51), on(55), on(59)}, times{on(26), on(30), on(34)}},
+		{"it began before it was queued", nil, times{on(1), on(20), nil}, times{on(10), on(20), nil}},
+		{"it says no time", nil, times{on(11), &time.Time{}, nil}, times{on(11), on(30), nil}},
+	} {
+		a := run.Attempt{QueuedAt: at(10), StartedAt: c.started}
+		r := asTold(a, executor.Result{StartedAt: c.told.Started, EndedAt: *c.told.Ended, RescheduleAt: c.told.Again}, now)
+		if diff := cmp.Diff(c.want, times{r.StartedAt, &r.EndedAt, r.RescheduleAt}); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+}
 
 func TestAClockThatWasSetBackHoldsUpNothing(t *testing.T) {
 	s := New(Config{}, nil, nil, slog.New(slog.DiscardHandler))

@@ -189,6 +189,7 @@ func (s *Scheduler) load(ctx context.Context) (*state, error) {
 	if err := s.clockTold(ctx); err != nil {
 		return nil, err
 	}
+	s.clock.look() // what is about to be read is told by the clock as it was
 	st := newState()
 	if old := s.st; old != nil {
 		st.indexes, st.pending, st.pendingAt = old.indexes, old.pending, old.pendingAt

@@ -113,7 +113,10 @@ func (s *Scheduler) loadWaits(ctx context.Context, st *state) error {
 		lr := st.runs[keyOf(w.Key)]
 		switch {
 		case lr != nil && lr.suspended(w.Key):
-			s.enterWait(st, lr, newWait(happened(w, s.now())))
+			if s.clock.pending == 0 { // else all that is open is about to be moved
+				w = happened(w, s.now())
+			}
+			s.enterWait(st, lr, newWait(w))
 		case !st.stranded[keyOf(w.Key)]:
 			st.leftover = append(st.leftover, waitOp{key: w.Key})
 		}

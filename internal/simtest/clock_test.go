@@ -88,9 +88,10 @@ func (w *clockWorld) script(a executor.Attempt) scripted.Behaviour {
 
 // setsClock is a setting of the clock at one point of one commit.
 type setsClock struct {
-	by    time.Duration
-	at    int // the point, from 1; 0: never
-	crash bool
+	by time.Duration
+	at int // the point, from 1; 0: never
+	// unheard: the answers of the next commits are lost, when all is durable.
+	unheard bool
 }
 
 // run plays the world for two hours that really pass, and then until the clock on the wall has been everywhere again.
@@ -108,9 +109,9 @@ func (w *clockWorld) run(s setsClock) (points int) {
 		if n == s.at {
 			w.latest = w.wall()
 			w.setClock(s.by)
-			if s.crash {
-				w.die()
-			}
+		}
+		if s.unheard && n >= s.at && n < s.at+6 && point == store.FaultCommitted {
+			return errInjectedHere
 		}
 		return nil
 	}
@@ -237,6 +238,22 @@ func (w *clockWorld) checkTimes() {
 	}
 }
 
+var jumps = []time.Duration{3 * time.Hour, -3 * time.Hour, 26 * time.Hour, -26 * time.Hour}
+
+// TestWhatIsOpenIsMovedOnceWhenTheClockJumpsAndTheAnswersOfCommitsAreLost: whoever does not know that all times were moved must find out.
+func TestWhatIsOpenIsMovedOnceWhenTheClockJumpsAndTheAnswersOfCommitsAreLost(t *testing.T) {
+	for _, by := range jumps {
+		for at := range chosen(100, 3) {
+			t.Run(fmt.Sprintf("%s at point %d", by, 30+at), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					(&clockWorld{bubble: &bubble{t: t}}).run(setsClock{by: by, at: 30 + at, unheard: true})
+				})
+			})
+		}
+	}
+}
+
 // TestAClockThatJumpsAtAnyCommitChangesNothingThatLasts sets the clock by hours, forwards and back, at every point of every commit.
 // A plain run takes some of the points, OSTRO_TEST_SIM=all every one.
 func TestAClockThatJumpsAtAnyCommitChangesNothingThatLasts(t *testing.T) {
@@ -245,7 +262,7 @@ func TestAClockThatJumpsAtAnyCommitChangesNothingThatLasts(t *testing.T) {
 	if points < 100 {
 		t.Fatalf("%d points of commits in a run without a fault", points)
 	}
-	for _, by := range []time.Duration{3 * time.Hour, -3 * time.Hour, 26 * time.Hour, -26 * time.Hour} {
+	for _, by := range jumps {
 		for at := range chosen(points, 5) {
 			t.Run(fmt.Sprintf("%s at point %d", by, at+1), func(t *testing.T) {
 				t.Parallel()
