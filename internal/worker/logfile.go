@@ -23,9 +23,8 @@ const (
 	overlap = 4 << 10
 	// logBuffer is how much of a log waits for the disk; a writer that is faster waits with it.
 	logBuffer = 256 << 10
-	// logDelay is how long after the last write a line waits for more. One that comes later is written at once: what is in
-	// memory only is lost when the worker is killed.
-	logDelay = 2 * time.Millisecond
+	// reviewDelay is how often it is looked again at what a record waits for that has come too early.
+	reviewDelay = 2 * time.Millisecond
 )
 
 // Streams of a log line.
@@ -62,7 +61,6 @@ type logFile struct {
 	capped  bool
 	timer   *time.Timer
 	armed   bool
-	flushed time.Time // when the buffer was written out last
 	closed  bool
 	busy    bool       // somebody writes the buffer out, perhaps waiting for the disk without the lock
 	idle    *sync.Cond // busy has become false
@@ -200,17 +198,17 @@ func (l *logFile) store(e entry) {
 		return
 	}
 	if !l.busy {
-		l.arm()
+		l.arm(0)
 	}
 }
 
-// arm has what waits written in a moment, by somebody else: whoever has a line must not wait for the disk.
-func (l *logFile) arm() {
+// arm has what waits written after a delay, by somebody else: whoever has a line must not wait for the disk. There is no
+// delay for a line, which is lost when the worker is killed; those that come until it is written go with it.
+func (l *logFile) arm(delay time.Duration) {
 	if l.armed {
 		return
 	}
 	l.armed = true
-	delay := max(0, logDelay-time.Since(l.flushed))
 	if l.timer == nil {
 		l.timer = time.AfterFunc(delay, l.Flush)
 	} else {
@@ -244,13 +242,13 @@ func (l *logFile) flush() {
 	l.busy = true
 	told := false
 	defer func() {
-		l.busy, l.flushed = false, time.Now()
+		l.busy = false
 		if told {
 			l.refused(nil)
 		}
 		l.idle.Broadcast()
 		if l.order.early != nil {
-			l.arm()
+			l.arm(reviewDelay)
 		}
 	}()
 	wait := 50 * time.Millisecond

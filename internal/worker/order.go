@@ -138,7 +138,7 @@ func (o *order) admit(r *entry) {
 	}
 	o.early = r
 	o.turn.Broadcast()
-	o.log.arm()
+	o.log.arm(reviewDelay)
 	for o.early == r && !o.log.closed {
 		o.turn.Wait()
 	}

@@ -340,7 +340,7 @@ func TestARecordDoesNotWaitForWhatSomebodyHasTakenOutOfThePipe(t *testing.T) {
 		s.out.mu.Lock()
 		s.out.left = nil
 		s.out.mu.Unlock()
-		<-time.After(2 * logDelay) // of the bubble
+		<-time.After(2 * reviewDelay) // of the bubble
 		synctest.Wait()
 		if !strings.Contains(s.text.String(), `"b"`) {
 			t.Error("the record is not stored")
