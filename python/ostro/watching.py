@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 
+from .context import _NoState
 from .trace import TRACEBACK_CHARACTERS, excerpt, format_exception, one_line
 from .triggering import BaseEventTrigger, TriggerEvent
 from .xcom import encode
@@ -45,6 +46,7 @@ class Watcher:
         fired = False
         try:
             trigger = self.make(self.order)
+            trigger.asset_state_store = _NoState("asset_state_store")
             log.info("Watcher %s starts", self.name)
             stream = _events(trigger)
             try:

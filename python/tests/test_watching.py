@@ -98,3 +98,11 @@ def test_acknowledging_through_a_shared_stream_is_refused_by_name():
             return object()
 
     assert "create_shared_stream_producer" in watched([Acknowledged()], 1)[0]["error"]
+
+
+def test_the_store_for_an_assets_state_is_refused_by_name():
+    class Remembers(BaseEventTrigger):
+        async def run(self):
+            yield TriggerEvent(self.asset_state_store.get("offset"))
+
+    assert "asset_state_store" in watched([Remembers()], 1)[0]["error"]
