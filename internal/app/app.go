@@ -196,7 +196,7 @@ func (a *App) wireHTTP() error {
 		Options: v2.Options{
 			Store: a.store, Scheduler: a.sched, LogRoot: a.home.path("logs"), DAGsRoot: shown,
 			Version: a.opts.Version, Revision: a.opts.Revision, Health: a.health, Encrypted: true,
-			Warnings: a.warnings, Deleted: a.bundle.Republish,
+			Warnings: a.warnings, Published: a.bundle.Ready(), Deleted: a.bundle.Republish,
 			MaxActiveTasks: a.cfg.Scheduler.MaxActiveTasksPerDAG, MaxActiveRuns: a.cfg.Scheduler.MaxActiveRunsPerDAG,
 			Log: a.log.With("part", "api"),
 		},

@@ -38,11 +38,23 @@ func unknownDAG(ctx context.Context, cl *client.Client, dagID string, err error)
 		}
 		names = append(names, d.DAGID)
 	}
+	if cl.Reading(ctx) {
+		return &problem{code: exitNotFound, err: fmt.Errorf("there is no DAG %q yet", dagID), hint: stillReading}
+	}
 	p := &problem{code: exitNotFound, err: fmt.Errorf("there is no DAG %q%s", dagID, didYouMean(dagID, names)), hint: "see: ostro dags list"}
 	if broken, listErr := cl.ImportErrors(ctx); listErr == nil && len(broken) > 0 {
 		p.hint = fmt.Sprintf("see: ostro dags list, and ostro dags errors for %d file(s) that could not be imported", len(broken))
 	}
 	return p
+}
+
+// stillReading is said beside what may be missing something.
+const stillReading = "the server has just started and is still reading the DAG folder: ask again in a moment"
+
+func (c *command) sayReading(ctx context.Context, cl *client.Client) {
+	if cl.Reading(ctx) {
+		fmt.Fprintln(c.Err, stillReading)
+	}
 }
 
 func (c *command) dagsList() *cobra.Command {
@@ -66,6 +78,7 @@ func (c *command) dagsList() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			defer c.sayReading(cmd.Context(), cl)
 			return c.show(dags, func() { c.dagTable(cmd.Context(), cl, dags) })
 		}}
 	cmd.Flags().StringSliceVar(&tags, "tag", nil, "only DAGs with this tag (repeat for any of several)")
@@ -260,6 +273,7 @@ func (c *command) dagsErrors() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			c.sayReading(cmd.Context(), cl)
 			if err := c.show(errs, func() { c.importErrors(errs, trace) }); err != nil {
 				return err
 			}

@@ -19,6 +19,12 @@ func (c *Client) DAGs(ctx context.Context, query url.Values) ([]wire.DAG, error)
 	})
 }
 
+// Reading tells whether the server has yet to read its DAG folder whole for the first time: DAGs may be missing.
+func (c *Client) Reading(ctx context.Context) bool {
+	h, err := Get[wire.Health](ctx, c, Path("monitor", "health"), nil)
+	return err == nil && h.Ostro.Reading
+}
+
 // pages collects all pages of a list.
 func pages[T any](query url.Values, page func(url.Values) ([]T, int, error)) ([]T, error) {
 	all, _, err := UpTo(math.MaxInt, query, page)

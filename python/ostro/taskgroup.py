@@ -186,6 +186,10 @@ class _GroupFactory:
 
         if not mapped:
             raise TypeError("no arguments to expand against")
+        for name, value in mapped.items():
+            if isinstance(value, MappedArgument):
+                raise ValueError("mapping a group over an argument of the mapped group around it is not supported: expand(%s=...)"
+                                 % name)
         return self._expand(ExpandInput(mapped), mapped)
 
     def expand_kwargs(self, kwargs):

@@ -86,10 +86,14 @@ def message(fault):
 
 
 def _whole(fault):
+    from .exceptions import AirflowTaskTerminated, AirflowTaskTimeout
+
     name = type(fault).__name__
     try:
         text = str(fault)
-    except Exception:
+    except (AirflowTaskTerminated, AirflowTaskTimeout):  # of a signal
+        raise
+    except BaseException:
         text = "<its message cannot be written>"
     lines = text.strip().splitlines()
     return "%s: %s" % (name, "\n".join(lines)) if lines else name

@@ -144,6 +144,11 @@ def test_a_dict_that_changes_while_it_is_stored_is_stored_as_it_was():
     assert len(decode(encode(value))) == 2 and len(value) == 3
 
 
+class Mute(BaseException):
+    def __str__(self):
+        raise KeyboardInterrupt
+
+
 class Wordless(AirflowSkipException):
     def __str__(self):
         raise RuntimeError("not now")
@@ -151,6 +156,7 @@ class Wordless(AirflowSkipException):
 
 @pytest.mark.parametrize("fault, kind, reason", [
     (Wordless(), "TaskState", "<Wordless that cannot be shown: RuntimeError>"),
+    (Mute(), "RetryTask", "Mute: <its message cannot be written>"),
     (SystemExit(Refuses()), "RetryTask", "the task called sys.exit(<Refuses that cannot be shown: RuntimeError>)"),
 ])
 def test_an_ending_whose_words_cannot_be_made_is_told_all_the_same(fault, kind, reason):

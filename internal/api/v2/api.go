@@ -78,6 +78,8 @@ type Options struct {
 	Health func() Health
 	// Warnings lists what DAG files were accepted with; nil means none.
 	Warnings func() []bundle.Warning
+	// Published is closed when the DAG folder has been read for the first time since the server started; nil means that it has.
+	Published <-chan struct{}
 	// Deleted hears that a DAG was deleted, so that one whose file is still there comes back; nil is nobody.
 	Deleted func()
 	// Encrypted tells whether the store seals secrets at rest.
@@ -130,6 +132,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusNotImplemented, map[string]string{"detail": route.Unserved})
 		return
 	}
+	a.awaitDAG(r.Context(), params["dag_id"])
 	req := &request{Request: r, w: w, params: params, query: r.URL.Query()}
 	err := route.handle(req)
 	if err == nil {
@@ -143,6 +146,44 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if cause := answerError(w, err); cause != nil {
 		a.Log.Error("request", "method", r.Method, "path", r.URL.Path, "request", w.Header().Get("X-Request-Id"), "err", cause)
+	}
+}
+
+// firstReading is how long a request waits for a DAG that is not known yet while the DAG folder is read for the first time.
+const firstReading = 30 * time.Second
+
+// awaitDAG waits until a DAG is known, or will not be: who starts a server and triggers a run at once finds its DAG.
+func (a *API) awaitDAG(ctx context.Context, dagID string) {
+	if dagID == "" || dagID == "~" || !a.reading() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, firstReading)
+	defer cancel()
+	for {
+		changed := a.Store.Changed()
+		if _, err := a.Store.DAG(ctx, dagID); !errors.Is(err, store.ErrNotFound) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-a.Published:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// reading tells whether the DAG folder has yet to be read whole.
+func (a *API) reading() bool {
+	if a.Published == nil {
+		return false
+	}
+	select {
+	case <-a.Published:
+		return false
+	default:
+		return true
 	}
 }
 

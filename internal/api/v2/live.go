@@ -166,11 +166,14 @@ func (s *stream) addTail(msg *wire.Live, ti run.TaskInstance) {
 	msg.Logs[wire.InstanceName(ti.TaskID, ti.MapIndex)] = tail
 }
 
+// fatalError is how Python begins to say where it crashed, the innermost call first.
+const fatalError = "Fatal Python error: "
+
 // failureEvent is how the record begins that a task's runtime logs of what ended the attempt.
 const failureEvent = "Task failed with exception"
 
 // tailLog is the last lines of what ended an attempt: of the record that says so, whatever was printed after it, by a
-// callback for instance; without one, of the whole log.
+// callback for instance; without one, the first lines of where Python crashed, else the last of the whole log.
 func tailLog(root string, k run.Key, try int) ([]string, error) {
 	file, err := openLog(root, k, try)
 	if err != nil || file == nil {
@@ -185,14 +188,16 @@ func tailLog(root string, k run.Key, try int) ([]string, error) {
 	if err := file.seek(from); err != nil {
 		return nil, fmt.Errorf("read the end of a log: %w", err)
 	}
-	var out, failure []string
+	var out, failure, crash []string
 	for first := true; ; first = false {
 		line, err := file.next(true)
 		if err != nil { // the end
-			if failure != nil {
-				return failure, nil
+			for _, found := range [][]string{failure, crash, out} {
+				if found != nil {
+					return found, nil
+				}
 			}
-			return out, nil
+			return nil, nil
 		}
 		if first && from > 0 { // a piece of a line
 			continue
@@ -203,6 +208,9 @@ func tailLog(root string, k run.Key, try int) ([]string, error) {
 		for text := range strings.Lines(line.Event) { // a traceback is one event of many lines
 			if text = strings.TrimRight(text, " \r\n"); text != "" {
 				out = append(out, text)
+				if crash != nil && len(crash) < liveTail || strings.HasPrefix(text, fatalError) {
+					crash = append(crash, text)
+				}
 			}
 		}
 		out = out[max(len(out)-liveTail, 0):]

@@ -85,7 +85,7 @@ func (a *API) getHealth(r *request) error {
 	}
 	database := a.refusal(r.ctx())
 	out := wire.Health{Metadatabase: wire.HealthStatus{Status: status(database == "" && h.Stuck == "")},
-		Ostro: wire.HealthExtras{Worker: "disconnected", Commits: a.Store.Commits(), Problem: problems(or(h.Stuck, database), h.Problem)}}
+		Ostro: wire.HealthExtras{Worker: "disconnected", Commits: a.Store.Commits(), Reading: a.reading(), Problem: problems(or(h.Stuck, database), h.Problem)}}
 	if a.Health != nil {
 		out.Scheduler = wire.SchedulerHealth{Status: status(database == "" && h.Stuck == "" && time.Since(h.Scheduler) < staleAfter), Heartbeat: wire.AtPtr(&h.Scheduler)}
 		out.DagProcessor = wire.ProcessorHealth{Status: status(time.Since(h.DagProcessor) < staleAfter), Heartbeat: wire.AtPtr(&h.DagProcessor)}

@@ -2,11 +2,38 @@ package v2
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"ostro.dev/ostro/internal/core/dag"
+	"ostro.dev/ostro/internal/core/run"
+	"ostro.dev/ostro/internal/scheduler"
 )
+
+func TestOfACrashedPythonTheFirstLinesAreShownWhereItsAuthorsAre(t *testing.T) {
+	root, k := t.TempDir(), run.Key{DAGID: "d", RunID: "r", TaskID: "t", MapIndex: -1}
+	path := filepath.Join(root, filepath.FromSlash(scheduler.LogPath(k, 1)))
+	var text strings.Builder
+	for _, line := range []string{"begun", "Fatal Python error: Segmentation fault", "", "Current thread 0x1 (most recent call first):",
+		"  File \"ctypes.py\", line 5 in string_at", "  File \"dag.py\", line 7 in crash", "  File \"runner.py\", line 1 in run",
+		"  File \"task.py\", line 2 in run", "  File \"host.py\", line 3 in main"} {
+		fmt.Fprintf(&text, "{\"t\":\"2024-01-31T02:00:01Z\",\"s\":\"stderr\",\"l\":\"error\",\"m\":%q}\n", line)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got, err := tailLog(root, k, 1)
+	if err != nil || len(got) != liveTail || got[0] != "Fatal Python error: Segmentation fault" || !strings.Contains(got[3], "in crash") {
+		t.Errorf("%q, %v", got, err)
+	}
+}
 
 func TestTextOfValuesIsPythons(t *testing.T) {
 	for in, want := range map[string]string{`"plain"`: "plain", `null`: "None", `true`: "True", `1.50`: "1.50", `[]`: "[]", `{"b":[1,"x"],"a":null}`: `{'b': [1, 'x'], 'a': None}`,

@@ -123,6 +123,8 @@ type HealthExtras struct {
 	WorkerInstance string `json:"worker_instance,omitempty"`
 	// Commits counts the control database's durable commits since the server started.
 	Commits uint64 `json:"commits"`
+	// Reading is set until the DAG folder has been read for the first time since the server started: DAGs may be missing.
+	Reading bool `json:"reading,omitempty"`
 	// Problem says in words why something is unhealthy.
 	Problem string `json:"problem,omitempty"`
 }
