@@ -192,11 +192,13 @@ func (a *App) wireHTTP() error {
 		return err
 	}
 	ip := net.ParseIP(a.cfg.Host)
+	ctx, cancel := context.WithCancel(context.Background())
+	a.streams = cancel
 	handler, err := api.New(api.Options{
 		Options: v2.Options{
 			Store: a.store, Scheduler: a.sched, LogRoot: a.home.path("logs"), DAGsRoot: shown,
 			Version: a.opts.Version, Revision: a.opts.Revision, Health: a.health, Encrypted: true,
-			Warnings: a.warnings, Published: a.bundle.Ready(), Deleted: a.bundle.Republish,
+			Warnings: a.warnings, Published: a.bundle.Ready(), Ending: ctx.Done(), Deleted: a.bundle.Republish,
 			MaxActiveTasks: a.cfg.Scheduler.MaxActiveTasksPerDAG, MaxActiveRuns: a.cfg.Scheduler.MaxActiveRunsPerDAG,
 			Log: a.log.With("part", "api"),
 		},
@@ -206,8 +208,6 @@ func (a *App) wireHTTP() error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	a.streams = cancel
 	a.http = api.NewServer(ctx, finishWrites(handler), a.log.With("part", "api"))
 	a.conns = newOpenConns()
 	a.http.ConnState = a.conns.track

@@ -286,7 +286,7 @@ func (w *Worker) clearOrphans() {
 		return
 	}
 	if n := w.launcher.ClearOrphans(); n > 0 {
-		w.log.Warn("killed processes that tasks had left behind", "count", n)
+		w.log.Info("killed processes that a task or a lost DAG host had left behind", "count", n)
 	}
 }
 

@@ -80,6 +80,8 @@ type Options struct {
 	Warnings func() []bundle.Warning
 	// Published is closed when the DAG folder has been read for the first time since the server started; nil means that it has.
 	Published <-chan struct{}
+	// Ending is closed when the server begins to stop; nil is never.
+	Ending <-chan struct{}
 	// Deleted hears that a DAG was deleted, so that one whose file is still there comes back; nil is nobody.
 	Deleted func()
 	// Encrypted tells whether the store seals secrets at rest.
@@ -132,9 +134,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusNotImplemented, map[string]string{"detail": route.Unserved})
 		return
 	}
-	a.awaitDAG(r.Context(), params["dag_id"])
-	req := &request{Request: r, w: w, params: params, query: r.URL.Query()}
-	err := route.handle(req)
+	err := a.awaitDAG(r.Context(), params["dag_id"])
+	if err == nil {
+		err = route.handle(&request{Request: r, w: w, params: params, query: r.URL.Query()})
+	}
 	if err == nil {
 		return
 	}
@@ -153,23 +156,25 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 const firstReading = 30 * time.Second
 
 // awaitDAG waits until a DAG is known, or will not be: who starts a server and triggers a run at once finds its DAG.
-func (a *API) awaitDAG(ctx context.Context, dagID string) {
+func (a *API) awaitDAG(ctx context.Context, dagID string) error {
 	if dagID == "" || dagID == "~" || !a.reading() {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, firstReading)
 	defer cancel()
 	for {
 		changed := a.Store.Changed()
 		if _, err := a.Store.DAG(ctx, dagID); !errors.Is(err, store.ErrNotFound) {
-			return
+			return nil
 		}
 		select {
 		case <-changed:
 		case <-a.Published:
-			return
+			return nil
 		case <-ctx.Done():
-			return
+			return nil
+		case <-a.Ending:
+			return scheduler.ErrStopped
 		}
 	}
 }

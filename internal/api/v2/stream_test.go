@@ -385,3 +385,14 @@ func TestADatabaseThatTakesNoCommitsIsUnhealthyUntilItTakesThem(t *testing.T) {
 		t.Errorf("after a change was taken: database %s: %s", database, problem)
 	}
 }
+
+func TestARequestForAnUnknownDAGWaitsUntilTheFolderWasReadOrTheServerEnds(t *testing.T) {
+	b := newBench(t)
+	published, ending := make(chan struct{}), make(chan struct{})
+	b.api.Published, b.api.Ending = published, ending
+	b.want("GET", "/dags/etl/details", "", 200, `{"dag_id":"etl"…`) // one that is known
+	close(ending)
+	b.want("GET", "/dags/nope/details", "", 503, `{"detail":"This server is stopping…`)
+	close(published)
+	b.want("GET", "/dags/nope/details", "", 404, `{"detail":"…`)
+}
