@@ -23,12 +23,13 @@ const (
 )
 
 // Parse imports a file in a new host, within limits of time and memory, and says what it declares. The host stays a
-// moment, for a launch or another question that may follow. Whatever happens to the host is an import error.
-func (p *pool) Parse(ctx context.Context, r workerapi.Parse) workerapi.Parsed {
+// moment, for a launch or another question that may follow. Whatever happens to the host is an import error; the error that is
+// returned beside it says what it was.
+func (p *pool) Parse(ctx context.Context, r workerapi.Parse) (workerapi.Parsed, error) {
 	for try := 1; ; try++ {
 		parsed, err := p.parse(ctx, r)
 		if err == nil || !hostKilled(err) || try == 3 { // who kills a host says nothing about the file
-			return parsed
+			return parsed, err
 		}
 	}
 }
@@ -132,7 +133,7 @@ func parseFailed(r workerapi.Parse, err error, output string) workerapi.Parsed {
 	if errors.As(err, &end) {
 		fault.Traceback, fault.Line = withoutRuntime(r.Describe.File, output), lineOf(r.Describe.File, output)
 	}
-	return workerapi.Parsed{Type: "Parsed", Output: output, Again: hostKilled(err) || errors.Is(err, errOverdue) || errors.Is(err, errStopping), Described: protocol.Described{
+	return workerapi.Parsed{Type: "Parsed", Output: output, Again: hostKilled(err) || errors.Is(err, errOverdue), Described: protocol.Described{
 		Type: "Described", Errors: []protocol.ImportError{fault},
 	}}
 }

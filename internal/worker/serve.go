@@ -108,7 +108,14 @@ func (w *Worker) handle(ctx context.Context, peer *workerapi.Peer, in workerapi.
 		})
 	case "Parse":
 		decode(in, func(m workerapi.Parse) error {
-			w.conns.Go(func() { in.Reply(w.pool.Parse(ctx, m)) })
+			w.conns.Go(func() {
+				parsed, err := w.pool.Parse(ctx, m)
+				if errors.Is(err, errStopping) { // it is not the file's fault: the next worker is asked
+					in.Fail(&protocol.Error{Code: protocol.CodeUnavailable, Message: err.Error()})
+					return
+				}
+				in.Reply(parsed)
+			})
 			return nil
 		})
 	case "Evaluate":

@@ -13,6 +13,7 @@ import threading
 from . import callbacks, dates, live, mapping, strayed, tasklog, template, trace
 from . import context as contexts
 from .comms import FrameTooLarge
+from .comms import text_of as wire_text
 from .exceptions import (
     AirflowException,
     AirflowFailException,
@@ -27,7 +28,7 @@ from .exceptions import (
 from .shown import repr_of, text_of
 from .ti import TaskInstance
 from .trace import logged, message, one_line
-from .xcom import decode, encode, map_length, too_large
+from .xcom import XComSerializationError, decode, encode, map_length, too_large
 from .xcomarg import RETURN_KEY
 
 # The attempt that runs in this process.
@@ -47,8 +48,7 @@ def run_task(startup, comms, dag):
         if os.getpid() != me:
             strayed.end(fault)
         tasklog.report("The runtime failed", fault)
-        if not attempt.ended:
-            comms.send({"type": "RetryTask", "end_date": _now(), "reason": "in the runtime: " + one_line(fault)})
+        attempt.break_off(fault)
     finally:
         live.comms, _running = before
         _flush()
@@ -166,6 +166,27 @@ class _Attempt:
             self._finish_fitting(*ending)
         finally:
             live.contexts.pop()
+
+    def break_off(self, fault):
+        """End the attempt that the runtime has failed at; its callbacks are told of it all the same."""
+        if self.ended:
+            return
+        fields = {"reason": "in the runtime: " + one_line(fault)}
+        try:
+            if self.context is not None:
+                self.context["exception"], self.context["reason"] = fault, fields["reason"]
+                live.contexts.append(self.context)
+                try:
+                    self._finish("RetryTask", fields, self._callback_of_failure())
+                finally:
+                    live.contexts.pop()
+        except Exception as again:
+            tasklog.report("The runtime failed again", again)
+        if not self.ended:
+            self._end("RetryTask", reason=fields["reason"])
+
+    def _callback_of_failure(self, final=False):
+        return "on_retry_callback" if self.ti.should_retry and not final else "on_failure_callback"
 
     # ---- the work ----
 
@@ -360,9 +381,7 @@ class _Attempt:
         final = isinstance(fault, (AirflowFailException, AirflowSensorTimeout)) or self._policy_ends(fault, fields)
         if final:
             fields["state"] = "failed"
-        retry = self.ti.should_retry and not final
-        return ("TaskState" if final else "RetryTask"), fields, (
-            "on_retry_callback" if retry else "on_failure_callback")
+        return ("TaskState" if final else "RetryTask"), fields, self._callback_of_failure(final)
 
     def _policy_ends(self, fault, fields):
         """Ask the task's retry policy whether this was the last try; a policy that fails has no say."""
@@ -384,13 +403,38 @@ class _Attempt:
         return action == "fail"
 
     def _finish_fitting(self, kind, fields, callback):
-        """Finish; when the XComs are too large to be told, the task has failed for that reason."""
+        """Finish; when the XComs are too large to be told, or cannot be, the task has failed for that reason."""
         try:
             return self._finish(kind, fields, callback)
         except FrameTooLarge:
             if self.ended or not fields.get("xcoms"):
                 raise
-        self._finish(*self._oversized(fields["xcoms"]))
+            ending = self._oversized
+        except ValueError:
+            if self.ended or not fields.get("xcoms"):
+                raise
+            ending = self._untellable
+        self._finish(*ending(fields["xcoms"]))
+
+    def _untellable(self, xcoms):
+        """Return the ending of a task with an XCom that JSON cannot hold, such as a number of 5 000 digits."""
+        for one in xcoms:
+            try:
+                wire_text(one["value"])
+            except ValueError as fault:
+                text = "cannot store %s as JSON: %s. Return text, or save it to a file and return the path"
+                found = XComSerializationError(text % (self._name_of(one["key"]), fault))
+                return self._without_xcoms(found)
+        return self._without_xcoms(ValueError("what the task has to say cannot be written as JSON"))
+
+    def _without_xcoms(self, fault):
+        kind, fields, callback = self._failure(fault)
+        fields.pop("xcoms", None)
+        return kind, fields, callback
+
+    def _name_of(self, key):
+        task_id = self.task.task_id
+        return "what task %r returned" % task_id if key == RETURN_KEY else "the XCom %r of task %r" % (key, task_id)
 
     def _oversized(self, xcoms):
         """Return the ending of a task whose XComs no message can carry, with the name of the largest."""
@@ -398,14 +442,10 @@ class _Attempt:
 
         sizes = {one["key"]: len(json.dumps(one["value"], ensure_ascii=False).encode("utf-8", "replace")) for one in xcoms}
         largest = max(sizes, key=sizes.get)
-        what = ("what task %r returned" % self.task.task_id if largest == RETURN_KEY
-                else "the XCom %r of task %r" % (largest, self.task.task_id))
-        size = sizes[largest]
+        what, size = self._name_of(largest), sizes[largest]
         if len(sizes) > 1:
             what, size = "%s, with the task's other XComs," % what, sum(sizes.values())
-        kind, fields, callback = self._failure(too_large(what, size))
-        fields.pop("xcoms", None)
-        return kind, fields, callback
+        return self._without_xcoms(too_large(what, size))
 
     def _finish(self, kind, fields, callback):
         given = callbacks.as_list(getattr(self.task, callback, None)) if callback else []

@@ -162,3 +162,18 @@ class Wordless(AirflowSkipException):
 def test_an_ending_whose_words_cannot_be_made_is_told_all_the_same(fault, kind, reason):
     terminal = end(fail(fault)).terminal
     assert (terminal["type"], terminal["reason"]) == (kind, reason)
+
+
+def test_a_number_that_json_cannot_hold_is_the_tasks_failure_and_its_callbacks_hear_of_it():
+    heard = []
+    comms = end(lambda: 10**5000, on_failure_callback=heard.append)
+    assert comms.terminal["reason"].startswith("XComSerializationError: cannot store what task 't' returned as JSON: Exceeds")
+    assert comms.terminal["callbacks"] == ["on_failure_callback"] and len(heard) == 1 and comms.of("CallbacksDone")
+
+
+def test_what_the_runtime_itself_fails_at_is_told_to_the_callbacks_too(monkeypatch):
+    monkeypatch.setattr("ostro.runner.message", lambda fault: 1 / 0)
+    heard = []
+    comms = end(fail(ValueError("x")), on_failure_callback=heard.append)
+    assert comms.terminal["reason"] == "in the runtime: ZeroDivisionError: division by zero"
+    assert len(heard) == 1 and isinstance(heard[0]["exception"], ZeroDivisionError) and comms.of("CallbacksDone")

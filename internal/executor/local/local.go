@@ -246,6 +246,7 @@ func (e *Executor) inquire(ctx context.Context, what string, question, answer an
 		case err == nil:
 			return nil
 		case errors.As(err, &refused) && refused.Code == protocol.CodePermission: // taken over; a new connection comes or not
+		case errors.As(err, &refused) && refused.Code == protocol.CodeUnavailable: // it ends; another one comes
 		case errors.Is(err, workerapi.ErrClosed):
 		default:
 			return fmt.Errorf("%s: %w", what, err)
@@ -479,6 +480,11 @@ func (e *Executor) ensureWorker(ctx context.Context) error {
 	}
 	if time.Now().Before(e.notYet) {
 		return nil
+	}
+	if e.o.Process != nil {
+		if _, _, known := e.o.Process(); known {
+			return nil // it is coming up, or ending; a second one would not be let in
+		}
 	}
 	ended, err := e.o.Spawn(ctx)
 	if err != nil {
