@@ -4,9 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export CGO_ENABLED := 0
 
-# `make soak`: minutes for each fuzz target, kills, and seconds of the long task. `make bench`: see scripts/bench.sh.
+# `make soak`: minutes for each fuzz target, kills under random DAGs, and seconds of the long task. `make bench`: see scripts/bench.sh.
 FUZZ_MINUTES ?= 5
-KILLS ?= 200
+KILLS ?= 1000
 LONG ?= 60
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)

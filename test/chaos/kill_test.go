@@ -71,7 +71,7 @@ func fromEnv(name string, otherwise int) int {
 	return otherwise
 }
 
-// Server, worker and hosts are killed at random moments; OSTRO_CHAOS_KILLS sets how often (make soak: 200).
+// Server, worker and hosts are killed at random moments; OSTRO_CHAOS_KILLS sets how often (make soak: CHAIN, 200).
 func TestKilledAtRandomMomentsEveryRunEndsRightAndNothingRunsTwice(t *testing.T) {
 	kills := fromEnv("OSTRO_CHAOS_KILLS", 12)
 	seed := uint64(fromEnv("OSTRO_CHAOS_SEED", int(time.Now().UnixNano()&0x7fffffff)))
