@@ -181,7 +181,7 @@ func (s *Scheduler) tellWaiters() {
 		st.python = nil
 		for _, w := range fresh {
 			if st.waits.byKey[w.Key] == w {
-				w.group.enter(w)
+				st.group(w.group.key).enter(w) // its group may have been dropped since, when it was empty
 			}
 		}
 		s.kick() // a triggerer may have to be started

@@ -173,11 +173,11 @@ var kinds = []kind{
     BB_ends = [BB_join]
 `, odd: map[string]string{"_below": "skipped"}},
 	{text: `
-    BB_ends = [Defers(task_id="BB_waits", seconds=1.0)]
+    BB_ends = [Defers(task_id="BB_waits", seconds=2.5)]
     BB >> BB_ends
 `},
 	{text: `
-    BB_waits = Defers.partial(task_id="BB_waits").expand(seconds=[0.3, 0.6, 0.9])
+    BB_waits = Defers.partial(task_id="BB_waits").expand(seconds=[0.5, 1.5, 3.0])
     BB >> BB_waits
     BB_ends = [BB_waits]
 `},

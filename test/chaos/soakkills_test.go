@@ -13,20 +13,20 @@ import (
 
 // killSomething kills, stops or restarts one process of the installation and says which; "" when there is none of its kind.
 func (s *soaking) killSomething() string {
-	choices := 10
+	choices := 11
 	if s.pg != nil {
-		choices = 13
+		choices = 14
 	}
 	switch s.random.IntN(choices) {
 	case 0:
 		s.killServer()
-		s.startServer()
+		s.startAgain()
 		return "server"
 	case 1:
 		if code := s.stopServer(); code != 0 {
 			s.t.Errorf("the server that was asked to stop ended with %d", code)
 		}
-		s.startServer()
+		s.startAgain()
 		return "server asked to stop"
 	case 2:
 		return s.pause("server", []int{s.server.Process.Pid})
@@ -43,14 +43,12 @@ func (s *soaking) killSomething() string {
 	case 8:
 		return s.kill("keeper", syscall.SIGKILL, s.keepers())
 	case 9:
-		if triggerers := s.processes("ostro triggerer"); s.random.IntN(3) == 0 {
-			return s.pause("triggerer", triggerers)
-		} else {
-			return s.kill("triggerer", syscall.SIGKILL, triggerers)
-		}
+		return s.kill("triggerer", syscall.SIGKILL, s.processes("ostro triggerer"))
 	case 10:
-		return s.kill("process of the database", syscall.SIGKILL, s.backends())
+		return s.pause("triggerer", s.processes("ostro triggerer"))
 	case 11:
+		return s.kill("process of the database", syscall.SIGKILL, s.backends())
+	case 12:
 		s.pg.Kill()
 		s.pg.Start(s.t)
 		return "database"
@@ -59,6 +57,14 @@ func (s *soaking) killSomething() string {
 		s.pg.Start(s.t)
 		return "database asked to stop"
 	}
+}
+
+// startAgain starts the server when its database takes connections: without one it says so and ends.
+func (s *soaking) startAgain() {
+	if s.pg != nil {
+		s.pg.Await(s.t)
+	}
+	s.startServer()
 }
 
 func (s *soaking) kill(what string, sig syscall.Signal, pids []int) string {

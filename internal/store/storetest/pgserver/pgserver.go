@@ -140,6 +140,14 @@ func (s *Server) Start(t testing.TB) {
 	}
 }
 
+// Await returns when the cluster takes connections, as it does after it has recovered from the end of one of its processes.
+func (s *Server) Await(t testing.TB) {
+	t.Helper()
+	if err := s.await(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 var errNotInstalled = errors.New("PostgreSQL is not installed (make test installs it)")
 
 // programs is the folder of the newest PostgreSQL installed.
