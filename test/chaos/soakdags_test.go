@@ -250,8 +250,8 @@ type randomDAG struct {
 // They have tries to spare: who kills the keeper of a spawned task uses one up, since the task may have done it.
 func randomDAGs(random *rand.Rand, n int) []randomDAG {
 	order := random.Perm(len(kinds))
-	all := make([]randomDAG, n)
-	for i := range all {
+	all := make([]randomDAG, n, n+1)
+	for i := range n {
 		id := fmt.Sprintf("random%d", i)
 		all[i] = randomDAG{id: id, text: strings.ReplaceAll(soakHead, `"DAG"`, `"`+id+`"`), odd: map[string]string{}}
 	}
@@ -263,7 +263,8 @@ func randomDAGs(random *rand.Rand, n int) []randomDAG {
 	spawned := randomDAG{id: "spawned", odd: map[string]string{}, text: "import threading, time\n" +
 		"threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()\n" + strings.NewReplacer(`"DAG"`, `"spawned"`, `{"retries": 0}`, `{"retries": 100, "retry_delay": timedelta(milliseconds=100)}`).Replace(soakHead)}
 	spawned.add(random, 0, kinds[1+random.IntN(3)])
-	return append(all, spawned)
+	all = append(all, spawned)
+	return all
 }
 
 // add puts a part behind some of those that are there.
