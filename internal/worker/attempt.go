@@ -70,6 +70,7 @@ type attempt struct {
 type killOrder struct {
 	reason string
 	infra  bool          // the installation ends it, it is not a failure of the task
+	stop   bool          // … since the worker itself ends
 	wished bool          // … since a person has stopped it
 	grace  time.Duration // overrides the attempt's
 	within time.Duration // of a timeout: how long after it the task is surely gone

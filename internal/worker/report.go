@@ -141,7 +141,8 @@ func (a *attempt) judge(e ending) executor.Result {
 	case e.killed != nil:
 		res.Reason = e.killed.words(e.forced)
 		res.Infra = e.killed.infra
-		res.Uncounted = res.Infra && (e.killed.wished || a.started == nil || e.unstarted)
+		// Only a stop may go uncounted: whatever else ends an attempt may end the next one too, and without end.
+		res.Uncounted = e.killed.stop && (e.killed.wished || a.started == nil || e.unstarted)
 	}
 	if res.Infra {
 		res.Final = false

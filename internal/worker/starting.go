@@ -38,6 +38,7 @@ func (a *attempt) carryOut() ending {
 		why, _ := a.explain(end)
 		a.w.log.Warn("an attempt had not begun when its process was lost; it is started again", "attempt", a.order.ID, "file", a.key.file, "why", why)
 		if end.hung == "" && !pause(ctx, try) {
+			end.killed = a.killOrder()
 			return end
 		}
 	}

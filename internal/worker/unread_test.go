@@ -139,3 +139,17 @@ func TestAnAttemptThatHadNotBegunWhenItsWorkerWasAskedToEndIsNotCounted(t *testi
 	}
 	f.disconnect()
 }
+
+func TestAnAttemptWhoseLogCannotBeMadeIsCounted(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.connect()
+	for _, isolation := range []string{"spawn", ""} {
+		r := f.do("time.sleep(1000)", func(a *executor.Attempt) {
+			a.Isolation, a.LogPath = isolation, "task_id="+strings.Repeat("x", 300)+"/attempt=1.log"
+		})
+		if !r.Infra || r.Uncounted || !strings.Contains(r.Reason, "cannot write the log") {
+			t.Errorf("isolation %q: %+v", isolation, r)
+		}
+	}
+}

@@ -452,7 +452,7 @@ func (w *Worker) endTasks(k killOrder) (ended, killed []string) {
 	}
 	w.mu.Unlock()
 	for _, a := range all {
-		k.infra = true
+		k.infra, k.stop = true, true
 		a.kill(k)
 	}
 	w.mu.Lock()
